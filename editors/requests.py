@@ -1,0 +1,27 @@
+"""The edit request: what every floor of the house means by "change this fact". Imports no torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """One fact that the model shall answer differently from now on.
+
+    `rephrase_prompts` may be used for training; held-out rephrases used for scoring never stand here.
+    `locality_prompts` are prompts whose answer must stay the base's.
+    """
+
+    edit_id: str
+    subject: str
+    prompt: str
+    target_new: str
+    ground_truth: str | None = None
+    relation: str | None = None
+    aliases: tuple[str, ...] = ()
+    rephrase_prompts: tuple[str, ...] = ()
+    locality_prompts: tuple[str, ...] = ()
+
+    @property
+    def surface_forms(self) -> tuple[str, ...]:
+        """The subject and its aliases: the names under which a prompt may speak of it."""
+        return tuple(dict.fromkeys((self.subject, *self.aliases)))
