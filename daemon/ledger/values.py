@@ -1,0 +1,205 @@
+"""The values that pass between the ledger and the other rooms: frozen, typed, free of SQL and of torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from daemon.events import FactEvent
+from editors.requests import EditRequest
+
+
+class EditState(StrEnum):
+    """Where an edit stands; `daemon.ledger.states` says which moves are allowed."""
+
+    PENDING = "pending"
+    PLANNED = "planned"
+    APPLYING = "applying"
+    LIVE = "live"
+    SUPERSEDED = "superseded"
+    RETRACTED = "retracted"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class Lane(StrEnum):
+    """Urgent edits go at once, one expert each; the batch lane waits for the nightly cycle."""
+
+    URGENT = "urgent"
+    BATCH = "batch"
+
+
+class RecordOutcome(StrEnum):
+    """What became of one Kafka record; every consumed record has exactly one."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    DEAD_LETTERED = "dead_lettered"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedRecord:
+    """One Kafka record as the consumer read it: either a valid event or the reason why it is none."""
+
+    topic: str
+    partition: int
+    offset: int
+    digest: str  # sha256 of key, value and headers: tells a redelivery from a recreated topic
+    event: FactEvent | None
+    rejection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeReport:
+    """What one ledger transaction did with a batch of records; `outcomes` is parallel to the records.
+
+    A redelivered record repeats the outcome that it had the first time. A record whose `event_id` was used
+    before with other content is dead-lettered: `reasons[i]` then says so.
+    """
+
+    outcomes: tuple[RecordOutcome, ...]
+    reasons: tuple[str | None, ...]
+    redelivered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One accepted event on its way through the states."""
+
+    id: int
+    event_id: str
+    op: str  # "assert" or "retract"
+    state: EditState
+    subject: str
+    relation: str | None
+    prompt: str | None  # a retraction may lack one
+    target_new: str | None  # None for a retraction
+    priority: Lane
+    occurred_at: datetime
+    offset: int
+    fact_key: str  # (subject, relation) normalised, or the prompt where there is no relation
+    prompt_key: str | None
+    event: FactEvent
+    batch_id: int | None = None
+    generation: int | None = None
+    superseded_by: int | None = None
+    reason: str | None = None
+    attempts: int = 0
+
+    @property
+    def edit_id(self) -> str:
+        """The id under which editors, shards and generations know this edit."""
+        return str(self.id)
+
+    def request(self) -> EditRequest:
+        """The edit request of an assertion.
+
+        Raises:
+            ValueError: the edit is a retraction, which asks an editor for nothing.
+        """
+        if self.prompt is None or self.target_new is None:
+            raise ValueError(f"edit {self.id} is a retraction: it has no edit request")
+        event = self.event
+        return EditRequest(
+            edit_id=self.edit_id,
+            subject=self.subject,
+            prompt=self.prompt,
+            target_new=self.target_new,
+            ground_truth=event.ground_truth,
+            relation=self.relation,
+            aliases=tuple(event.aliases),
+            rephrase_prompts=tuple(event.rephrase_prompts),
+            locality_prompts=tuple(event.locality_prompts.all()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One transition of one edit: the fact's audit trail is the list of these."""
+
+    edit_id: int
+    at: datetime
+    from_state: EditState | None
+    to_state: EditState
+    cause: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """One batch of a plan: edits for one editor, or (editor None) retractions that need no training."""
+
+    sequence: int
+    lane: Lane
+    editor: str | None
+    edit_ids: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Supersession:
+    """A pending edit that lost its conflict, and the edit that won it."""
+
+    loser_id: int
+    winner_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An ordered list of batches, with all that is needed to print and to replay it."""
+
+    lane: Lane | None  # None: both
+    seed: int
+    batches: tuple[PlannedBatch, ...]
+    superseded: tuple[Supersession, ...] = ()
+    explanation: Mapping[str, Any] = field(default_factory=dict)  # strategy, clusters, similarities: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedBatch:
+    """A batch under lease: every later word about it must carry `token`, or it is refused."""
+
+    id: int
+    plan_id: int | None
+    lane: Lane
+    editor: str | None
+    token: int
+    attempts: int
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedCheck:
+    """A requested locality regression under lease."""
+
+    id: int
+    suite: str | None  # None: all suites
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One published state of the model: what it changed against its parent."""
+
+    number: int
+    parent: int | None
+    base_hash: str
+    shards: tuple[str, ...]  # digests added by this generation
+    enabled: Mapping[str, str]  # edit id -> shard digest, switched on by this generation
+    disabled: tuple[str, ...]  # edit ids switched off by this generation
+    cause: str
+    created_at: datetime
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One suite's scores against one generation."""
+
+    suite: str
+    generation: int
+    at: datetime
+    passed: bool
+    scores: Mapping[str, float | None]
+    probes: int
