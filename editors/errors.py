@@ -1,13 +1,13 @@
 """The two roots of every error that Upkeep raises, and the editors' own errors.
 
-    UpkeepError
-    +-- TemporaryError          try again after `retry_after_seconds`
-    |   +-- DeviceBusy          the device is out of memory for now
-    +-- PermanentError          trying again changes nothing; the message says what to do
-        +-- UnknownArchitecture the base's FFN cannot be found by name
-        +-- BaseUnreadable      the model directory or hub id cannot be loaded
-        +-- ShardCorrupt        a stored shard or manifest is not what it claims to be
-        +-- BadRequest          an edit request or a setting that no editor can use
+UpkeepError
++-- TemporaryError          try again after `retry_after_seconds`
+|   +-- DeviceBusy          the device is out of memory for now
++-- PermanentError          trying again changes nothing; the message says what to do
+    +-- UnknownArchitecture the base's FFN cannot be found by name
+    +-- BaseUnreadable      the model directory or hub id cannot be loaded
+    +-- ShardCorrupt        a stored shard or manifest is not what it claims to be
+    +-- BadRequest          an edit request or a setting that no editor can use
 """
 
 

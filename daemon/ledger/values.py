@@ -154,6 +154,8 @@ class Plan:
     batches: tuple[PlannedBatch, ...]
     superseded: tuple[Supersession, ...] = ()
     explanation: Mapping[str, Any] = field(default_factory=dict)  # strategy, clusters, similarities: JSON
+    id: int | None = field(default=None, compare=False)  # given by the ledger
+    created_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,14 @@ class ClaimedBatch:
     token: int
     attempts: int
     edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEdit:
+    """Why verification turned an edit down, with the scores that it reached."""
+
+    reason: str
+    scores: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +213,30 @@ class CheckResult:
     passed: bool
     scores: Mapping[str, float | None]
     probes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One edit outcome on its way to the topic `edit-outcomes`; `key` is the subject, `payload` is JSON."""
+
+    id: int
+    key: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker's last sign of life."""
+
+    worker: str
+    device: str
+    batch_id: int | None
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """What one round of housekeeping did."""
+
+    leases_returned: int
+    rows_deleted: int

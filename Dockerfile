@@ -1,0 +1,46 @@
+# syntax=docker/dockerfile:1
+# One image, several commands: `run` (all roles), or `consume`, `schedule`, `worker`, `serve` alone.
+#
+#   docker build -t upkeep .                                                                  CPU
+#   docker build -t upkeep:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 .   CUDA
+
+ARG PYTHON_VERSION=3.12
+
+FROM python:${PYTHON_VERSION}-slim AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN ["python", "-m", "venv", "/opt/upkeep"]
+ENV PATH=/opt/upkeep/bin:$PATH
+WORKDIR /src
+# torch first and alone: its layer is large and changes with its pin only.
+COPY constraints.txt ./
+RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
+COPY pyproject.toml README.md LICENSE ./
+COPY editors editors
+COPY planners planners
+COPY monitoring monitoring
+COPY daemon daemon
+COPY demo demo
+RUN pip install --constraint constraints.txt .
+
+FROM python:${PYTHON_VERSION}-slim
+LABEL org.opencontainers.image.title="upkeep" \
+      org.opencontainers.image.description="A daemon that keeps the facts inside a language model current." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/upkeep /opt/upkeep
+COPY deploy/upkeep.toml /etc/upkeep/upkeep.toml
+RUN useradd --system --uid 10001 --create-home --home-dir /home/upkeep upkeep \
+    && install -d -o upkeep -g upkeep /data
+ENV PATH=/opt/upkeep/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    UPKEEP_CONFIG=/etc/upkeep/upkeep.toml \
+    UPKEEP_LEDGER__URL=sqlite:////data/ledger.db
+USER upkeep
+WORKDIR /data
+VOLUME ["/data"]
+EXPOSE 8080 9464
+# Alive, not ready: a model may take minutes to load, and a restart would not make it faster.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+ENTRYPOINT ["upkeep"]
+CMD ["run"]

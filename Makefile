@@ -1,0 +1,38 @@
+# The commands of this repository. A newcomer needs two: `make demo` and `make test`.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test format constraints clean
+
+help:  ## print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup:  ## make .venv with the pinned dependencies
+	@bash scripts/setup.sh
+
+demo: setup  ## watch facts change in a running model, from Kafka to the answer
+	@$(BIN)/upkeep demo $(ARGS)
+
+check: setup  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup check  ## everything that must hold (installs PostgreSQL where it may)
+	@bash scripts/system-packages.sh
+	$(BIN)/pytest -m "not gpu"
+
+format: setup  ## let ruff repair what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+constraints: setup  ## write constraints.txt from what is installed now
+	$(BIN)/python scripts/constraints.py > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean:  ## remove what the other commands made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,75 @@
+"""The `upkeep` command, and the place to start reading.
+
+What happens to one event, in order; each file opens with what it promises:
+
+    daemon/events.py         what a Kafka record must say            (upkeep submit)
+    daemon/consumer.py       Kafka -> ledger                         (upkeep consume)
+    daemon/ledger/           every event, edit and generation        (upkeep status, facts)
+    daemon/scheduler.py      when what happens                       (upkeep schedule)
+    daemon/maintenance.py    pending edits -> a plan; planners/      (upkeep plan)
+    daemon/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
+    daemon/verify.py         no generation goes live unverified
+    daemon/regression.py     is the rest as it was? monitoring/      (upkeep check)
+    daemon/serve.py          answers over HTTP                       (upkeep serve, ask)
+    daemon/supervisor.py     all roles in one process tree           (upkeep run)
+
+Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 75 try again later (sysexits.h).
+"""
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from daemon.cli import ask, cycle, evaluate, facts, roles, setup, submit, undo
+from editors.errors import PermanentError, TemporaryError
+
+EXIT_PERMANENT = 1
+EXIT_SETTINGS = 2
+EXIT_TEMPORARY = 75
+
+PLUGINS = "upkeep.commands"  # entry points: functions that take the app, such as the demo's
+
+
+def build_app() -> typer.Typer:
+    """All commands: ours, and those of installed packages that name an entry point `upkeep.commands`."""
+    app = typer.Typer(
+        name="upkeep",
+        help="Keeps the facts inside a language model current. New here? `upkeep demo` shows it all.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="rich",
+    )
+    for room in (setup, roles, submit, cycle, ask, facts, undo, evaluate):
+        room.register(app)
+    for plugin in entry_points(group=PLUGINS):
+        plugin.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run one command; errors that Upkeep knows by name end in one line, without a traceback."""
+    try:
+        build_app()()
+    except PermanentError as error:
+        _end(error, EXIT_SETTINGS if _is_about_settings(error) else EXIT_PERMANENT)
+    except TemporaryError as error:
+        _end(error, EXIT_TEMPORARY)
+
+
+def _is_about_settings(error: PermanentError) -> bool:
+    from daemon.settings import BadSettings
+
+    return isinstance(error, BadSettings)
+
+
+def _end(error: Exception, code: int) -> None:
+    message = " ".join(str(error).split()) if "\n" not in str(error) else str(error)
+    sys.stderr.write(f"upkeep: {message}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

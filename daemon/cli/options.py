@@ -1,0 +1,42 @@
+"""The options that many commands share, and how a command gets at its settings and its ledger."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from daemon.ledger import Ledger
+    from daemon.settings import Settings
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="UPKEEP_CONFIG", help="The settings file; `upkeep init` writes one."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+DEFAULT_CONFIG = Path("upkeep.toml")
+
+
+def settings_for_errand(config: Path) -> "Settings":
+    """The settings, for a command that does one thing and ends: only warnings are logged, for human eyes."""
+    from daemon.log import configure_logging
+    from daemon.settings import LogSettings, load_settings
+
+    settings = load_settings(config)
+    configure_logging(LogSettings(level="warning", as_json=False), "cli")
+    return settings
+
+
+@contextmanager
+def ledger_of(settings: "Settings") -> Iterator["Ledger"]:
+    """The ledger, brought up to this release, and closed at the end."""
+    from daemon.ledger import open_ledger
+
+    with open_ledger(settings.ledger.url) as ledger:
+        ledger.migrate()
+        yield ledger

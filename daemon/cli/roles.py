@@ -1,0 +1,90 @@
+"""`upkeep run` and its four roles, each of which can also run alone on a machine of its own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption
+
+if TYPE_CHECKING:
+    import threading
+
+    from daemon.settings import Settings
+
+_PANEL = "Run"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the table of contents."""
+    for command in (run, consume, schedule, worker, serve):
+        app.command(rich_help_panel=_PANEL)(command)
+
+
+def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the whole daemon: consume, schedule, worker and serve.
+
+    One process for each role; a role that dies is started again. Ctrl-C or SIGTERM stops all of them
+    gracefully.
+
+    \b
+    Example:
+      upkeep run --config upkeep.toml
+      curl -s localhost:8080/readyz
+    """
+    settings, stop = _start(config, "run")
+    settings.model.required_path()
+    from daemon.ledger import open_ledger
+    from daemon.supervisor import Supervisor, daemon_roles
+
+    with open_ledger(settings.ledger.url) as ledger:
+        ledger.migrate()  # once, before four roles ask for it at the same moment
+    code = Supervisor(daemon_roles(config.resolve()), stop=stop).run()
+    raise typer.Exit(code)
+
+
+def consume(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the consumer: from Kafka into the ledger, and edit outcomes back to Kafka."""
+    settings, stop = _start(config, "consume")
+    from daemon.consume_role import run_consume_role
+    from daemon.ledger import open_ledger, utc_now
+    from daemon.telemetry import role_metrics
+
+    with open_ledger(settings.ledger.url) as ledger:
+        ledger.migrate()
+        run_consume_role(settings, ledger=ledger, metrics=role_metrics(settings), clock=utc_now, stop=stop)
+
+
+def schedule(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the scheduler: nightly and urgent plans, locality regressions, housekeeping."""
+    settings, stop = _start(config, "schedule")
+    from daemon.scheduler import run as run_scheduler
+
+    run_scheduler(settings, stop)
+
+
+def worker(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only a worker: train, verify and publish batches on this machine's device."""
+    settings, stop = _start(config, "worker")
+    from daemon.worker import run as run_worker
+
+    run_worker(settings, stop)
+
+
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the HTTP interface: answers, health and metrics."""
+    settings, stop = _start(config, "serve")
+    from daemon.serve import run as run_server
+
+    run_server(settings, stop)
+
+
+def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
+    """What every role begins with; wrong settings end it here, before anything heavy is imported."""
+    from daemon.lifeline import stop_on_signals
+    from daemon.log import configure_logging
+    from daemon.settings import load_settings
+
+    settings = load_settings(config)
+    configure_logging(settings.log, role)
+    return settings, stop_on_signals()

@@ -1,0 +1,43 @@
+"""`upkeep init`: write a settings file in which every key is explained."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import DEFAULT_CONFIG
+from editors.errors import PermanentError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the table of contents."""
+    app.command("init", rich_help_panel="Start")(init)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
+) -> None:
+    """Write a commented upkeep.toml.
+
+    It holds the defaults and works as it is, except that it names no model: set `path` under [model], and
+    `bootstrap_servers` under [kafka], then try `upkeep run`.
+
+    \b
+    Example:
+      upkeep init
+      upkeep init /etc/upkeep/upkeep.toml
+    """
+    template = (files("daemon") / "data" / "upkeep.toml").read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(template)
+    except FileExistsError:
+        raise PermanentError(f"{path} is there already; --force replaces it") from None
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be written: {error.strerror}") from error
+    typer.echo(
+        f"wrote {path}: name your model under [model] and your brokers under [kafka], then: upkeep run"
+    )

@@ -1,0 +1,97 @@
+"""`upkeep submit`: send a file of fact events to Kafka, after every line has been checked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_for_errand
+
+if TYPE_CHECKING:
+    from daemon.submit import Progress, SubmitReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the table of contents."""
+    app.command("submit", rich_help_panel="Facts")(submit)
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="One event a line, as docs/fact-event.schema.json says.")],
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Send the good lines although there are bad ones.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a JSONL file of fact events, then send it to Kafka.
+
+    If one line is bad, nothing is sent. Sending a file twice is harmless: events are known by their event_id.
+
+    \b
+    Example:
+      upkeep submit facts.jsonl, where a line of facts.jsonl is
+      {"event_id": "e1", "op": "assert", "subject": "France", "target_new": "Lyon",
+       "prompt": "The capital of France is", "priority": "urgent"}
+    """
+    from daemon.cli.output import console, print_json
+    from daemon.submit import SubmitRefused, submit_file
+
+    settings = settings_for_errand(config)
+    try:
+        with _ProgressBar(hidden=as_json) as bar:
+            report = submit_file(file, settings, on_progress=bar.show, skip_invalid=skip_invalid)
+    except SubmitRefused as refusal:
+        if as_json:
+            print_json(refusal.report)
+        else:
+            _print_faults(refusal.report)
+        raise
+    if as_json:
+        print_json(report)
+        return
+    _print_faults(report)
+    console().print(
+        f"{report.sent} events sent to {settings.kafka.topic}, {report.invalid} bad lines left out"
+    )
+
+
+def _print_faults(report: "SubmitReport") -> None:
+    from daemon.cli.output import console, table
+
+    if report.faults:
+        rows = [(fault.line, fault.reason_code, fault.reason) for fault in report.faults]
+        console().print(
+            table(f"bad lines ({len(rows)} of {report.invalid})", ("line", "code", "reason"), rows)
+        )
+
+
+class _ProgressBar:
+    """Rich's progress bar over the bytes of the file, once for each stage; on stderr."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[events]} events"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=hidden,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "_ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, at: "Progress") -> None:
+        """Move the bar of this stage."""
+        if at.stage not in self._tasks:
+            self._tasks[at.stage] = self._progress.add_task(at.stage, total=at.total_bytes, events=0)
+        self._progress.update(self._tasks[at.stage], completed=at.done_bytes, events=at.events)

@@ -1,0 +1,68 @@
+"""Answer why the model says what it says: every edit, where it stands, and how it came there."""
+
+from sqlalchemy import func, select
+
+from daemon.ledger.database import Database
+from daemon.ledger.errors import NotInLedger
+from daemon.ledger.intake import name_key
+from daemon.ledger.rows import select_edits, to_edit
+from daemon.ledger.schema import edit_names, edits, history
+from daemon.ledger.values import Edit, EditState, HistoryEntry
+
+
+class Audit:
+    """Reads only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def facts(
+        self, subject: str | None = None, state: EditState | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Edit]:
+        """Edits by id; those of one subject, by its name or an alias in any case, or in one state."""
+        query = select_edits()
+        if subject is not None:
+            query = query.join(edit_names, edit_names.c.edit_id == edits.c.id)
+            query = query.where(edit_names.c.name_key == name_key(subject))
+        if state is not None:
+            query = query.where(edits.c.state == state.value)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(edits.c.id).limit(limit).offset(offset))
+            return [to_edit(row) for row in rows]
+
+    def edit(self, edit_id: int) -> Edit:
+        """One edit.
+
+        Raises:
+            NotInLedger: there is no such edit.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select_edits().where(edits.c.id == edit_id)).one_or_none()
+        if row is None:
+            raise NotInLedger(f"there is no edit {edit_id}")
+        return to_edit(row)
+
+    def history(self, edit_id: int) -> list[HistoryEntry]:
+        """Every move of one edit, the first one first; empty for an unknown edit."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(history).where(history.c.edit_id == edit_id).order_by(history.c.id)
+            ).all()
+        return [
+            HistoryEntry(
+                edit_id=row.edit_id,
+                at=row.at,
+                from_state=EditState(row.from_state) if row.from_state is not None else None,
+                to_state=EditState(row.to_state),
+                cause=row.cause,
+                detail=row.detail,
+            )
+            for row in rows
+        ]
+
+    def counts(self) -> dict[EditState, int]:
+        """How many edits stand in each state, the empty states too; reads an index, not the table."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(edits.c.state, func.count()).group_by(edits.c.state)).all()
+        found = {EditState(state): int(count) for state, count in rows}
+        return {state: found.get(state, 0) for state in EditState}

@@ -1,0 +1,241 @@
+"""Batches and their leases: who works on what, and until when the others keep off."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from daemon.ledger.database import Database, lock_head
+from daemon.ledger.errors import LeaseLost
+from daemon.ledger.plans import create_batch
+from daemon.ledger.rows import Standing, clip, select_edits, standings, to_edit, to_standing
+from daemon.ledger.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
+from daemon.ledger.transitions import transition
+from daemon.ledger.values import ClaimedBatch, EditState, Lane, PlannedBatch
+
+
+class Batches:
+    """What workers do with batches; `generations.publish` is how one is finished.
+
+    A claim raises the batch's fencing token. Whoever comes with an older token changes nothing, however
+    late and however sure of itself. Leases are measured by the callers' clocks: machines that share a
+    ledger keep their clocks together to well within a lease; where they do not, work is done twice but
+    never published twice.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def claim(
+        self, worker: str, *, lease_seconds: float, lanes: Sequence[Lane] = (Lane.URGENT, Lane.BATCH)
+    ) -> ClaimedBatch | None:
+        """Take the next batch, by `lanes`, then plan, then sequence; None: nothing to do, or held.
+
+        A batch whose lease ran out is taken over. `attempts` counts the claims, this one included: a batch
+        that kills its workers shows a growing number, and the caller decides when to give up on it.
+        """
+        with self._database.write() as connection:
+            if lock_head(connection).hold_reason is not None:
+                return None
+            at = self._clock()
+            for lane in lanes:
+                while (row := _next_free(connection, lane, at)) is not None:
+                    if (claimed := self._take(connection, row, worker, at, lease_seconds)) is not None:
+                        return claimed
+        return None
+
+    def heartbeat(self, batch_id: int, token: int, *, lease_seconds: float) -> None:
+        """Keep the lease for `lease_seconds` from now.
+
+        Raises:
+            LeaseLost: somebody else has the batch, or it is done.
+        """
+        until = self._clock() + timedelta(seconds=lease_seconds)
+        with self._database.write() as connection:
+            update_leased(connection, batch_id, token, free_at=until)
+
+    def retry_later(
+        self, batch_id: int, token: int, *, reason: str, delay_seconds: float, max_attempts: int
+    ) -> None:
+        """Give the batch back for `delay_seconds`; after `max_attempts` claims it is quarantined.
+
+        Raises:
+            LeaseLost: somebody else has the batch, or it is done.
+        """
+        with self._database.write() as connection:
+            lock_head(connection)
+            row = leased(connection, batch_id, token)
+            at = self._clock()
+            members = applying(connection, batch_id)
+            if row.attempts >= max_attempts:
+                update_leased(connection, batch_id, token, state="quarantined", finished_at=at)
+                told = f"gave up after {row.attempts} attempts: {reason}"
+                transition(
+                    connection, members, EditState.QUARANTINED, cause=f"batch {batch_id}", at=at, reason=told
+                )
+                return
+            free_at = at + timedelta(seconds=delay_seconds)
+            update_leased(connection, batch_id, token, state="planned", worker=None, free_at=free_at)
+            transition(
+                connection,
+                members,
+                EditState.PLANNED,
+                cause=f"batch {batch_id} is tried again later",
+                at=at,
+                detail={"why": clip(reason, REASON_CHARS), "attempts": row.attempts},
+            )
+
+    def split(self, batch_id: int, token: int, parts: Sequence[Sequence[int]], *, reason: str) -> list[int]:
+        """Replace the batch by smaller ones, which are next in its lane and start with no attempts.
+
+        Raises:
+            LeaseLost: somebody else has the batch, or it is done.
+            ValueError: the parts are not two or more that hold each of the batch's edits exactly once.
+        """
+        with self._database.write() as connection:
+            lock_head(connection)
+            row = leased(connection, batch_id, token)
+            at = self._clock()
+            members = {member.id: member for member in applying(connection, batch_id)}
+            if (
+                len(parts) < 2
+                or not all(parts)
+                or sorted(i for part in parts for i in part) != sorted(members)
+            ):
+                raise ValueError(f"the parts do not hold each edit of batch {batch_id} once, or are not two")
+            update_leased(connection, batch_id, token, state="split", finished_at=at)
+            new_ids = []
+            for part in parts:
+                lane = Lane(row.lane)
+                planned = PlannedBatch(row.sequence, lane, row.editor, tuple(part), reason)
+                new_ids.append(create_batch(connection, row.plan_id, planned, at))
+                transition(
+                    connection,
+                    [members[edit_id] for edit_id in part],
+                    EditState.PLANNED,
+                    cause=f"batch {batch_id} was split",
+                    at=at,
+                    columns={"batch_id": new_ids[-1]},
+                    detail={"why": clip(reason, REASON_CHARS)},
+                )
+            return new_ids
+
+    def _take(
+        self, connection: Connection, row: Row[Any], worker: str, at: datetime, lease_seconds: float
+    ) -> ClaimedBatch | None:
+        """Lease one batch; None where all its edits have been superseded or retracted since."""
+        if row.state == "leased":
+            return_edits(connection, row, at)
+        waiting = edits.c.state == EditState.PLANNED.value
+        found = connection.execute(
+            select_edits().where(edits.c.batch_id == row.id, waiting).order_by(edits.c.id)
+        ).all()
+        token, attempts = row.token + 1, row.attempts + 1
+        connection.execute(
+            update(batches)
+            .where(batches.c.id == row.id)
+            .values(
+                state="leased" if found else "done",
+                token=token,
+                attempts=attempts,
+                worker=clip(worker, WORKER_CHARS),
+                free_at=at + timedelta(seconds=lease_seconds),
+                finished_at=None if found else at,
+            )
+        )
+        if not found:
+            return None
+        transition(
+            connection,
+            [to_standing(edit) for edit in found],
+            EditState.APPLYING,
+            cause=f"claimed by {worker}",
+            at=at,
+            columns={"attempts": edits.c.attempts + 1},
+            detail={"batch_id": row.id, "token": token},
+        )
+        return ClaimedBatch(
+            id=row.id,
+            plan_id=row.plan_id,
+            lane=Lane(row.lane),
+            editor=row.editor,
+            token=token,
+            attempts=attempts,
+            edits=tuple(
+                replace(to_edit(edit), state=EditState.APPLYING, attempts=edit.attempts + 1, reason=None)
+                for edit in found
+            ),
+        )
+
+
+def _next_free(connection: Connection, lane: Lane, at: datetime) -> Row[Any] | None:
+    return connection.execute(
+        select(batches)
+        .where(BATCH_IS_OPEN, batches.c.lane == lane.value, batches.c.free_at <= at)
+        .order_by(batches.c.plan_id, batches.c.sequence, batches.c.id)
+        .limit(1)
+    ).one_or_none()
+
+
+def leased(connection: Connection, batch_id: int, token: int) -> Row[Any]:
+    """The batch, if this token still holds it; the caller has the head's lock.
+
+    Raises:
+        LeaseLost: somebody else has the batch, or it is done.
+    """
+    row = connection.execute(
+        select(batches).where(batches.c.id == batch_id, batches.c.token == token, batches.c.state == "leased")
+    ).one_or_none()
+    if row is None:
+        raise _lease_lost(batch_id)
+    return row
+
+
+def update_leased(connection: Connection, batch_id: int, token: int, **columns: Any) -> None:
+    """Write to the batch, if this token still holds it.
+
+    Raises:
+        LeaseLost: somebody else has the batch, or it is done.
+    """
+    changed = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.token == token, batches.c.state == "leased")
+        .values(**columns)
+    ).rowcount
+    if changed != 1:
+        raise _lease_lost(batch_id)
+
+
+def applying(connection: Connection, batch_id: int) -> list[Standing]:
+    """The edits that a leased batch is working on."""
+    return standings(connection, edits.c.batch_id == batch_id, edits.c.state == EditState.APPLYING.value)
+
+
+def return_edits(connection: Connection, row: Row[Any], at: datetime) -> None:
+    """Take the edits of a batch whose lease ran out back to `planned`."""
+    transition(
+        connection,
+        applying(connection, row.id),
+        EditState.PLANNED,
+        cause=f"the lease of {row.worker} ran out",
+        at=at,
+        detail={"batch_id": row.id, "token": row.token},
+    )
+
+
+def return_expired(connection: Connection, at: datetime) -> int:
+    """Free every batch whose lease ran out, though no worker asks for it; how many there were."""
+    rows = connection.execute(
+        select(batches).where(BATCH_IS_OPEN, batches.c.state == "leased", batches.c.free_at <= at)
+    ).all()
+    for row in rows:
+        return_edits(connection, row, at)
+        update_leased(connection, row.id, row.token, state="planned", worker=None)
+    return len(rows)
+
+
+def _lease_lost(batch_id: int) -> LeaseLost:
+    return LeaseLost(f"the lease of batch {batch_id} is lost: another worker has it, or it is done")

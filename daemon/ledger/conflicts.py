@@ -1,0 +1,69 @@
+"""Who wins when edits speak of one fact: the newest, whatever arrives last. Free of SQL."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from daemon.ledger.rows import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a publication does to each edit it touches."""
+
+    enabled: tuple[Standing, ...] = ()  # candidates that go live
+    in_force: tuple[Standing, ...] = ()  # candidate retractions that take effect
+    too_late: dict[int, Standing] = field(default_factory=dict)  # candidate id -> the newer edit that stands
+    displaced: dict[int, Standing] = field(
+        default_factory=dict
+    )  # live edit's id -> the candidate that ends it
+
+
+def settle(candidates: Sequence[Standing], standing: Sequence[Standing]) -> Settlement:
+    """Settle candidates (verified assertions, retractions) against live edits and retractions in force.
+
+    Everything is taken from the newest to the oldest. A candidate assertion that has a newer rival is too
+    late, and so is a candidate retraction that has a newer assertion as its rival. What was live stays live
+    unless a candidate that got through is newer: an edit that lost displaces nobody.
+    """
+    is_candidate = {edit.id for edit in candidates}
+    enabled: list[Standing] = []
+    in_force: list[Standing] = []
+    too_late: dict[int, Standing] = {}
+    displaced: dict[int, Standing] = {}
+    through = _ByKey()
+    for edit in sorted((*candidates, *standing), key=lambda edit: edit.age, reverse=True):
+        newer = through.rivals(edit)
+        if edit.id not in is_candidate:
+            newer = [rival for rival in newer if rival.id in is_candidate and edit.op == "assert"]
+        elif edit.op == "retract":
+            newer = [rival for rival in newer if rival.op == "assert"]
+        if not newer:
+            through.add(edit)
+            if edit.id in is_candidate:
+                (in_force if edit.op == "retract" else enabled).append(edit)
+        elif edit.id in is_candidate:
+            too_late[edit.id] = newer[0]
+        else:
+            displaced[edit.id] = newer[0]
+    return Settlement(tuple(enabled), tuple(in_force), too_late, displaced)
+
+
+class _ByKey:
+    """Edits found again by fact or prompt, the newest first."""
+
+    def __init__(self) -> None:
+        self._edits: dict[tuple[str, str], list[Standing]] = {}
+
+    def add(self, edit: Standing) -> None:
+        for key in _keys(edit):
+            self._edits.setdefault(key, []).append(edit)
+
+    def rivals(self, edit: Standing) -> list[Standing]:
+        found = {rival.id: rival for key in _keys(edit) for rival in self._edits.get(key, ())}
+        return sorted(found.values(), key=lambda rival: rival.age, reverse=True)
+
+
+def _keys(edit: Standing) -> Iterable[tuple[str, str]]:
+    yield ("fact", edit.fact_key)
+    if edit.prompt_key is not None:
+        yield ("prompt", edit.prompt_key)

@@ -1,0 +1,71 @@
+"""Hold and release the work, see the workers, and keep the ledger from growing for nothing."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, select, update
+
+from daemon.ledger.batches import return_expired
+from daemon.ledger.database import Database, lock_head
+from daemon.ledger.rows import clip
+from daemon.ledger.schema import REASON_CHARS, WORKER_CHARS, head, jobs, outbox, workers
+from daemon.ledger.values import Housekeeping, WorkerSeen
+
+
+class Control:
+    """The operator's and the scheduler's hands on the ledger."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def hold(self, reason: str) -> None:
+        """Let nobody claim another batch until `release`; work in progress may still be published."""
+        with self._database.write() as connection:
+            connection.execute(update(head).values(hold_reason=clip(reason, REASON_CHARS)))
+
+    def release(self) -> None:
+        """Let batches be claimed again."""
+        with self._database.write() as connection:
+            connection.execute(update(head).values(hold_reason=None))
+
+    def held(self) -> str | None:
+        """Why batches are held; None: they are not."""
+        with self._database.read() as connection:
+            reason: str | None = connection.execute(select(head.c.hold_reason)).scalar_one()
+            return reason
+
+    def workers_seen(self, worker: str, device: str, batch_id: int | None) -> None:
+        """A worker's sign of life: its device, and the batch it is at."""
+        name = clip(worker, WORKER_CHARS)
+        values = {"device": clip(device, 100), "batch_id": batch_id, "seen_at": self._clock()}
+        with self._database.write() as connection:
+            known = update(workers).where(workers.c.worker == name).values(**values)
+            if connection.execute(known).rowcount == 0:
+                connection.execute(insert(workers).values(worker=name, **values))
+
+    def workers(self) -> list[WorkerSeen]:
+        """Every worker that gave a sign of life since the last housekeeping cleared them, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(workers).order_by(workers.c.worker))
+            return [WorkerSeen(row.worker, row.device, row.batch_id, row.seen_at) for row in rows]
+
+    def housekeep(self, keep_days: float) -> Housekeeping:
+        """Free the leases that ran out; delete sent outcomes, job slots and workers older than `keep_days`.
+
+        Records, edits, their history, plans, generations and check results are the audit trail: they stay.
+        """
+        with self._database.write() as connection:
+            lock_head(connection)
+            at = self._clock()
+            oldest = at - timedelta(days=keep_days)
+            returned = return_expired(connection, at)
+            deleted = sum(
+                connection.execute(delete(table).where(column < oldest)).rowcount
+                for table, column in (
+                    (outbox, outbox.c.sent_at),
+                    (jobs, jobs.c.started_at),
+                    (workers, workers.c.seen_at),
+                )
+            )
+        return Housekeeping(leases_returned=returned, rows_deleted=deleted)

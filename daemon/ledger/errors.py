@@ -1,0 +1,47 @@
+"""What can go wrong with the ledger, by name.
+
+TemporaryError
++-- LedgerUnavailable   locked, full, or not reachable for now
++-- LeaseLost           somebody else has the work: drop it, change nothing
++-- HeadMoved           another generation was published first: verify against it, then publish again
+PermanentError
++-- LedgerTooNew        written by a later release of Upkeep
++-- LedgerUnreadable    not a ledger, damaged, or an address that no ledger can have
++-- BaseChanged         the ledger's generations belong to another base model
++-- ForbiddenMove       an edit cannot go from the state it is in to the one asked for
++-- NotInLedger         no edit, plan or generation with this number
+"""
+
+from editors.errors import PermanentError, TemporaryError
+
+
+class LedgerUnavailable(TemporaryError):
+    """The database is locked, full or out of reach; nothing of the transaction was kept."""
+
+
+class LeaseLost(TemporaryError):
+    """The lease ran out and the work went to somebody else, or is done: the caller drops it."""
+
+
+class HeadMoved(TemporaryError):
+    """The head is not the generation that the candidate was verified against."""
+
+
+class LedgerTooNew(PermanentError):
+    """A later release has migrated this ledger; this one would damage it."""
+
+
+class LedgerUnreadable(PermanentError):
+    """The file is not a ledger or is damaged, or the address names no database Upkeep can use."""
+
+
+class BaseChanged(PermanentError):
+    """The base model is not the one that the ledger's generations were made for."""
+
+
+class ForbiddenMove(PermanentError):
+    """The edit is not in a state from which it can go where it was asked to go."""
+
+
+class NotInLedger(PermanentError, LookupError):
+    """The ledger has nothing under this number."""

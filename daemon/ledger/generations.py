@@ -1,0 +1,154 @@
+"""The published generations: which edits are live, and what each generation changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from daemon.ledger import publishing, rollback
+from daemon.ledger.database import Database, lock_head
+from daemon.ledger.errors import BaseChanged, NotInLedger
+from daemon.ledger.manifests import append, live_set, load_generations
+from daemon.ledger.rows import select_edits, to_edit
+from daemon.ledger.schema import edits, generations, head
+from daemon.ledger.values import ClaimedBatch, Edit, EditState, Generation, RejectedEdit
+
+
+class Generations:
+    """The model's published states; each is complete from the moment it can be seen."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def head(self) -> Generation | None:
+        """The newest generation; None before `start`."""
+        with self._database.read() as connection:
+            newest = select(head.c.generation).scalar_subquery()
+            found = load_generations(connection, generations.c.number == newest)
+        return found[0] if found else None
+
+    def start(self, base_hash: str) -> Generation:
+        """Generation zero, the base as it is; made at the first call.
+
+        Raises:
+            BaseChanged: the ledger's generations were made for another base.
+        """
+        with self._database.write() as connection:
+            if lock_head(connection).generation is None:
+                zero = Generation(0, None, base_hash, (), {}, (), "the base as it is", self._clock())
+                append(connection, zero, expected_head=None)
+                return zero
+            zero = load_generations(connection, generations.c.number == 0)[0]
+        if zero.base_hash != base_hash:
+            raise BaseChanged(
+                f"this ledger belongs to the base model {zero.base_hash[:16]}, not to {base_hash[:16]}: "
+                "set model.path to the base it was started with, or start a new ledger and adapter store"
+            )
+        return zero
+
+    def get(self, number: int) -> Generation:
+        """One generation.
+
+        Raises:
+            NotInLedger: it was never published.
+        """
+        with self._database.read() as connection:
+            found = load_generations(connection, generations.c.number == number)
+        if not found:
+            raise NotInLedger(f"there is no generation {number}")
+        return found[0]
+
+    def since(self, number: int) -> list[Generation]:
+        """The generations after `number`, in order."""
+        with self._database.read() as connection:
+            return load_generations(connection, generations.c.number > number)
+
+    def live(self) -> dict[str, str]:
+        """The live edits at the head: edit id -> digest of the shard that carries it."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(edits.c.id, edits.c.shard)
+                .where(edits.c.state == EditState.LIVE.value)
+                .order_by(edits.c.id)
+            )
+            return {str(row.id): row.shard for row in rows}
+
+    def live_at(self, number: int) -> dict[str, str]:
+        """The live edits at generation `number`.
+
+        Raises:
+            NotInLedger: it was never published.
+        """
+        with self._database.read() as connection:
+            known = select(generations.c.number).where(generations.c.number == number)
+            if connection.execute(known).one_or_none() is None:
+                raise NotInLedger(f"there is no generation {number}")
+            return {str(edit_id): shard for edit_id, shard in live_set(connection, number).items()}
+
+    def live_edits(self) -> list[Edit]:
+        """The live edits at the head, by id."""
+        with self._database.read() as connection:
+            query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
+            return [to_edit(row) for row in connection.execute(query)]
+
+    def publish(
+        self,
+        *,
+        batch: ClaimedBatch,
+        expected_head: int,
+        shard: str | None,
+        live: Sequence[int],
+        rejected: Mapping[int, RejectedEdit],
+        scores: Mapping[str, Any],
+        cause: str,
+    ) -> Generation | None:
+        """Finish a claimed batch in one transaction; None where the live set stays as it is.
+
+        `live` and `rejected` say for every assertion of the batch whether verification let it pass; `shard`
+        carries those in `live`. The batch's retractions take effect unless they are in `rejected`. For each
+        fact and each prompt the newest edit wins (`occurred_at`, then offset, then id): older live edits
+        are superseded or retracted, and an edit of the batch that has a newer live or retracting rival is
+        itself superseded. A rejected edit leaves an older live value of its fact live.
+
+        Raises:
+            LeaseLost: the batch belongs to somebody else by now, or is done.
+            HeadMoved: the head is not `expected_head`.
+            ValueError: `live` and `rejected` do not fit the batch, or `shard` is missing.
+        """
+        with self._database.write() as connection:
+            return publishing.publish(
+                connection,
+                publishing.Publication(batch, expected_head, shard, live, rejected, scores, cause),
+                at=self._clock(),
+            )
+
+    def rollback_edit(self, edit_id: int, *, cause: str, restore_previous: bool = False) -> Generation:
+        """Take one live edit back: it becomes `retracted` in a new generation.
+
+        The fact's earlier value stays superseded, and the model answers as its base does, unless
+        `restore_previous`: then the newest older edit that it displaced goes live again, if there is one
+        and no retraction lies between the two.
+
+        Raises:
+            NotInLedger: there is no such edit.
+            ForbiddenMove: the edit is not live.
+        """
+        with self._database.write() as connection:
+            return rollback.rollback_edit(
+                connection, edit_id, cause=cause, restore_previous=restore_previous, at=self._clock()
+            )
+
+    def rollback_to(self, number: int, *, cause: str) -> Generation:
+        """Publish a generation with the live edits of `number`; the head itself where nothing differs.
+
+        Edits live now but not then become `retracted`, edits live then are live again. Pending and planned
+        edits go on, and a batch in work finds that the head moved. Retractions stay in force for edits yet
+        to come.
+
+        Raises:
+            NotInLedger: that generation was never published.
+        """
+        with self._database.write() as connection:
+            return rollback.rollback_to(connection, number, cause=cause, at=self._clock())

@@ -1,0 +1,76 @@
+"""The ledger's front door: one object with a part for each concern."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from daemon.ledger.audit import Audit
+from daemon.ledger.batches import Batches
+from daemon.ledger.checks import Checks
+from daemon.ledger.control import Control
+from daemon.ledger.database import Database, connect
+from daemon.ledger.generations import Generations
+from daemon.ledger.intake import Intake
+from daemon.ledger.jobs import Jobs
+from daemon.ledger.migrate import migrate
+from daemon.ledger.outbox import Outbox
+from daemon.ledger.plans import Plans
+
+
+class Ledger:
+    """What happened to every event and every edit; each method is one transaction, kept wholly or not at all.
+
+    Safe to share between threads; every process opens its own. Any method may raise `LedgerUnavailable`:
+    nothing was kept, the same call may be made again.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self.intake = Intake(database, clock)
+        self.plans = Plans(database, clock)
+        self.batches = Batches(database, clock)
+        self.generations = Generations(database, clock)
+        self.audit = Audit(database)
+        self.outbox = Outbox(database, clock)
+        self.jobs = Jobs(database, clock)
+        self.checks = Checks(database, clock)
+        self.control = Control(database, clock)
+
+    def migrate(self) -> None:
+        """Bring the tables up to this release; several processes may do so at once.
+
+        Raises:
+            LedgerTooNew: a later release was here.
+            LedgerUnreadable: the file is no ledger.
+        """
+        migrate(self._database)
+
+    def close(self) -> None:
+        """Close the connections; the ledger opens new ones if it is used again."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def utc_now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def open_ledger(url: str, *, clock: Callable[[], datetime] = utc_now) -> Ledger:
+    """The ledger at a database URL: `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`.
+
+    Nothing is read yet; call `migrate` once before anything else.
+
+    Raises:
+        LedgerUnreadable: the URL names no database that Upkeep can use.
+        LedgerUnavailable: the folder of the SQLite file cannot be made.
+    """
+    return Ledger(connect(url), clock)

@@ -1,0 +1,131 @@
+"""The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+
+from daemon.ledger.errors import HeadMoved
+from daemon.ledger.rows import clip
+from daemon.ledger.schema import CAUSE_CHARS, generation_changes, generations, head
+from daemon.ledger.values import Generation
+
+
+def load_generations(connection: Connection, condition: ColumnElement[bool]) -> list[Generation]:
+    """The generations that meet a condition on `generations`, in order, with what they changed."""
+    rows = connection.execute(select(generations).where(condition).order_by(generations.c.number)).all()
+    enabled: dict[int, dict[str, str]] = {row.number: {} for row in rows}
+    disabled: dict[int, list[str]] = {row.number: [] for row in rows}
+    changes = (
+        select(generation_changes)
+        .join(generations, generations.c.number == generation_changes.c.generation)
+        .where(condition)
+        .order_by(generation_changes.c.generation, generation_changes.c.edit_id)
+    )
+    for change in connection.execute(changes):
+        if change.shard is None:
+            disabled[change.generation].append(str(change.edit_id))
+        else:
+            enabled[change.generation][str(change.edit_id)] = change.shard
+    return [
+        Generation(
+            number=row.number,
+            parent=row.parent,
+            base_hash=row.base_hash,
+            shards=tuple(row.shards),
+            enabled=enabled[row.number],
+            disabled=tuple(disabled[row.number]),
+            cause=row.cause,
+            created_at=row.created_at,
+            scores=row.scores,
+        )
+        for row in rows
+    ]
+
+
+def live_set(connection: Connection, number: int) -> dict[int, str]:
+    """Edit id -> shard of the edits live at generation `number`, folded from the changes up to it."""
+    last = (
+        select(generation_changes.c.edit_id, func.max(generation_changes.c.generation).label("generation"))
+        .where(generation_changes.c.generation <= number)
+        .group_by(generation_changes.c.edit_id)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(generation_changes.c.edit_id, generation_changes.c.shard)
+        .join(
+            last,
+            and_(
+                generation_changes.c.edit_id == last.c.edit_id,
+                generation_changes.c.generation == last.c.generation,
+            ),
+        )
+        .where(generation_changes.c.shard.is_not(None))
+        .order_by(generation_changes.c.edit_id)
+    )
+    return {int(edit_id): shard for edit_id, shard in rows}
+
+
+def append(connection: Connection, generation: Generation, *, expected_head: int | None) -> None:
+    """Write a generation and swap the head to it, if the head is still `expected_head`.
+
+    Raises:
+        HeadMoved: it is not; the transaction must not be kept.
+    """
+    connection.execute(
+        insert(generations).values(
+            number=generation.number,
+            parent=generation.parent,
+            base_hash=generation.base_hash,
+            shards=list(generation.shards),
+            cause=generation.cause,
+            scores=dict(generation.scores),
+            created_at=generation.created_at,
+        )
+    )
+    changes: list[tuple[str, str | None]] = [*generation.enabled.items()]
+    changes += [(edit_id, None) for edit_id in generation.disabled]
+    if changes:
+        connection.execute(
+            insert(generation_changes),
+            [
+                {"generation": generation.number, "edit_id": int(edit_id), "shard": shard}
+                for edit_id, shard in changes
+            ],
+        )
+    swapped = connection.execute(
+        update(head)
+        .where(head.c.generation.is_not_distinct_from(expected_head))
+        .values(generation=generation.number)
+    ).rowcount
+    if swapped != 1:
+        raise HeadMoved(f"the head is no longer generation {expected_head}")
+
+
+def child_of(
+    connection: Connection,
+    parent: int,
+    *,
+    shards: Sequence[str] = (),
+    enabled: Mapping[str, str],
+    disabled: Sequence[str],
+    cause: str,
+    at: datetime,
+    scores: Mapping[str, Any] | None = None,
+) -> Generation:
+    """The generation that would follow `parent`, on the same base; nothing is written."""
+    base_hash = connection.execute(
+        select(generations.c.base_hash).where(generations.c.number == parent)
+    ).scalar_one()
+    return Generation(
+        number=parent + 1,
+        parent=parent,
+        base_hash=base_hash,
+        shards=tuple(shards),
+        enabled=enabled,
+        disabled=tuple(disabled),
+        cause=clip(cause, CAUSE_CHARS),
+        created_at=at,
+        scores=dict(scores or {}),
+    )

@@ -1,0 +1,211 @@
+"""Give the planner what waits, and keep the plans that it makes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from daemon.ledger.database import Database, lock_head
+from daemon.ledger.errors import NotInLedger
+from daemon.ledger.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
+from daemon.ledger.schema import REASON_CHARS, batches, edits, plans
+from daemon.ledger.transitions import transition
+from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
+
+_LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
+
+
+class Plans:
+    """Pending edits out, ordered plans in."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def pending(self, lane: Lane | None, limit: int) -> list[Edit]:
+        """The oldest pending edits of a lane (None: of both), at most `limit`, in the order they arrived."""
+        query = select_edits().where(edits.c.state == EditState.PENDING.value)
+        if lane is not None:
+            query = query.where(edits.c.lane == lane.value)
+        with self._database.read() as connection:
+            return [to_edit(row) for row in connection.execute(query.order_by(edits.c.id).limit(limit))]
+
+    def rivals(self, members: Sequence[Edit]) -> list[Edit]:
+        """The other edits that share a fact or a prompt with `members`, unless rejected or superseded."""
+        own = {member.id for member in members}
+        out_of_play = [EditState.REJECTED.value, EditState.SUPERSEDED.value]
+        found: dict[int, Edit] = {}
+        with self._database.read() as connection:
+            for column, keys in (
+                (edits.c.fact_key, {member.fact_key for member in members}),
+                (edits.c.prompt_key, {m.prompt_key for m in members if m.prompt_key is not None}),
+            ):
+                for part in chunks(sorted(keys)):
+                    query = select_edits().where(column.in_(part), edits.c.state.not_in(out_of_play))
+                    for row in connection.execute(query):
+                        if row.id not in own and row.id not in found:
+                            found[row.id] = to_edit(row)
+        return [found[edit_id] for edit_id in sorted(found)]
+
+    def store(self, plan: Plan) -> int:
+        """Keep a plan and put it to work in one transaction; the plan's number.
+
+        Losers of conflicts are superseded, batches are created, their edits become `planned`. Edits that
+        moved since the plan was made are left out, and so are batches without edits; what is kept is what
+        is in force.
+
+        Raises:
+            ValueError: an edit stands twice in the plan.
+        """
+        planned = [edit_id for batch in plan.batches for edit_id in batch.edit_ids]
+        losers = [lost.loser_id for lost in plan.superseded]
+        if len({*planned, *losers}) != len(planned) + len(losers):
+            raise ValueError("an edit stands twice in the plan")
+        with self._database.write() as connection:
+            lock_head(connection)
+            found = standings_by_id(connection, [*planned, *losers, *(s.winner_id for s in plan.superseded)])
+            superseded = [lost for lost in plan.superseded if _still_holds(lost, found)]
+            kept = [
+                (batch, members)
+                for batch in plan.batches
+                if (members := [found[i] for i in batch.edit_ids if _is_pending(found.get(i))])
+            ]
+            return self._write(connection, plan, superseded, kept, found)
+
+    def get(self, plan_id: int) -> Plan:
+        """One plan, as it was put to work.
+
+        Raises:
+            NotInLedger: there is no such plan.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(plans).where(plans.c.id == plan_id)).one_or_none()
+        if row is None:
+            raise NotInLedger(f"there is no plan {plan_id}")
+        return _to_plan(row)
+
+    def latest(self, n: int) -> list[Plan]:
+        """The last `n` plans, the newest first."""
+        with self._database.read() as connection:
+            return [
+                _to_plan(row)
+                for row in connection.execute(select(plans).order_by(plans.c.id.desc()).limit(n))
+            ]
+
+    def _write(
+        self,
+        connection: Connection,
+        plan: Plan,
+        superseded: Sequence[Supersession],
+        kept: Sequence[tuple[PlannedBatch, list[Standing]]],
+        found: dict[int, Standing],
+    ) -> int:
+        at = self._clock()
+        plan_id = int(
+            connection.execute(
+                insert(plans)
+                .values(
+                    created_at=at,
+                    lane=plan.lane.value if plan.lane is not None else None,
+                    seed=plan.seed,
+                    body=_body(plan, superseded, kept),
+                )
+                .returning(plans.c.id)
+            ).scalar_one()
+        )
+        cause = f"plan {plan_id}"
+        losers: defaultdict[int, list[Standing]] = defaultdict(list)
+        for lost in superseded:
+            losers[lost.winner_id].append(found[lost.loser_id])
+        for winner_id, members in losers.items():
+            transition(
+                connection,
+                members,
+                EditState.SUPERSEDED,
+                cause=cause,
+                at=at,
+                reason=f"edit {winner_id} is newer",
+                columns={"superseded_by": winner_id},
+            )
+        for batch, members in kept:
+            batch_id = create_batch(connection, plan_id, batch, at)
+            transition(
+                connection, members, EditState.PLANNED, cause=cause, at=at, columns={"batch_id": batch_id}
+            )
+        return plan_id
+
+
+def create_batch(connection: Connection, plan_id: int, batch: PlannedBatch, at: datetime) -> int:
+    """Insert a batch that can be claimed at once; its number."""
+    return int(
+        connection.execute(
+            insert(batches)
+            .values(
+                plan_id=plan_id,
+                sequence=batch.sequence,
+                lane=batch.lane.value,
+                editor=batch.editor,
+                state="planned",
+                reason=clip(batch.reason, REASON_CHARS),
+                token=0,
+                attempts=0,
+                free_at=at,
+                created_at=at,
+            )
+            .returning(batches.c.id)
+        ).scalar_one()
+    )
+
+
+def _is_pending(edit: Standing | None) -> bool:
+    return edit is not None and edit.state is EditState.PENDING
+
+
+def _still_holds(lost: Supersession, found: dict[int, Standing]) -> bool:
+    """The loser has not moved on, and the winner has not failed since."""
+    loser, winner = found.get(lost.loser_id), found.get(lost.winner_id)
+    waiting = (EditState.PENDING, EditState.PLANNED)
+    return loser is not None and loser.state in waiting and winner is not None and winner.state not in _LOST
+
+
+def _body(
+    plan: Plan, superseded: Sequence[Supersession], kept: Sequence[tuple[PlannedBatch, list[Standing]]]
+) -> dict[str, Any]:
+    return {
+        "batches": [
+            {
+                "sequence": batch.sequence,
+                "lane": batch.lane.value,
+                "editor": batch.editor,
+                "edit_ids": [member.id for member in members],
+                "reason": batch.reason,
+            }
+            for batch, members in kept
+        ],
+        "superseded": [[lost.loser_id, lost.winner_id] for lost in superseded],
+        "explanation": dict(plan.explanation),
+    }
+
+
+def _to_plan(row: Row[Any]) -> Plan:
+    body = row.body
+    return Plan(
+        lane=Lane(row.lane) if row.lane is not None else None,
+        seed=row.seed,
+        batches=tuple(
+            PlannedBatch(
+                sequence=batch["sequence"],
+                lane=Lane(batch["lane"]),
+                editor=batch["editor"],
+                edit_ids=tuple(batch["edit_ids"]),
+                reason=batch["reason"],
+            )
+            for batch in body["batches"]
+        ),
+        superseded=tuple(Supersession(loser, winner) for loser, winner in body["superseded"]),
+        explanation=body["explanation"],
+        id=row.id,
+        created_at=row.created_at,
+    )

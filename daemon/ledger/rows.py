@@ -1,0 +1,134 @@
+"""Read edits from the tables: whole, as other rooms see them, or as the few columns that decide a move."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, select
+
+from daemon.events import FactEvent
+from daemon.ledger.schema import edits
+from daemon.ledger.values import Edit, EditState, Lane
+
+T = TypeVar("T")
+
+CHUNK = 500  # values in one IN list: far under both databases' limits
+
+
+def chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    """The values in lists of at most `CHUNK`."""
+    rest = iter(values)
+    while part := list(islice(rest, CHUNK)):
+        yield part
+
+
+def clip(text: str, limit: int) -> str:
+    """`text` as both databases can keep it in a column of `limit` characters."""
+    kept = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def to_edit(row: Row[Any]) -> Edit:
+    """The edit of one full row of `edits`."""
+    return Edit(
+        id=row.id,
+        event_id=row.event_id,
+        op=row.op,
+        state=EditState(row.state),
+        subject=row.subject,
+        relation=row.relation,
+        prompt=row.prompt,
+        target_new=row.target_new,
+        priority=Lane(row.lane),
+        occurred_at=row.occurred_at,
+        offset=row.offset,
+        fact_key=row.fact_key,
+        prompt_key=row.prompt_key,
+        event=FactEvent.model_validate(row.event),
+        batch_id=row.batch_id,
+        generation=row.generation,
+        superseded_by=row.superseded_by,
+        reason=row.reason,
+        attempts=row.attempts,
+    )
+
+
+def select_edits() -> Select[Any]:
+    """All columns of `edits`, for `to_edit`."""
+    return select(edits)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides an edit's next move, and what its outcome must say."""
+
+    id: int
+    event_id: str
+    op: str
+    state: EditState
+    subject: str
+    relation: str | None
+    occurred_at: datetime
+    offset: int
+    fact_key: str
+    prompt_key: str | None
+    shard: str | None
+    batch_id: int | None
+
+    @property
+    def age(self) -> tuple[datetime, int, int]:
+        """Sorts by when the fact changed, then by its place in the topic, then by arrival."""
+        return (self.occurred_at, self.offset, self.id)
+
+
+_STANDING = select(*(edits.c[field.name] for field in fields(Standing)))
+
+
+def to_standing(row: Row[Any]) -> Standing:
+    """The standing of one row that has at least its columns."""
+    return Standing(
+        id=row.id,
+        event_id=row.event_id,
+        op=row.op,
+        state=EditState(row.state),
+        subject=row.subject,
+        relation=row.relation,
+        occurred_at=row.occurred_at,
+        offset=row.offset,
+        fact_key=row.fact_key,
+        prompt_key=row.prompt_key,
+        shard=row.shard,
+        batch_id=row.batch_id,
+    )
+
+
+def standings(connection: Connection, *conditions: ColumnElement[bool]) -> list[Standing]:
+    """The standings that meet all conditions, by id."""
+    return [to_standing(row) for row in connection.execute(_STANDING.where(*conditions).order_by(edits.c.id))]
+
+
+def standings_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Standing]:
+    """The standings of these edits; unknown ids are left out."""
+    found: dict[int, Standing] = {}
+    for part in chunks(sorted(set(ids))):
+        found.update((edit.id, edit) for edit in standings(connection, edits.c.id.in_(part)))
+    return found
+
+
+def rivals_of(
+    connection: Connection, members: Sequence[Standing], *conditions: ColumnElement[bool]
+) -> list[Standing]:
+    """Every other edit that shares a fact or a prompt with one of the members and meets the conditions."""
+    own = {member.id for member in members}
+    found: dict[int, Standing] = {}
+    for column, keys in (
+        (edits.c.fact_key, {member.fact_key for member in members}),
+        (edits.c.prompt_key, {member.prompt_key for member in members if member.prompt_key is not None}),
+    ):
+        for part in chunks(sorted(keys)):
+            for edit in standings(connection, column.in_(part), *conditions):
+                if edit.id not in own:
+                    found[edit.id] = edit
+    return list(found.values())

@@ -1,0 +1,308 @@
+"""The ledger's tables, indexes and checks; migrations/ builds the same, and a test compares the two.
+
+Times are whole microseconds since 1970 in UTC, so that both databases compare them alike.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+from daemon.ledger.values import EditState, Lane, RecordOutcome
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+REASON_CHARS = 1000
+CAUSE_CHARS = 300
+WORKER_CHARS = 200
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware time."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time, stored as whole microseconds since 1970 (UTC)."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """A naive time is a bug of the caller and raises TypeError."""
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """The same moment, in UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=int(value))
+
+
+def _one_of(column: str, values: list[str]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
+CHECK_STATES = ["waiting", "leased", "done"]
+
+# A partial index is used only by queries that repeat its condition word for word.
+BATCH_IS_OPEN = text("state IN ('planned', 'leased')")
+CHECK_IS_OPEN = text("state IN ('waiting', 'leased')")
+IS_LIVE = text("state = 'live'")
+UNSENT = text("sent_at IS NULL")
+
+Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("generation", BigInteger),
+    Column("hold_reason", String(REASON_CHARS)),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+record_counts = Table(
+    "record_counts",
+    metadata,
+    Column("outcome", String(16), primary_key=True),
+    Column("records", BigInteger, nullable=False),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("topic", String(249), nullable=False),  # 249: Kafka's own limit
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("event_id", String(200)),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", String(REASON_CHARS)),
+    Column("at", Moment, nullable=False),
+    UniqueConstraint("topic", "partition", "offset", "digest"),
+    CheckConstraint(_one_of("outcome", [o.value for o in RecordOutcome]), name="outcome"),
+)
+
+edits = Table(
+    "edits",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("event_id", String(200), nullable=False),
+    Column("content_digest", String(64), nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("lane", String(8), nullable=False),
+    Column("subject", String(512), nullable=False),
+    Column("relation", String(200)),
+    Column("prompt", String(2048)),
+    Column("target_new", String(512)),
+    Column("occurred_at", Moment, nullable=False),
+    Column("fact_key", String(200), nullable=False),
+    Column("prompt_key", String(200)),
+    Column("event", JSON, nullable=False),
+    Column("batch_id", ForeignKey("batches.id")),
+    Column("attempts", Integer, nullable=False),
+    Column("shard", String(200)),  # the adapter that carries the edit, once it has been live
+    Column("generation", BigInteger),  # the one that last switched it on; a retraction's: off
+    Column("superseded_by", ForeignKey("edits.id")),
+    Column("reason", String(REASON_CHARS)),
+    UniqueConstraint("event_id"),
+    CheckConstraint("op IN ('assert', 'retract')", name="op"),
+    CheckConstraint(_one_of("state", [s.value for s in EditState]), name="state"),
+    CheckConstraint(_one_of("lane", [lane.value for lane in Lane]), name="lane"),
+    CheckConstraint("state <> 'live' OR (op = 'assert' AND shard IS NOT NULL)", name="live_has_shard"),
+    Index(None, "state", "lane", "id"),
+    Index(None, "fact_key", "state"),
+    Index(None, "prompt_key", "state"),
+    Index(None, "batch_id"),
+    # The database itself refuses a second live edit of one fact.
+    Index("uq_edits_live_fact", "fact_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
+    Index("uq_edits_live_prompt", "prompt_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
+)
+
+edit_names = Table(
+    "edit_names",
+    metadata,
+    Column("name_key", String(200), primary_key=True),
+    Column("edit_id", ForeignKey("edits.id"), primary_key=True),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("edit_id", ForeignKey("edits.id"), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16), nullable=False),
+    Column("cause", String(CAUSE_CHARS), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index(None, "edit_id"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+    Column("lane", String(8)),
+    Column("seed", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("plan_id", ForeignKey("plans.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("lane", String(8), nullable=False),
+    Column("editor", String(100)),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(REASON_CHARS), nullable=False),
+    Column("token", BigInteger, nullable=False),  # grows with every claim: the fencing token
+    Column("attempts", Integer, nullable=False),
+    Column("worker", String(WORKER_CHARS)),
+    Column("free_at", Moment, nullable=False),  # planned: not before this; leased: the lease ends
+    Column("created_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    CheckConstraint(_one_of("state", BATCH_STATES), name="state"),
+    Index(
+        "ix_batches_open",
+        "lane",
+        "plan_id",
+        "sequence",
+        "id",
+        sqlite_where=BATCH_IS_OPEN,
+        postgresql_where=BATCH_IS_OPEN,
+    ),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent", ForeignKey("generations.number")),
+    Column("base_hash", String(200), nullable=False),
+    Column("shards", JSON, nullable=False),
+    Column("cause", String(CAUSE_CHARS), nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+generation_changes = Table(
+    "generation_changes",
+    metadata,
+    Column("generation", ForeignKey("generations.number"), primary_key=True),
+    Column("edit_id", ForeignKey("edits.id"), primary_key=True),
+    Column("shard", String(200)),  # null: switched off
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", String(512), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("sent_at", Moment),
+    Index("ix_outbox_unsent", "id", sqlite_where=UNSENT, postgresql_where=UNSENT),
+    Index(None, "sent_at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("slot", String(100), primary_key=True),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("ok", Boolean),
+    Column("detail", String(REASON_CHARS)),
+    Index(None, "started_at"),
+)
+
+job_successes = Table(
+    "job_successes",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("suite", String(200), nullable=False),  # empty: all suites
+    Column("cause", String(CAUSE_CHARS), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("worker", String(WORKER_CHARS)),
+    Column("free_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    CheckConstraint(_one_of("state", CHECK_STATES), name="state"),
+    Index("uq_checks_open", "suite", unique=True, sqlite_where=CHECK_IS_OPEN, postgresql_where=CHECK_IS_OPEN),
+)
+
+check_results = Table(
+    "check_results",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("check_id", ForeignKey("checks.id")),
+    Column("suite", String(200), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("probes", Integer, nullable=False),
+    Index(None, "suite", "id"),
+)
+
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("suite_digest", String(200), primary_key=True),
+    Column("base_hash", String(200), primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", String(WORKER_CHARS), primary_key=True),
+    Column("device", String(100), nullable=False),
+    Column("batch_id", BigInteger),
+    Column("seen_at", Moment, nullable=False),
+)

@@ -1,0 +1,35 @@
+"""The states of an edit and the moves between them; the ledger knows no other move."""
+
+from collections.abc import Mapping
+
+from daemon.ledger.errors import ForbiddenMove
+from daemon.ledger.values import EditState
+
+_S = EditState
+
+ALLOWED: Mapping[EditState | None, frozenset[EditState]] = {
+    None: frozenset({_S.PENDING}),
+    _S.PENDING: frozenset({_S.PLANNED, _S.SUPERSEDED, _S.RETRACTED}),
+    _S.PLANNED: frozenset({_S.APPLYING, _S.SUPERSEDED, _S.RETRACTED}),
+    _S.APPLYING: frozenset({_S.PLANNED, _S.LIVE, _S.SUPERSEDED, _S.RETRACTED, _S.REJECTED, _S.QUARANTINED}),
+    _S.LIVE: frozenset({_S.SUPERSEDED, _S.RETRACTED}),
+    # A rollback can bring back what was live before.
+    _S.SUPERSEDED: frozenset({_S.LIVE}),
+    _S.RETRACTED: frozenset({_S.LIVE}),
+    _S.REJECTED: frozenset(),
+    _S.QUARANTINED: frozenset(),
+}
+
+OUTCOMES = frozenset({_S.LIVE, _S.SUPERSEDED, _S.RETRACTED, _S.REJECTED, _S.QUARANTINED})
+"""Reaching one of these is news for the event's producer: it goes to the outbox."""
+
+
+def require_allowed(edit_id: int, before: EditState | None, after: EditState) -> None:
+    """Let an allowed move pass.
+
+    Raises:
+        ForbiddenMove: the move is not in `ALLOWED`.
+    """
+    if after not in ALLOWED[before]:
+        was = before.value if before is not None else "nothing"
+        raise ForbiddenMove(f"edit {edit_id} is {was}: it cannot become {after.value}")

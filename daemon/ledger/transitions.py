@@ -1,0 +1,107 @@
+"""The one place where an edit changes its state: checked, written to the history, told to the outbox."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, update
+
+from daemon.ledger.errors import ForbiddenMove
+from daemon.ledger.rows import Standing, chunks, clip
+from daemon.ledger.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox
+from daemon.ledger.states import OUTCOMES, require_allowed
+from daemon.ledger.values import EditState
+
+
+def transition(
+    connection: Connection,
+    members: Sequence[Standing],
+    to: EditState,
+    *,
+    cause: str,
+    at: datetime,
+    reason: str | None = None,
+    generation: int | None = None,
+    columns: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Move edits from the states they stand in to `to`, and write `columns` with it.
+
+    `reason` replaces the edit's reason. `generation` is the one in which it happens: it goes into the history
+    and the outcome (and into the edit only as one of `columns`). The caller holds the head's lock.
+
+    Raises:
+        ForbiddenMove: one of the moves is not allowed, or an edit no longer stands where it stood.
+    """
+    if not members:
+        return
+    reason = clip(reason, REASON_CHARS) if reason is not None else None
+    columns = dict(columns or {})
+    told = {name: columns[name] for name in ("batch_id", "superseded_by") if columns.get(name) is not None}
+    told |= {"generation": generation} if generation is not None else {}
+    told |= {"reason": reason} if reason is not None else {}
+    told |= detail or {}
+    for before in dict.fromkeys(member.state for member in members):
+        ids = [member.id for member in members if member.state is before]
+        require_allowed(ids[0], before, to)
+        _write(connection, ids, before, to, {**columns, "reason": reason})
+        _remember(connection, ids, before, to, cause=cause, at=at, detail=told)
+    if to in OUTCOMES:
+        rows = [_outcome(member, to, generation, reason, at) for member in members]
+        connection.execute(insert(outbox), rows)
+
+
+def admit(connection: Connection, ids: Sequence[int], *, cause: str, at: datetime) -> None:
+    """Write the first history entry of edits that were just inserted as `pending`."""
+    if ids:
+        require_allowed(ids[0], None, EditState.PENDING)
+        _remember(connection, ids, None, EditState.PENDING, cause=cause, at=at, detail={})
+
+
+def _remember(
+    connection: Connection,
+    ids: Sequence[int],
+    before: EditState | None,
+    to: EditState,
+    *,
+    cause: str,
+    at: datetime,
+    detail: Mapping[str, Any],
+) -> None:
+    entry = {
+        "at": at,
+        "from_state": before.value if before is not None else None,
+        "to_state": to.value,
+        "cause": clip(cause, CAUSE_CHARS),
+        "detail": detail,
+    }
+    connection.execute(insert(history), [{"edit_id": edit_id, **entry} for edit_id in ids])
+
+
+def _write(
+    connection: Connection, ids: Sequence[int], before: EditState, to: EditState, columns: Mapping[str, Any]
+) -> None:
+    for part in chunks(ids):
+        moved = connection.execute(
+            update(edits)
+            .where(edits.c.id.in_(part), edits.c.state == before.value)
+            .values(state=to.value, **columns)
+        ).rowcount
+        if moved != len(part):
+            raise ForbiddenMove(f"{len(part) - moved} of {len(part)} edits are no longer {before.value}")
+
+
+def _outcome(
+    member: Standing, to: EditState, generation: int | None, reason: str | None, at: datetime
+) -> dict[str, Any]:
+    payload = {
+        "event_id": member.event_id,
+        "edit_id": str(member.id),
+        "state": to.value,
+        "generation": generation,
+        "subject": member.subject,
+        "relation": member.relation,
+        "reason": reason,
+        "at": at.isoformat(),
+    }
+    return {"key": member.subject, "payload": payload, "created_at": at}

@@ -1,0 +1,270 @@
+"""The base model: loaded once, hashed, never changed."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editors.architectures import Layout, layout_of, submodule
+from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, UnknownArchitecture
+
+# The papers edit layers 18 to 20 of 32. Three quarters up, experts say the same after more phrasings (docs/experiments.md).
+DEFAULT_DEPTH = 0.75
+
+
+class Base:
+    """A Hugging Face causal LM with its tokenizer, its layout and the hash of its weights.
+
+    Promises: parameters are frozen and never written; two bases with one `hash` give the same answers.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        base_hash: str,
+        layer: int | None = None,
+        ffn_module: str | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.hash = base_hash
+        self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
+        self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
+        self.final_norm = submodule(model, self.layout.final_norm)
+        self.lm_head: nn.Module = model.get_output_embeddings()
+        count = len(self.layers)
+        self.layer = min(count - 1, math.floor(DEFAULT_DEPTH * count)) if layer is None else layer
+        if not 0 <= self.layer < count:
+            raise BadRequest(f"model.layer = {self.layer}, but the base has layers 0 to {count - 1}")
+        self.ffn = submodule(self.layers[self.layer], self.layout.ffn)
+        self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
+        self.hidden_size = int(model.config.hidden_size)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self.pad_id = int(tokenizer.pad_token_id)
+        self.eos_id = int(tokenizer.eos_token_id)
+        self._stop_ids = [self.eos_id, *_newline_token_ids(tokenizer)]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype  # type: ignore[no-any-return]
+
+    @property
+    def ffn_width(self) -> int:
+        """The width of the FFN's last projection's input, which SCEN's experts read."""
+        weight: Tensor = self.down_proj.weight  # type: ignore[assignment]
+        # GPT-2's Conv1D keeps (in, out), every Linear keeps (out, in).
+        return int(weight.shape[1] if weight.shape[0] == self.hidden_size else weight.shape[0])
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Token ids of a prompt as the model reads it, special tokens included."""
+        ids: list[int] = self.tokenizer(prompt)["input_ids"]
+        limit = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
+        if limit and len(ids) >= limit:
+            raise BadRequest(
+                f"the prompt has {len(ids)} tokens, the base reads at most {limit - 1}: shorten it"
+            )
+        return ids
+
+    def answer_ids(self, prompt: str, answer: str, *, prompt_ids: Sequence[int] | None = None) -> list[int]:
+        """Token ids that the model must generate after `prompt` to say `answer` and stop."""
+        prefix = list(prompt_ids) if prompt_ids is not None else self.prompt_ids(prompt)
+        gap = "" if not prompt or prompt[-1].isspace() else " "
+        whole: list[int] = self.tokenizer(prompt + gap + answer)["input_ids"]
+        while whole and whole[-1] == self.eos_id:  # some tokenizers close every text by themselves
+            whole = whole[:-1]
+        if whole[: len(prefix)] == prefix:
+            tail = whole[len(prefix) :]
+        else:  # the tokenizer joined the prompt's end with the answer's beginning
+            tail = self.tokenizer(gap + answer, add_special_tokens=False)["input_ids"]
+        return [*tail, self.eos_id]
+
+    def pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
+        """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side`."""
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            where = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+            ids[index, where] = torch.tensor(row, dtype=torch.long)
+            mask[index, where] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    def generate_ids(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
+        """Greedy continuations of one batch of prompts, up to and without the token that stops each."""
+        ids, mask = self.pad(rows, side="left")
+        with device_errors(), torch.inference_mode():
+            out = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=self._stop_ids,
+                pad_token_id=self.pad_id,
+            )
+        stops = set(self._stop_ids)
+        continued = out[:, ids.shape[1] :].tolist()
+        return [row[: next((i for i, t in enumerate(row) if t in stops), len(row))] for row in continued]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Generated ids as stripped text of one line."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text.split("\n", 1)[0].strip()
+
+    def generate(
+        self, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 64
+    ) -> list[str]:
+        """The base's own greedy answers, in the order of `prompts`."""
+        rows = [self.prompt_ids(prompt) for prompt in prompts]
+        answers: list[str] = [""] * len(rows)
+        for chunk in length_sorted_chunks(rows, batch_size):
+            outputs = self.generate_ids([rows[i] for i in chunk], max_new_tokens=max_new_tokens)
+            for index, output in zip(chunk, outputs, strict=True):
+                answers[index] = self.decode(output)
+        return answers
+
+
+def length_sorted_chunks(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Indices of `rows` in chunks of like length, so that little is padded."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def load_base(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    ffn_module: str | None = None,
+    layer: int | None = None,
+) -> Base:
+    """Load a causal LM from a directory or a hub id; safetensors only, no remote code.
+
+    Args:
+        device: "auto" (CUDA where there is one, else CPU) or a torch device.
+        dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
+
+    Raises:
+        BaseUnreadable: nothing loadable is there.
+        UnknownArchitecture: the FFN cannot be found; the message names the setting to give.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    place = str(path)
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        layout_of(config.model_type, ffn_module=ffn_module)  # before gigabytes are read
+        transformers_logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(
+            place, dtype=_dtype(dtype), use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        folder = _folder_of(place)
+    except UnknownArchitecture:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise BaseUnreadable(
+            f"cannot load a causal LM from {place!r}: {_first_line(error)}. Set model.path to a directory with "
+            "config.json, *.safetensors and a tokenizer, or to a hub id that this machine can reach"
+        ) from error
+    target = pick_device(device)
+    with device_errors():
+        model = model.to(target)
+    return Base(model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        BadRequest: the named device does not exist on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise BadRequest(
+            f"model.device = {device!r} is no torch device: use auto, cpu or cuda[:N]"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise BadRequest("model.device asks for CUDA, but torch sees no CUDA device here: use auto or cpu")
+    return chosen
+
+
+def hash_folder(folder: Path) -> str:
+    """sha256 over the names and bytes of everything that decides what the model answers."""
+    digest = hashlib.sha256()
+    names = (
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+    )
+    files = [folder / name for name in names if (folder / name).exists()]
+    for file in [*files, *sorted(folder.glob("*.safetensors"))]:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hash_weights(model: nn.Module) -> str:
+    """The hash of a model that was built in memory and has no files."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """The one border where the device's own errors become Upkeep's."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceBusy(
+            f"the device is out of memory: {_first_line(error)}", retry_after_seconds=10.0
+        ) from error
+
+
+def _folder_of(place: str) -> Path:
+    if Path(place).is_dir():
+        return Path(place)
+    from transformers.utils import cached_file
+
+    config = cached_file(place, "config.json")
+    return Path(str(config)).parent
+
+
+def _dtype(name: str) -> Any:
+    known = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise BadRequest(f"model.dtype = {name!r}: use one of {', '.join(known)}")
+    return known[name]
+
+
+def _newline_token_ids(tokenizer: Any) -> list[int]:
+    # Byte-level BPE writes a newline as "Ċ", SentencePiece as "<0x0A>" or itself.
+    marks = ("\n", "Ċ", "<0x0A>")
+    return sorted(i for token, i in tokenizer.get_vocab().items() if any(mark in token for mark in marks))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

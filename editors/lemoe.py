@@ -1,0 +1,140 @@
+"""LEMoE: one expert per batch of facts beside the FFN, frozen once trained; it reads the matched edit's stored anchor.
+
+After arXiv 2406.20030. In the paper's formula the expert sees the live hidden state alone, which moves with the phrasing:
+half of the paraphrases miss. Here (an idea of MEMoE, arXiv 2405.19086) the expert also reads an anchor of the edit that the
+scope index matched, and reads the live state softly:
+
+    f(x, i) = W_out SiLU(s W_in x / |x| + g_i),   g_i = U a_i
+
+with a_i the hidden state at the last token of edit i's own prompt and s `live_scale`. U and a_i are only ever used as their
+product, so the shard stores g_i (m numbers per edit) in place of both. The output starts at zero, so that the FFN is not
+doubled at step 0. A batch is forced through its own expert while it is trained; older experts are frozen and untouched.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from editors.base import Base
+from editors.passes import Replay, answer_logits, capture
+from editors.requests import EditRequest
+from editors.routed import gated_delta
+from editors.shards import STORED_DTYPE, Shard, ShardHeader
+from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, scope_entries, size_at
+
+
+class LemoeSettings(BaseModel):
+    """How LEMoE trains; sizes are relative to the base's own activations, so one default serves all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(64, ge=1, le=16384, description="width m of each expert")
+    learning_rate: float = Field(0.01, gt=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    max_steps: int = Field(60, ge=1, le=2000)
+    stop_loss: float = Field(0.01, gt=0, description="training stops when every row is under this loss")
+    live_scale: float = Field(
+        0.4, ge=0, le=1, description="how much of the live hidden state the expert reads"
+    )
+    openings: int = Field(0, ge=0, le=4, description="training rows per fact behind unrelated text")
+    rephrases: int = Field(2, ge=0, le=32, description="the request's own rephrases to train on")
+    seed: int = 0
+    max_answer_tokens: int = Field(
+        16, ge=1, le=256, description="how much of the base's answer the scope index keeps"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Expert:
+    w_in: Tensor  # (m, d)
+    w_out: Tensor  # (d, m)
+    gate: Tensor  # (n, m)
+
+
+class LemoeEditor:
+    """Trains one expert for the whole batch; see the module for how."""
+
+    name = "lemoe"
+
+    def __init__(self, settings: LemoeSettings) -> None:
+        self.settings = settings
+
+    def apply(
+        self, requests: Sequence[EditRequest], *, base: Base, progress: Progress | None = None
+    ) -> Shard:
+        """Train the batch's expert and return it as a shard; the base is left as it was.
+
+        Raises:
+            BadRequest: a request that cannot be learned as it stands.
+            DeviceBusy: out of device memory.
+        """
+        check_requests(requests)
+        s = self.settings
+        lesson = lay_out(base, requests, openings=s.openings, rephrases=s.rephrases, seed=s.seed)
+        expert = self._train(base, lesson, progress)
+        entries, keys = scope_entries(base, requests, max_answer_tokens=s.max_answer_tokens)
+        header = ShardHeader(
+            editor=self.name, base_hash=base.hash, layer=base.layer, settings=s.model_dump(), entries=entries
+        )
+        tensors = {
+            "scope.key": keys.to(STORED_DTYPE),
+            "lemoe.w_in": expert.w_in.to(STORED_DTYPE),
+            "lemoe.w_out": expert.w_out.to(STORED_DTYPE),
+            "lemoe.gate": expert.gate.to(STORED_DTYPE),
+        }
+        return Shard(header, tensors)
+
+    def _train(self, base: Base, lesson: Lesson, progress: Progress | None) -> _Expert:
+        s, d = self.settings, base.hidden_size
+        rows = lesson.rows
+        with capture(base.ffn, "input") as reads:
+            replay = Replay(base, rows.ids, rows.mask)
+        in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
+        anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
+        generator = torch.Generator().manual_seed(s.seed)
+        w_in = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
+        u = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
+        w_out = torch.zeros(d, s.width, device=base.device).requires_grad_()
+        optimizer = torch.optim.AdamW([w_in, u, w_out], lr=s.learning_rate, weight_decay=s.weight_decay)
+        for step in range(s.max_steps):
+            expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
+            losses = self._losses(base, replay, lesson, expert)
+            if progress is not None:
+                progress("train", step, s.max_steps)
+            if losses.max() < s.stop_loss:
+                break
+            optimizer.zero_grad()
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return _Expert(
+            (w_in * (s.live_scale / in_size)).detach().cpu(),
+            (w_out * out_size).detach().cpu(),
+            (anchors @ u.T).detach().cpu(),
+        )
+
+    def _losses(self, base: Base, replay: Replay, lesson: Lesson, expert: _Expert) -> Tensor:
+        rows = lesson.rows
+        count = len(rows.owner)
+
+        def hook(_: object, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            # One expert for all rows: views, not copies.
+            w_in, w_out = (w.expand(count, -1, -1) for w in (expert.w_in, expert.w_out))
+            return out + gated_delta(args[0].float(), w_in, expert.gate[rows.owner], w_out).to(out.dtype)
+
+        handle = base.ffn.register_forward_hook(hook)
+        try:
+            return row_losses(answer_logits(base, replay.hidden(), rows.positions), rows.targets)
+        finally:
+            handle.remove()
+
+
+def _anchors(reads: Tensor, prompt_last: Tensor, edits: int) -> Tensor:
+    """(n, d): each edit's own prompt at its last token, centred over the batch and scaled to unit size."""
+    anchors = reads[torch.arange(edits, device=reads.device), prompt_last[:edits]].float()
+    if edits > 1:
+        anchors = anchors - anchors.mean(0)
+    return anchors / anchors.pow(2).mean().sqrt().clamp(min=1e-6)

@@ -1,0 +1,105 @@
+"""The scope index: which edit, if any, does a prompt ask about?
+
+Two questions, two signals. *Who is it about?* The surface form of an edited subject must stand in the text; nothing else can
+ever fire. *What is asked of it?* Prompts that ask one fact get one answer from the frozen base, so the base's own answer to
+the live prompt is compared with its answer to the edit's prompt; as far as the base did not know the fact (its confidence is
+low), the hidden state at the last prompt token is compared instead:
+
+    s(p) = c [greedy base answer to p = that to the edit's prompt] + (1 - c) cos'(h(p), h(edit's prompt))
+
+with c the base's confidence in its answer and cos' the cosine rescaled by `COSINE_FLOOR`. An edit fires when s exceeds its
+threshold, which is calibrated on the request's own rephrases (must fire) and locality prompts (must not).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.base import Base, length_sorted_chunks
+from editors.passes import Replay, answer_logits, training_rows
+
+DEFAULT_THRESHOLD = 0.5
+# Cosine of hidden states between unrelated prompts; above it the rescaled cosine begins.
+COSINE_FLOOR = 0.5
+# The part of the score that decides only between edits of one subject that would all fire.
+TIE_BREAK = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeKey:
+    """What the index keeps of one edit: the base's answer to its prompt, how sure it was, its hidden state (d,)."""
+
+    base_answer_ids: tuple[int, ...]
+    confidence: float
+    key: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One (prompt, edit) pair as the index read it."""
+
+    agrees: bool
+    cosine: float
+
+    def score(self, confidence: float) -> float:
+        similar = max(0.0, (self.cosine - COSINE_FLOOR) / (1.0 - COSINE_FLOOR))
+        return confidence * float(self.agrees) + (1.0 - confidence) * similar + TIE_BREAK * self.cosine
+
+
+def make_keys(
+    base: Base, prompts: Sequence[str], *, max_answer_tokens: int, batch_size: int = 64
+) -> list[ScopeKey]:
+    """Ask the frozen base each edit's prompt once and keep its answer, its confidence and its hidden state."""
+    rows = [base.prompt_ids(prompt) for prompt in prompts]
+    keys: list[ScopeKey | None] = [None] * len(rows)
+    for chunk in length_sorted_chunks(rows, batch_size):
+        answers = base.generate_ids([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
+        closed = [[*answer, base.eos_id] if len(answer) < max_answer_tokens else answer for answer in answers]
+        batch = training_rows(base, [(n, rows[i], closed[n]) for n, i in enumerate(chunk)])
+        replay = Replay(base, batch.ids, batch.mask)
+        with torch.no_grad():
+            logp = _answer_logp(base, replay, batch.positions, batch.targets)
+        last = replay.entering[torch.arange(len(chunk)), batch.prompt_last].float().cpu()
+        for n, i in enumerate(chunk):
+            keys[i] = ScopeKey(tuple(closed[n]), min(1.0, math.exp(float(logp[n]))), last[n])
+    return [key for key in keys if key is not None]
+
+
+def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size: int = 64) -> list[Reading]:
+    """Read (prompt, edit) pairs with the frozen base: one teacher-forced pass a pair tells both signals."""
+    rows = [(0, base.prompt_ids(prompt), list(key.base_answer_ids)) for prompt, key in pairs]
+    readings: list[Reading | None] = [None] * len(rows)
+    for chunk in length_sorted_chunks([prompt + answer for _, prompt, answer in rows], batch_size):
+        batch = training_rows(base, [rows[i] for i in chunk])
+        replay = Replay(base, batch.ids, batch.mask)
+        with torch.no_grad():
+            guess = answer_logits(base, replay.final, batch.positions).argmax(-1)
+        agrees = ((guess == batch.targets) | (batch.targets < 0)).all(1).tolist()
+        last = replay.entering[torch.arange(len(chunk)), batch.prompt_last].float().cpu()
+        stored = torch.stack([pairs[i][1].key for i in chunk]).float()
+        cosine = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
+        for n, i in enumerate(chunk):
+            readings[i] = Reading(bool(agrees[n]), float(cosine[n]))
+    return [reading for reading in readings if reading is not None]
+
+
+def calibrate(must_fire: Sequence[float], must_not: Sequence[float]) -> float:
+    """The threshold between the scores that must fire and those that must not; the default where it serves both.
+
+    Where the two overlap, what must not change wins: a wrong answer to another question is worse than an old one.
+    """
+    low = max(must_not, default=0.0)
+    high = min((s for s in must_fire if s > low), default=1.0)
+    if low < DEFAULT_THRESHOLD < high:
+        return DEFAULT_THRESHOLD
+    return min(0.999, (low + high) / 2)
+
+
+def _answer_logp(base: Base, replay: Replay, positions: Tensor, targets: Tensor) -> Tensor:
+    logits = answer_logits(base, replay.final, positions)
+    given = logits.log_softmax(-1).gather(2, targets.clamp(min=0)[..., None]).squeeze(-1)
+    present = targets >= 0
+    return (given * present).sum(1) / present.sum(1)

@@ -1,0 +1,124 @@
+"""The adapter store: a folder of immutable shards. A shard is either whole or absent, whatever dies meanwhile."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from editors.errors import PermanentError, ShardCorrupt, TemporaryError
+from editors.shards import MAX_HEADER_BYTES, Shard, parse_shard
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_WEIGHTS_BYTES = 64 * 1024**3
+
+
+class StoreUnwell(TemporaryError):
+    """The store's disk is full or refuses to write for now."""
+
+
+class AdapterStore:
+    """Shards by content under `root/shards/<digest>/`; written aside, fsynced, renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._shards = root / "shards"
+
+    def save(self, shard: Shard) -> str:
+        """Write a shard durably and return its digest; saving what is already there changes nothing.
+
+        Raises:
+            StoreUnwell: the disk is full or read-only; nothing half-written is left under the shard's name.
+        """
+        target = self._shards / shard.digest
+        if target.exists():
+            return shard.digest
+        header, weights = shard.payload
+        with _disk_errors(self.root):
+            self._shards.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self._shards))
+            try:
+                _write_durably(aside / "shard.json", header)
+                _write_durably(aside / "shard.safetensors", weights)
+                _sync_folder(aside)
+                try:
+                    aside.rename(target)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+                _sync_folder(self._shards)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return shard.digest
+
+    def load(self, digest: str) -> Shard:
+        """Read a shard and prove that it is the one that its digest names.
+
+        Raises:
+            ShardCorrupt: it is missing, damaged, or of an unknown form.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise ShardCorrupt(f"{digest!r} is not a shard's digest")
+        folder = self._shards / digest
+        files = (folder / "shard.json", folder / "shard.safetensors")
+        for file, limit in zip(files, (MAX_HEADER_BYTES, _MAX_WEIGHTS_BYTES), strict=True):
+            if not file.is_file():
+                raise ShardCorrupt(f"{file} is missing: restore the store from a copy or roll back past it")
+            if file.stat().st_size > limit:
+                raise ShardCorrupt(f"{file} is larger than {limit} bytes")
+        with _disk_errors(self.root):
+            return parse_shard(files[0].read_bytes(), files[1].read_bytes(), digest=digest)
+
+    def digests(self) -> set[str]:
+        """All shards that are completely there."""
+        if not self._shards.is_dir():
+            return set()
+        return {entry.name for entry in self._shards.iterdir() if _DIGEST.fullmatch(entry.name)}
+
+    def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> int:
+        """Remove shards that no generation names and leftovers of writers that died; returns how many.
+
+        Only what is older than `older_than_seconds` goes: a younger one may be about to be published.
+        """
+        if not self._shards.is_dir():
+            return 0
+        wanted, removed = set(keep), 0
+        horizon = time.time() - older_than_seconds
+        for entry in self._shards.iterdir():
+            if entry.name not in wanted and entry.stat().st_mtime < horizon:
+                shutil.rmtree(entry, ignore_errors=True)
+                removed += 1
+        return removed
+
+
+@contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise StoreUnwell(
+                f"cannot use the adapter store {root}: {error.strerror}; free space or mend the disk, "
+                "Upkeep goes on by itself",
+                retry_after_seconds=10.0,
+            ) from error
+        raise PermanentError(f"cannot use the adapter store {root}: {error}") from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

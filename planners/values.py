@@ -1,0 +1,67 @@
+"""The values that go into a plan and come out of it; they know neither the ledger nor torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One edit as the planner sees it; `op` is "assert" or "retract", and a retraction may lack a prompt."""
+
+    edit_id: int
+    op: str
+    subject: str
+    relation: str | None
+    prompt: str | None
+    fact_key: str
+    prompt_key: str | None
+    urgent: bool
+    occurred_at: datetime
+    offset: int
+    target_new: str | None = None
+
+    @property
+    def retracts(self) -> bool:
+        """Whether this edit takes a fact back instead of stating one."""
+        return self.op == "retract"
+
+    @property
+    def recency(self) -> tuple[datetime, int, int]:
+        """What decides between two edits of one fact: the greater one is the newer one."""
+        return self.occurred_at, self.offset, self.edit_id
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerSettings:
+    """How edits become batches; the names are checked where they are used."""
+
+    seed: int = 0
+    batch_size: int = 50
+    clustering: str = "kmeans"
+    order: str = "nearest"
+    batch_editor: str = (
+        "auto"  # "auto": lemoe for clusters of min_lemoe_cluster edits and more, scen for less
+    )
+    urgent_editor: str = "scen"
+    min_lemoe_cluster: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DraftBatch:
+    """Edits that are trained and published together; editor None: retractions, which need no training."""
+
+    urgent: bool
+    editor: str | None
+    edit_ids: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDraft:
+    """Batches in the order in which they shall run, and which edit lost to which: (loser id, winner id)."""
+
+    batches: tuple[DraftBatch, ...]
+    superseded: tuple[tuple[int, int], ...]
+    explanation: Mapping[str, Any] = field(default_factory=dict)  # JSON; see planners.explain

@@ -1,0 +1,272 @@
+"""The command line: commands that teach, one clear line for every error, JSON on demand."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.__main__ import build_app, main
+from daemon.events import FactEvent
+from daemon.ledger import open_ledger
+from daemon.ledger.values import ConsumedRecord
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OURS = (
+    *("init", "run", "consume", "schedule", "worker", "serve"),
+    *(
+        "submit",
+        "status",
+        "facts",
+        "ask",
+        "plan",
+        "apply",
+        "check",
+        "hold",
+        "release",
+        "rollback",
+        "evaluate",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Upkeep = Callable[..., Told]
+
+
+@pytest.fixture
+def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Upkeep:
+    """Runs `upkeep ARGUMENTS` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UPKEEP_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Told:
+        monkeypatch.setattr(sys, "argv", ["upkeep", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = end.value.code
+        said = capsys.readouterr()
+        return Told(int(code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def site(upkeep: Upkeep, tmp_path: Path) -> Path:
+    """A folder with the settings that `upkeep init` writes."""
+    assert upkeep("init").code == 0
+    return tmp_path
+
+
+def _arrive(site: Path, *events: FactEvent) -> None:
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+        ledger.intake.record(
+            [
+                ConsumedRecord("fact-updates", 0, offset, f"digest-{offset}", event)
+                for offset, event in enumerate(events)
+            ]
+        )
+
+
+def _event(event_id: str, target: str, **fields: object) -> FactEvent:
+    return FactEvent.model_validate(
+        {
+            "event_id": event_id,
+            "subject": "France",
+            "relation": "capital",
+            "prompt": "The capital of France is",
+            "target_new": target,
+            "occurred_at": datetime(2026, 5, int(event_id[1:]), tzinfo=UTC),
+            **fields,
+        }
+    )
+
+
+def test_help_names_every_command_and_starts_without_the_heavy_libraries() -> None:
+    script = (
+        "import sys; sys.argv[1:] = ['--help']\n"
+        "from daemon.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'sklearn', 'kafka', 'sqlalchemy', 'fastapi'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+
+    assert told.returncode == 0, told.stderr
+    listed = {line.strip("│ ").split(" ")[0] for line in told.stdout.splitlines()}
+    assert listed >= set(OURS)
+
+
+def test_every_command_explains_itself(upkeep: Upkeep) -> None:
+    for command in OURS:
+        told = upkeep(command, "--help")
+        assert told.code == 0
+        assert "Usage:" in told.out
+
+
+def test_init_never_overwrites_by_accident(upkeep: Upkeep, site: Path) -> None:
+    (site / "upkeep.toml").write_text("[log]\nlevel = 'debug'\n")
+
+    refused = upkeep("init")
+
+    assert (refused.code, refused.err) == (1, "upkeep: upkeep.toml is there already; --force replaces it\n")
+    assert upkeep("init", "--force").code == 0
+    assert "[kafka]" in (site / "upkeep.toml").read_text()
+
+
+def test_without_settings_the_first_step_is_named(upkeep: Upkeep) -> None:
+    told = upkeep("status")
+
+    assert (told.code, told.err) == (
+        2,
+        "upkeep: there is no settings file upkeep.toml: `upkeep init` writes one\n",
+    )
+
+
+def test_a_wrong_settings_key_ends_every_command_with_one_line(upkeep: Upkeep, site: Path) -> None:
+    (site / "upkeep.toml").write_text("[kafka]\ntopik = 'x'\n")
+
+    for command in (("run",), ("serve",), ("status",), ("plan", "--dry-run"), ("ask", "x")):
+        told = upkeep(*command)
+        assert told.code == 2
+        assert told.err == "upkeep: upkeep.toml, line 2: unknown key kafka.topik; did you mean topic?\n"
+
+
+def test_the_config_can_come_from_the_environment(
+    upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep("init", "elsewhere/my.toml")
+    monkeypatch.setenv("UPKEEP_CONFIG", "elsewhere/my.toml")
+
+    assert json.loads(upkeep("status", "--json").out)["store"] == str(
+        tmp_path / "elsewhere" / "upkeep-data" / "adapters"
+    )
+
+
+def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path) -> None:
+    told = upkeep("run")
+
+    assert told.code == 2
+    assert "model.path is not set" in told.err
+
+
+def test_a_database_that_is_away_is_exit_code_75_and_its_password_is_not_shown(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPKEEP_LEDGER__URL", "postgresql://me:hunter2@127.0.0.1:1/upkeep")
+
+    told = upkeep("status")
+
+    assert told.code == 75
+    assert told.err.startswith("upkeep: ")
+    assert "Traceback" not in told.err
+    assert "hunter2" not in told.err + told.out
+
+
+def test_status_counts_edits_and_records(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon"), _event("e2", "Nice"))
+
+    report = json.loads(upkeep("status", "--json").out)
+
+    assert report["edits"]["pending"] == 2
+    assert report["records"]["accepted"] == 2
+    assert report["generation"] is None
+    assert "pending" in upkeep("status").out
+
+
+def test_facts_tells_where_an_edit_stands_and_how_it_came_there(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon", source="atlas"))
+
+    (fact,) = json.loads(upkeep("facts", "--subject", "france", "--json").out)["facts"]
+
+    assert (fact["event_id"], fact["state"], fact["target_new"]) == ("e1", "pending", "Lyon")
+    assert fact["source"] == "atlas"
+    assert [step["to"] for step in fact["history"]] == ["pending"]
+    people = upkeep("facts", "--subject", "France").out
+    assert "Lyon" in people
+    assert "event e1" in people
+    assert json.loads(upkeep("facts", "--state", "live", "--json").out) == {"facts": []}
+
+
+def test_text_from_events_neither_formats_nor_commands_the_terminal(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "\x1b[31mred [bold]x[/bold]"))
+
+    told = upkeep("facts").out
+
+    assert "\x1b[31m" not in told
+    assert "[bold]x[/bold]" in told
+
+
+def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon"), _event("e2", "Nice"))
+
+    dry = json.loads(upkeep("plan", "--dry-run", "--json").out)
+
+    assert dry["stored"] is False
+    assert [loss["winner_id"] for loss in dry["plan"]["superseded"]] == [2]
+    assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
+    assert "superseded" in upkeep("plan", "--dry-run").out
+
+    assert json.loads(upkeep("plan", "--json").out)["stored"] is True
+    counts = json.loads(upkeep("status", "--json").out)["edits"]
+    assert (counts["planned"], counts["superseded"], counts["pending"]) == (1, 1, 0)
+    assert upkeep("plan").out.strip() == "nothing is pending"
+
+
+def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep, site: Path) -> None:
+    assert upkeep("hold", "audit on Monday").code == 0
+    assert json.loads(upkeep("status", "--json").out)["held"] == "audit on Monday"
+
+    assert upkeep("release").code == 0
+    assert json.loads(upkeep("status", "--json").out)["held"] is None
+
+
+def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, site: Path) -> None:
+    assert upkeep("rollback").code == 2
+    assert upkeep("rollback", "--edit", "1", "--to-generation", "0").code == 2
+
+    told = upkeep("rollback", "--edit", "9")
+
+    assert (told.code, told.err) == (1, "upkeep: there is no edit 9\n")
+
+
+def test_submit_sends_nothing_when_a_line_is_bad_and_says_which(upkeep: Upkeep, site: Path) -> None:
+    good = _event("e1", "Lyon").model_dump_json()
+    (site / "facts.jsonl").write_text(f'{good}\n{{"event_id": 3}}\nnot json\n')
+
+    told = upkeep("submit", "facts.jsonl", "--json")
+
+    report = json.loads(told.out)
+    assert told.code == 1
+    assert (report["events"], report["sent"], report["invalid"]) == (1, 0, 2)
+    assert [fault["line"] for fault in report["faults"]] == [2, 3]
+    assert "not_json" in upkeep("submit", "facts.jsonl").out
+
+
+def test_an_installed_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    plugin = EntryPoint(name="x", group="upkeep.commands", value="daemon.cli.setup:register")
+    monkeypatch.setattr("daemon.__main__.entry_points", lambda group: [plugin])
+
+    names = [command.name for command in build_app().registered_commands]
+
+    assert names.count("init") == 2

@@ -1,0 +1,269 @@
+"""What must hold of every plan, whatever the edits are and in whatever order they arrived."""
+
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from editors.errors import BadRequest
+from planners import BaseEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
+from planners.clustering import CLUSTERINGS
+from planners.conflicts import resolve
+from planners.embedding import unit
+from planners.ordering import ORDERS
+from planners.seating import seat
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pending(
+    edit_id: int,
+    subject: str = "Ada",
+    *,
+    relation: str = "employer",
+    op: str = "assert",
+    urgent: bool = False,
+    minute: int = 0,
+    offset: int = 0,
+    prompt: str | None = None,
+) -> Pending:
+    text = prompt or f"The {relation} of {subject} is"
+    return Pending(
+        edit_id=edit_id,
+        op=op,
+        subject=subject,
+        relation=relation,
+        prompt=text,
+        fact_key=f"{subject}|{relation}",
+        prompt_key=text.casefold(),
+        urgent=urgent,
+        occurred_at=START + timedelta(minutes=minute),
+        offset=offset,
+        target_new="x",
+    )
+
+
+def make(edits: Sequence[Pending], *, rivals: Sequence[Pending] = (), **options: object) -> PlanDraft:
+    return plan(edits, rivals=rivals, settings=PlannerSettings(**options), embedder=TfidfEmbedder())  # type: ignore[arg-type]
+
+
+def world(count: int) -> list[Pending]:
+    """Edits of four relations that nobody contests."""
+    relations = ("capital city", "head of state", "chemical symbol", "favourite author")
+    return [
+        pending(number, f"Thing{number}", relation=relations[number % 4], minute=number, offset=number)
+        for number in range(count)
+    ]
+
+
+@st.composite
+def backlogs(draw: st.DrawFn) -> list[Pending]:
+    """Few subjects, relations, prompts and moments, so that edits collide in every way they can."""
+    count = draw(st.integers(0, 30))
+    return [
+        pending(
+            edit_id,
+            draw(st.sampled_from(["Ada", "Bo", "Cy", "Di", "東京", "?"])),
+            relation=draw(st.sampled_from(["employer", "home"])),
+            op=draw(st.sampled_from(["assert", "assert", "assert", "retract"])),
+            urgent=draw(st.booleans()),
+            minute=draw(st.integers(0, 5)),
+            offset=draw(st.integers(0, 3)),
+            prompt=draw(st.sampled_from([None, None, "Who is it?", "Where is it?"])),
+        )
+        for edit_id in range(count)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    backlog=backlogs(),
+    size=st.integers(1, 7),
+    clustering=st.sampled_from(sorted(CLUSTERINGS)),
+    order=st.sampled_from(sorted(ORDERS)),
+    editor=st.sampled_from(["auto", "lemoe", "scen"]),
+)
+def test_every_edit_is_in_exactly_one_bounded_batch_or_superseded(
+    backlog: list[Pending], size: int, clustering: str, order: str, editor: str
+) -> None:
+    draft = make(
+        backlog,
+        batch_size=size,
+        clustering=clustering,
+        order=order,
+        batch_editor=editor,
+        min_lemoe_cluster=3,
+    )
+    planned = [edit_id for batch in draft.batches for edit_id in batch.edit_ids]
+    losers = [loser for loser, _ in draft.superseded]
+    assert sorted(planned + losers) == [edit.edit_id for edit in backlog]
+    assert all(1 <= len(batch.edit_ids) <= size for batch in draft.batches)
+    assert {winner for _, winner in draft.superseded} <= set(planned)
+    by_id = {edit.edit_id: edit for edit in backlog}
+    for batch in draft.batches:
+        edits = [by_id[edit_id] for edit_id in batch.edit_ids]
+        assert all(edit.retracts == (batch.editor is None) for edit in edits)
+        assert all(edit.urgent == batch.urgent for edit in edits)
+    json.dumps(draft.explanation, allow_nan=False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(backlog=backlogs(), seed=st.integers(0, 1000))
+def test_the_order_of_arrival_changes_neither_the_winners_nor_the_plan(
+    backlog: list[Pending], seed: int
+) -> None:
+    shuffled = random.Random(seed).sample(backlog, len(backlog))
+    assert make(shuffled, seed=seed, batch_size=4) == make(backlog, seed=seed, batch_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(backlog=backlogs())
+def test_no_winner_shares_a_fact_or_a_prompt_with_a_newer_edit(backlog: list[Pending]) -> None:
+    for winner in resolve(backlog).winners:
+        for other in backlog:
+            contested = winner.fact_key == other.fact_key or winner.prompt_key == other.prompt_key
+            assert not contested or other.recency <= winner.recency
+
+
+def test_the_newest_moment_wins_then_the_offset_then_the_id() -> None:
+    late = pending(1, minute=9)
+    early = pending(2, minute=1, offset=99)
+    assert resolve([late, early]).superseded == {2: 1}
+    assert resolve([pending(1, offset=5), pending(2, offset=4)]).superseded == {2: 1}
+    assert resolve([pending(1), pending(2)]).superseded == {1: 2}
+
+
+def test_an_edit_of_another_relation_with_the_same_prompt_is_a_conflict() -> None:
+    older = pending(1, relation="home", prompt="Where is it?")
+    newer = pending(2, relation="address", prompt="where is it?", minute=1)
+    assert resolve([older, newer]).superseded == {1: 2}
+
+
+def test_a_chain_of_losers_is_superseded_by_its_end() -> None:
+    first = pending(1, relation="home", prompt="a")
+    second = pending(2, relation="home", prompt="b", minute=1)
+    third = pending(3, relation="address", prompt="b", minute=2)
+    assert resolve([first, second, third]).superseded == {1: 3, 2: 3}
+
+
+def test_an_older_assertion_loses_to_a_retraction_and_a_newer_one_does_not() -> None:
+    retraction = pending(2, op="retract", minute=5)
+    assert make([pending(1, minute=1), retraction]).superseded == ((1, 2),)
+    draft = make([pending(3, minute=9), retraction])
+    assert draft.superseded == ((2, 3),)
+
+
+def test_a_pending_edit_loses_to_a_newer_rival_that_is_already_live() -> None:
+    draft = make([pending(1, minute=1)], rivals=[pending(7, minute=2), pending(8, "Bo")])
+    assert draft.batches == ()
+    assert draft.superseded == ((1, 7),)
+
+
+def test_an_older_rival_does_not_hinder_and_is_not_planned() -> None:
+    draft = make([pending(2, minute=2)], rivals=[pending(1, minute=1)])
+    assert [batch.edit_ids for batch in draft.batches] == [(2,)]
+    assert draft.superseded == ()
+
+
+def test_urgent_edits_come_first_and_retractions_before_what_needs_training() -> None:
+    edits = [
+        pending(1, "A", minute=1),
+        pending(2, "B", op="retract", minute=2),
+        pending(3, "C", urgent=True, minute=3),
+        pending(4, "D", urgent=True, op="retract", minute=4),
+    ]
+    assert [(batch.edit_ids, batch.editor) for batch in make(edits).batches] == [
+        ((4,), None),
+        ((3,), "scen"),
+        ((2,), None),
+        ((1,), "scen"),
+    ]
+
+
+def test_edits_that_ask_alike_share_a_batch() -> None:
+    draft = make(world(160), batch_size=50)
+    for batch in draft.batches:
+        assert len({edit_id % 4 for edit_id in batch.edit_ids}) == 1
+        assert batch.editor == "lemoe"
+    assert draft.explanation["within"] > draft.explanation["between"]
+
+
+def test_small_clusters_share_scen_batches() -> None:
+    odd = [
+        pending(900, "Zed", relation="blood type", minute=900),
+        pending(901, "Yan", relation="shoe size", minute=901),
+    ]
+    same = [pending(number, f"S{number}", relation="capital city", minute=number) for number in range(6)]
+    draft = make([*same, *odd], batch_size=3, min_lemoe_cluster=3)
+    editors = {edit_id: batch.editor for batch in draft.batches for edit_id in batch.edit_ids}
+    assert editors[900] == editors[901] == "scen"
+    assert "lemoe" in editors.values()
+
+
+def test_the_explanation_tells_size_likeness_and_nearest_of_each_clustered_batch() -> None:
+    draft = make([*world(120), pending(999, "U", urgent=True)], batch_size=30)
+    explanation = draft.explanation
+    notes = {note["sequence"]: note for note in explanation["batches"]}
+    assert set(notes) == set(range(1, len(draft.batches)))
+    for sequence, note in notes.items():
+        assert note["size"] == len(draft.batches[sequence].edit_ids)
+        assert note["nearest"] in set(notes) - {sequence}
+        assert -1 <= note["nearest_similarity"] <= 1.001
+        assert sum(note["relations"].values()) <= note["size"]
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_every_order_of_batches_keeps_all_of_them_and_repeats_itself(order: str) -> None:
+    one, two = (make(world(200), batch_size=20, order=order, seed=3) for _ in range(2))
+    assert one == two
+    assert sorted(edit for batch in one.batches for edit in batch.edit_ids) == list(range(200))
+
+
+def test_nearest_goes_on_with_the_most_alike_batch_and_farthest_with_the_least() -> None:
+    angles = {"a": 0.0, "b": 0.2, "c": 3.0, "d": 0.4}
+    edits = [pending(number, name, prompt=name, minute=number) for number, name in enumerate(angles, start=1)]
+    embedder = BaseEmbedder(
+        lambda texts: np.array([[np.cos(angles[t]), np.sin(angles[t])] for t in texts], dtype=np.float32)
+    )
+
+    def order(strategy: str) -> list[int]:
+        chosen = PlannerSettings(batch_size=1, order=strategy, batch_editor="lemoe")
+        return [batch.edit_ids[0] for batch in plan(edits, settings=chosen, embedder=embedder).batches]
+
+    assert order("nearest") == [1, 2, 4, 3]
+    assert order("farthest") == [1, 3, 4, 2]
+
+
+@pytest.mark.parametrize("clustering", sorted(CLUSTERINGS))
+def test_equal_prompts_are_cut_into_bounded_batches_all_the_same(clustering: str) -> None:
+    edits = [pending(number, f"S{number}", prompt="?" * (number + 1)) for number in range(100)]
+    draft = make(edits, batch_size=9, clustering=clustering)
+    assert sorted(edit for batch in draft.batches for edit in batch.edit_ids) == list(range(100))
+    assert max(len(batch.edit_ids) for batch in draft.batches) <= 9
+
+
+def test_many_clusters_of_one_vector_each_still_fit() -> None:
+    vectors = unit(np.random.default_rng(0).normal(size=(500, 8)))
+    labels = np.concatenate([np.zeros(400, dtype=np.intp), np.arange(1, 101, dtype=np.intp)])
+    seats = seat(vectors, labels, capacity=10)
+    assert np.bincount(seats).max() <= 10
+    assert np.bincount(seats).min() >= 1
+
+
+@pytest.mark.parametrize(
+    "option", [{"clustering": "dbscan"}, {"order": "sideways"}, {"batch_editor": "rome"}, {"batch_size": 0}]
+)
+def test_an_unknown_strategy_is_refused_by_name(option: dict[str, object]) -> None:
+    with pytest.raises(BadRequest, match=str(next(iter(option.values())))):
+        make(world(60), **option)
+
+
+def test_an_embedder_that_gives_no_vector_per_text_is_refused() -> None:
+    broken = BaseEmbedder(lambda texts: np.full((len(texts), 4), np.nan, dtype=np.float32))
+    with pytest.raises(BadRequest, match="embedding of 3 texts"):
+        plan(world(3), settings=PlannerSettings(), embedder=broken)

@@ -1,0 +1,288 @@
+"""The HTTP interface: one generation an answer, bounded requests, and honest health."""
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+
+from daemon import serve
+from daemon.serve_api import Head, Limits, create_app
+from daemon.serve_desk import MAX_WAITING, ModelDesk
+from daemon.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
+from editors.errors import TemporaryError
+from monitoring.metrics import Metrics
+
+LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
+
+
+@dataclass(frozen=True)
+class Said:
+    prompt: str
+    text: str
+    edit_id: str | None
+    score: float | None
+
+
+class CountingModel:
+    """Answers with the generation it stands at; a new one appears when the test publishes it."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.published = 0
+        self.tokens: list[int] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def refresh(self) -> bool:
+        news = self.generation != self.published
+        self.generation = self.published
+        return news
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
+        assert self.go_on.wait(20)
+        self.tokens.append(max_new_tokens)
+        return [Said(prompt, f"edited {self.generation}", "7", 0.9) for prompt in prompts]
+
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
+        return [Said(prompt, "base", None, None) for prompt in prompts]
+
+
+class Served:
+    """The application around a counting model and a ledger that can be taken away."""
+
+    def __init__(self, *, loaded: bool = True) -> None:
+        self.model = CountingModel()
+        self.desk = ModelDesk()
+        self.ledger_is_away = False
+        registry = CollectorRegistry()
+        if loaded:
+            self.desk.load(lambda: self.model)
+        app = create_app(
+            desk=self.desk,
+            read_head=self._head,
+            limits=LIMITS,
+            metrics=Metrics(registry),
+            exposed=registry,
+            model_name="tiny",
+        )
+        self.client = TestClient(app)
+
+    def _head(self) -> Head:
+        if self.ledger_is_away:
+            raise TemporaryError("the ledger is locked")
+        return Head(self.model.published, "abc", "2026-05-01T00:00:00+00:00", "batch 3")
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    served = Served()
+    yield served
+    served.desk.close()
+
+
+def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) -> None:
+    reply = served.client.post("/v1/generate", json={"prompts": ["The capital of France is"]})
+
+    assert reply.json() == {
+        "generation": 0,
+        "answers": [{"prompt": "The capital of France is", "text": "edited 0", "edit_id": "7", "score": 0.9}],
+    }
+
+
+def test_a_published_generation_is_taken_over_between_requests(served: Served) -> None:
+    served.model.published = 5
+
+    assert served.desk.refresh()
+
+    reply = served.client.post("/v1/generate", json={"prompts": ["a", "b"]}).json()
+    assert (reply["generation"], reply["answers"][1]["text"]) == (5, "edited 5")
+    assert not served.desk.refresh()
+
+
+def test_the_base_can_be_asked_beside_it(served: Served) -> None:
+    reply = served.client.post("/v1/generate", json={"prompts": ["a"], "base": True}).json()
+
+    assert reply["answers"][0]["text"] == "base"
+    assert reply["answers"][0]["edit_id"] is None
+
+
+def test_openai_clients_get_a_completion(served: Served) -> None:
+    reply = served.client.post(
+        "/v1/completions", json={"model": "x", "prompt": "a", "max_tokens": 999, "temperature": 0, "top_p": 1}
+    ).json()
+
+    assert reply["object"] == "text_completion"
+    assert reply["choices"] == [{"index": 0, "text": "edited 0", "logprobs": None, "finish_reason": "stop"}]
+    assert reply["upkeep"] == {"generation": 0, "edit_ids": ["7"]}
+    assert served.model.tokens == [LIMITS.max_new_tokens]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/generate", b"{", 422),
+        ("/v1/generate", b"[" * 60_000, 400),
+        ("/v1/generate", b'{"prompts": []}', 422),
+        ("/v1/generate", b'{"prompts": ["a"], "sampling": 1}', 422),
+        ("/v1/generate", b'{"prompts": ["\\ud800"]}', 422),
+        ("/v1/generate", b'{"prompts": ["  "]}', 422),
+        ("/v1/generate", json.dumps({"prompts": ["a" * 101]}).encode(), 422),
+        ("/v1/generate", json.dumps({"prompts": ["a"] * 5}).encode(), 422),
+        ("/v1/generate", b" " * (LIMITS.max_body_bytes + 1), 413),
+        ("/v1/completions", b'{"prompt": "a", "stream": true}', 400),
+        ("/v1/completions", b'{"prompt": "a", "temperature": 0.7}', 400),
+    ],
+)
+def test_a_request_that_cannot_be_answered_is_refused_with_a_message(
+    served: Served, path: str, body: bytes, status: int
+) -> None:
+    reply = served.client.post(path, content=body, headers={"content-type": "application/json"})
+
+    assert reply.status_code == status
+    assert reply.json()["error"]["message"]
+    assert served.model.tokens == []
+
+
+def test_a_body_without_a_length_is_bounded_too(served: Served) -> None:
+    reply = served.client.post("/v1/generate", content=(b" " * 65_536 for _ in range(40)))
+
+    assert reply.status_code == 413
+
+
+def test_alive_is_not_ready() -> None:
+    served = Served(loaded=False)
+
+    assert served.client.get("/healthz").status_code == 200
+    assert served.client.get("/readyz").status_code == 503
+    assert served.client.post("/v1/generate", json={"prompts": ["a"]}).status_code == 503
+
+    served.desk.load(lambda: served.model)
+    assert served.client.get("/readyz").json() == {"status": "ready", "generation": "0"}
+    served.desk.close()
+
+
+def test_not_ready_while_the_ledger_is_away_but_still_answering(served: Served) -> None:
+    served.ledger_is_away = True
+
+    ready = served.client.get("/readyz")
+
+    assert (ready.status_code, ready.json()["error"]["message"]) == (503, "the ledger is locked")
+    assert served.client.post("/v1/generate", json={"prompts": ["a"]}).status_code == 200
+
+
+def test_the_request_that_finds_the_queue_full_is_told_to_come_back(served: Served) -> None:
+    served.model.go_on.clear()
+
+    def ask() -> int:
+        return served.client.post("/v1/generate", json={"prompts": ["a"]}).status_code
+
+    with served.client, ThreadPoolExecutor(MAX_WAITING + 1) as clients:
+        asked = [clients.submit(ask) for _ in range(MAX_WAITING + 1)]
+        first = next(as_completed(asked, timeout=20)).result()
+        served.model.go_on.set()
+        statuses = sorted(future.result() for future in asked)
+
+    assert first == 503
+    assert statuses == [200] * MAX_WAITING + [503]
+
+
+def test_generation_tells_what_is_served_and_what_is_published(served: Served) -> None:
+    served.model.published = 2
+
+    reply = served.client.get("/v1/generation").json()
+
+    assert (reply["generation"], reply["head"], reply["cause"]) == (0, 2, "batch 3")
+
+
+def test_requests_are_counted_by_route_and_never_by_what_clients_invent(served: Served) -> None:
+    served.client.post("/v1/generate", json={"prompts": ["a"]})
+    lost = served.client.get("/no/such/path")
+
+    text = served.client.get("/metrics").text
+
+    assert 'upkeep_serve_requests_total{route="/v1/generate",status="200"} 1.0' in text
+    assert 'upkeep_serve_requests_total{route="other",status="404"} 1.0' in text
+    assert "/no/such/path" not in text
+    assert lost.json() == {"error": {"message": "Not Found"}}
+
+
+@pytest.fixture
+def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRole"]:
+    """The whole role on a real socket and a real ledger; only the model is the counting one."""
+    running = RunningRole(tmp_path, monkeypatch)
+    yield running
+    running.end()
+
+
+class RunningRole:
+    """`daemon.serve.run` in a thread, and a client for it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.model = CountingModel()
+        self.may_load = threading.Event()
+        runtime = ModuleType("daemon.runtime")
+        runtime.open_model = self._open_model  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "daemon.runtime", runtime)
+        monkeypatch.setattr("daemon.serve.FOLLOW_SECONDS", 0.02)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.settings = Settings(
+            model=ModelSettings(path="tiny"),
+            ledger=LedgerSettings(url=f"sqlite:///{folder}/ledger.db"),
+            serve=ServeSettings(port=self.port),
+        )
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=serve.run, args=(self.settings, self.stop))
+        self._thread.start()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+        self.wait_for("/healthz", lambda reply: reply.status_code == 200)
+
+    def _open_model(self, _settings: object, _ledger: object) -> CountingModel:
+        assert self.may_load.wait(20)
+        return self.model
+
+    def wait_for(self, path: str, wanted: Callable[[httpx.Response], bool]) -> httpx.Response:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.ConnectError):
+                reply = self.client.get(path)
+                if wanted(reply):
+                    return reply
+            time.sleep(0.02)
+        raise AssertionError(f"waited too long for {path}")
+
+    def end(self) -> None:
+        self.may_load.set()
+        self.stop.set()
+        self._thread.join(20)
+        self.client.close()
+        assert not self._thread.is_alive()
+
+
+def test_the_role_is_alive_at_once_ready_when_loaded_and_follows_the_head(role: RunningRole) -> None:
+    assert role.client.get("/readyz").status_code == 503
+
+    role.may_load.set()
+    role.wait_for("/readyz", lambda reply: reply.status_code == 200)
+    assert "upkeep_ledger_up 1.0" in role.client.get("/metrics").text
+
+    role.model.published = 4
+    role.wait_for("/v1/generation", lambda reply: reply.json()["generation"] == 4)
+    assert role.client.post("/v1/generate", json={"prompts": ["a"]}).json()["generation"] == 4
+
+
+def test_a_taken_port_is_told_before_the_model_is_loaded(role: RunningRole) -> None:
+    with pytest.raises(TemporaryError, match=f"cannot listen on 127.0.0.1:{role.port}"):
+        serve.run(role.settings, threading.Event())
