@@ -13,9 +13,10 @@ What happens to one event, in order; each file opens with what it promises:
     daemon/serve.py          answers over HTTP                       (upkeep serve, ask)
     daemon/supervisor.py     all roles in one process tree           (upkeep run)
 
-Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 75 try again later (sysexits.h).
+Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
 """
 
+import logging
 import sys
 from importlib.metadata import entry_points
 
@@ -26,6 +27,7 @@ from editors.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
 EXIT_SETTINGS = 2
+EXIT_FAULT = 70
 EXIT_TEMPORARY = 75
 
 PLUGINS = "upkeep.commands"  # entry points: functions that take the app, such as the demo's
@@ -57,6 +59,10 @@ def main() -> None:
         _end(error, EXIT_SETTINGS if _is_about_settings(error) else EXIT_PERMANENT)
     except TemporaryError as error:
         _end(error, EXIT_TEMPORARY)
+    except Exception:
+        # A fault of ours: it is logged as the role logs, and `upkeep run` starts the role again.
+        logging.getLogger("upkeep").exception("unexpected error")
+        sys.exit(EXIT_FAULT)
 
 
 def _is_about_settings(error: PermanentError) -> bool:

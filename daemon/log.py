@@ -14,8 +14,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from daemon.outage import RepeatsOncePerMinute
 from daemon.settings import LogSettings
 
-# What these libraries say below their own errors repeats what our borders already report.
-QUIET_LIBRARIES = ("kafka", "apscheduler", "alembic", "sqlalchemy", "transformers", "urllib3", "uvicorn")
+# What these libraries say below this level repeats what our borders already report; at level debug they speak.
+LIBRARY_LEVELS = {
+    "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.outage speaks once a minute
+    "apscheduler": logging.ERROR,
+    "alembic": logging.ERROR,
+    "sqlalchemy": logging.ERROR,
+    "transformers": logging.ERROR,
+    "urllib3": logging.ERROR,
+    "uvicorn": logging.ERROR,
+}
 
 _SECRET_KEY = re.compile(r"password|secret|api_key|authorization", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
@@ -53,8 +61,8 @@ def configure_logging(settings: LogSettings, role: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(max(level, logging.ERROR) if level > logging.DEBUG else level)
+    for name, quiet in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(level if level == logging.DEBUG else quiet)
 
 
 def _shared_processors(role: str) -> list[Processor]:

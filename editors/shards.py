@@ -20,7 +20,6 @@ from torch import Tensor
 
 from editors.errors import ShardCorrupt
 
-SHARD_FORMAT = 1
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
@@ -43,7 +42,7 @@ class ShardHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = SHARD_FORMAT
+    format: Literal[1] = 1
     editor: str = Field(max_length=50)
     base_hash: str = Field(max_length=100)
     layer: int = Field(ge=0, lt=10_000)

@@ -28,7 +28,7 @@ class AnswersPrompts(Protocol):
     @property
     def base_hash(self) -> str: ...
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[str]: ...
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def base_answers(suite: ProbeSuite, model: AnswersPrompts, *, max_new_tokens: in
     """The base's answer to each probe: what every later check of this suite is compared with."""
     prompts = [probe.prompt for probe in suite.probes]
     return [
-        answer
+        answer.text
         for start in range(0, len(prompts), CHUNK)
         for answer in model.generate_base(prompts[start : start + CHUNK], max_new_tokens=max_new_tokens)
     ]

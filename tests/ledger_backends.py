@@ -120,8 +120,7 @@ class Story:
         asked: dict[str, Any] = {
             "batch": batch,
             "expected_head": self.head(),
-            "shard": f"shard-{batch.id}",
-            "live": [edit.id for edit in batch.edits if edit.op == "assert"],
+            "live": {edit.id: f"shard-{batch.id}" for edit in batch.edits if edit.op == "assert"},
             "rejected": {},
             "scores": {"reliability": 1.0},
             "cause": "test",

@@ -8,10 +8,10 @@ from ledger_backends import event, record
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
 
-FACTS = 60
-VALUES = 5
+FACTS = 30
+VALUES = 4
 RECORDS = FACTS * VALUES
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 1.0
 
 
 def intake(ledger: Ledger) -> None:
@@ -39,8 +39,7 @@ def work(ledger: Ledger, name: str) -> None:
                 ledger.generations.publish(
                     batch=batch,
                     expected_head=head.number,
-                    shard=f"{name}-{batch.id}-{batch.token}",
-                    live=[edit.id for edit in batch.edits],
+                    live={edit.id: f"{name}-{batch.id}-{batch.token}" for edit in batch.edits},
                     rejected={},
                     scores={},
                     cause=name,
@@ -64,7 +63,7 @@ def hang(ledger: Ledger, name: str) -> None:
 
 
 def _applying(ledger: Ledger) -> int:
-    return ledger.audit.counts()["applying"]  # type: ignore[index]
+    return ledger.audit.counts()["applying"]
 
 
 if __name__ == "__main__":

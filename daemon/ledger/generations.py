@@ -1,6 +1,6 @@
 """The published generations: which edits are live, and what each generation changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -98,16 +98,15 @@ class Generations:
         *,
         batch: ClaimedBatch,
         expected_head: int,
-        shard: str | None,
-        live: Sequence[int],
+        live: Mapping[int, str],
         rejected: Mapping[int, RejectedEdit],
         scores: Mapping[str, Any],
         cause: str,
     ) -> Generation | None:
         """Finish a claimed batch in one transaction; None where the live set stays as it is.
 
-        `live` and `rejected` say for every assertion of the batch whether verification let it pass; `shard`
-        carries those in `live`. The batch's retractions take effect unless they are in `rejected`. For each
+        `live` and `rejected` say for every assertion of the batch whether verification let it pass; `live` names
+        the shard that carries each. The batch's retractions take effect unless they are in `rejected`. For each
         fact and each prompt the newest edit wins (`occurred_at`, then offset, then id): older live edits
         are superseded or retracted, and an edit of the batch that has a newer live or retracting rival is
         itself superseded. A rejected edit leaves an older live value of its fact live.
@@ -115,12 +114,12 @@ class Generations:
         Raises:
             LeaseLost: the batch belongs to somebody else by now, or is done.
             HeadMoved: the head is not `expected_head`.
-            ValueError: `live` and `rejected` do not fit the batch, or `shard` is missing.
+            ValueError: `live` and `rejected` do not fit the batch.
         """
         with self._database.write() as connection:
             return publishing.publish(
                 connection,
-                publishing.Publication(batch, expected_head, shard, live, rejected, scores, cause),
+                publishing.Publication(batch, expected_head, live, rejected, scores, cause),
                 at=self._clock(),
             )
 

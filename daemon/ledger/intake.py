@@ -102,7 +102,9 @@ class _Intake:
                     select(records.c.offset, records.c.digest, records.c.outcome, records.c.reason).where(
                         records.c.topic == topic,
                         records.c.partition == partition,
-                        records.c.offset.between(part[0], part[-1]),  # bounds the index scan, whatever the plan
+                        records.c.offset.between(
+                            part[0], part[-1]
+                        ),  # bounds the index scan, whatever the plan
                         records.c.offset.in_(part),
                     )
                 )

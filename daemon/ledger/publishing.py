@@ -30,8 +30,7 @@ class Publication:
 
     batch: ClaimedBatch
     expected_head: int
-    shard: str | None
-    live: Sequence[int]
+    live: Mapping[int, str]  # edit -> digest of the shard that carries it
     rejected: Mapping[int, RejectedEdit]
     scores: Mapping[str, Any]
     cause: str
@@ -65,8 +64,6 @@ def _require_verdicts(publication: Publication, members: Sequence[Standing]) -> 
     live, rejected = set(publication.live), set(publication.rejected)
     if not live | rejected <= ids or live & rejected or not assertions <= live | rejected:
         raise ValueError(f"batch {publication.batch.id}: each assertion is either in live or in rejected")
-    if live & assertions and publication.shard is None:
-        raise ValueError(f"batch {publication.batch.id}: live edits need the shard that carries them")
 
 
 def _next_generation(
@@ -78,12 +75,12 @@ def _next_generation(
 ) -> Generation | None:
     if not settlement.enabled and not settlement.displaced:
         return None
-    shard = publication.shard if settlement.enabled else None
+    enabled = {str(edit.id): publication.live[edit.id] for edit in settlement.enabled}
     return child_of(
         connection,
         publication.expected_head,
-        shards=(shard,) if shard is not None else (),
-        enabled={str(edit.id): shard for edit in settlement.enabled if shard is not None},
+        shards=tuple(dict.fromkeys(enabled.values())),
+        enabled=enabled,
         disabled=[str(edit.id) for edit in standing if edit.id in settlement.displaced],
         cause=publication.cause,
         at=at,
@@ -140,15 +137,16 @@ def _move(
         generation=number,
         columns={"generation": number},
     )
-    transition(
-        connection,
-        settlement.enabled,
-        EditState.LIVE,
-        cause=cause,
-        at=at,
-        generation=number,
-        columns={"generation": number, "shard": publication.shard, "superseded_by": None},
-    )
+    for shard in dict.fromkeys(publication.live.values()):
+        transition(
+            connection,
+            [edit for edit in settlement.enabled if publication.live[edit.id] == shard],
+            EditState.LIVE,
+            cause=cause,
+            at=at,
+            generation=number,
+            columns={"generation": number, "shard": shard, "superseded_by": None},
+        )
 
 
 def _give_way(

@@ -261,6 +261,20 @@ def test_submit_sends_nothing_when_a_line_is_bad_and_says_which(upkeep: Upkeep, 
     assert "not_json" in upkeep("submit", "facts.jsonl").out
 
 
+def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("daemon.ledger.audit.Audit.counts", broken)
+
+    told = upkeep("status")
+
+    assert told.code == 70
+    assert "ZeroDivisionError" in told.err
+
+
 def test_an_installed_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 

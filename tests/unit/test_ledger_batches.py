@@ -188,7 +188,7 @@ def test_a_batch_whose_edits_were_all_retracted_is_passed_over(story: Story) -> 
     story.plan([old], [other])
     (retraction,) = story.arrive(event("gone", op="retract", day=2))
     story.plan([retraction], lane=Lane.URGENT)
-    assert story.publish(story.claim(), shard=None, live=[]) is None
+    assert story.publish(story.claim(), live={}) is None
 
     assert story.state(old) == "retracted"
     assert [edit.id for edit in story.claim().edits] == [other.id]
@@ -221,13 +221,13 @@ def test_a_candidate_verified_against_another_head_is_not_published(story: Story
     assert story.publish(two, expected_head=1) is not None
 
 
-def test_every_assertion_needs_a_verdict_and_a_live_one_its_shard(story: Story, ledger: Ledger) -> None:
+def test_every_assertion_needs_a_verdict_and_no_stranger_gets_one(story: Story, ledger: Ledger) -> None:
     first, second = story.arrive(event("a"), event("b", "Other"))
     story.plan([first, second])
     batch = story.claim()
 
-    for live, shard in (([first.id], "s"), ([first.id, second.id, 99], "s"), ([first.id, second.id], None)):
+    for live in ({first.id: "s"}, {first.id: "s", second.id: "s", 99: "s"}):
         with pytest.raises(ValueError, match=f"batch {batch.id}"):
-            story.publish(batch, live=live, shard=shard)
+            story.publish(batch, live=live)
     with pytest.raises(LeaseLost):
         story.publish(replace(batch, token=batch.token + 1))

@@ -70,7 +70,7 @@ def test_nothing_is_kept_when_the_transaction_fails(ledger: Ledger, url: str, cl
         engine = broken.intake._database.engine
 
         @sqlalchemy_event.listens_for(engine, "before_cursor_execute")
-        def fail(conn, cursor, statement, *rest):  # type: ignore[no-untyped-def]
+        def fail(conn, cursor, statement, *rest):
             if "INTO history" in statement:
                 raise RuntimeError("the process dies here")
 

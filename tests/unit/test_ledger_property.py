@@ -1,5 +1,6 @@
 """Whatever is done to a ledger in whatever order: one state each, a whole history, one live edit per fact."""
 
+import contextlib
 import functools
 import shutil
 import tempfile
@@ -49,9 +50,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def arrive(self, subject: str, relation: str, wording: str, day: int, op: str) -> None:
         number = len(self.records)
-        fact = event(
-            f"e{number}", subject, relation=relation, prompt=wording.format(subject), day=day, op=op
-        )
+        fact = event(f"e{number}", subject, relation=relation, prompt=wording.format(subject), day=day, op=op)
         self.records.append(record(fact, number))
         self.ledger.intake.record(self.records[-1:])
 
@@ -92,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.story.publish(
                 batch,
                 expected_head=0 if stale_head else self.story.head(),
-                live=[i for i in asserts if i not in rejected],
+                live={i: "shard" for i in asserts if i not in rejected},
                 rejected={i: RejectedEdit("does not hold") for i in rejected},
             )
         except HeadMoved:
@@ -107,12 +106,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject, attempts: int) -> None:
         batch = data.draw(st.sampled_from(self.claimed))
         self.claimed.remove(batch)
-        try:
+        with contextlib.suppress(LeaseLost):
             self.ledger.batches.retry_later(
                 batch.id, batch.token, reason="busy", delay_seconds=30, max_attempts=attempts
             )
-        except LeaseLost:
-            pass
 
     @precondition(lambda self: any(len(batch.edits) > 1 for batch in self.claimed))
     @rule()
@@ -120,10 +117,8 @@ class LedgerMachine(RuleBasedStateMachine):
         batch = next(batch for batch in self.claimed if len(batch.edits) > 1)
         self.claimed.remove(batch)
         first, *rest = [edit.id for edit in batch.edits]
-        try:
+        with contextlib.suppress(LeaseLost):
             self.ledger.batches.split(batch.id, batch.token, [[first], rest], reason="locality")
-        except LeaseLost:
-            pass
 
     @rule(seconds=st.sampled_from([1, 40, 100]))
     def time_passes(self, seconds: int) -> None:
@@ -171,7 +166,9 @@ class LedgerMachine(RuleBasedStateMachine):
         in_force = [e for e in found if e.op == "retract" and e.state is EditState.RETRACTED]
         for edit in found:
             if edit.state is EditState.LIVE:
-                rivals = [e for e in in_force if edit.fact_key == e.fact_key or edit.prompt_key == e.prompt_key]
+                rivals = [
+                    e for e in in_force if edit.fact_key == e.fact_key or edit.prompt_key == e.prompt_key
+                ]
                 assert all(age(rival) < age(edit) for rival in rivals)
 
 

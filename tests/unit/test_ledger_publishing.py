@@ -7,11 +7,11 @@ from daemon.ledger.errors import BaseChanged, ForbiddenMove, NotInLedger
 from daemon.ledger.values import Lane, RejectedEdit
 
 
-def retract(event_id: str, day: int, subject: str = "Norland"):  # type: ignore[no-untyped-def]
+def retract(event_id: str, day: int, subject: str = "Norland"):
     return event(event_id, subject, op="retract", day=day)
 
 
-def apply(story: Story, *facts, **changes):  # type: ignore[no-untyped-def]
+def apply(story: Story, *facts, **changes):
     """Take events through one batch of their own; their edits as they stand afterwards."""
     edits = story.arrive(*facts)
     story.plan(edits, lane=Lane.URGENT)
@@ -92,7 +92,7 @@ def test_a_retraction_takes_back_what_is_older_wherever_it_stands(story: Story) 
         event("planned", day=2), event("pending", day=3), event("newer", day=9)
     )
     story.plan([planned])
-    (retraction,) = apply(story, retract("gone", day=5), shard=None, live=[])
+    (retraction,) = apply(story, retract("gone", day=5), live={})
 
     states = [story.state(edit) for edit in (live, planned, pending, newer, retraction)]
     assert states == ["retracted", "retracted", "retracted", "pending", "retracted"]
@@ -101,7 +101,7 @@ def test_a_retraction_takes_back_what_is_older_wherever_it_stands(story: Story) 
 
 
 def test_a_retraction_in_force_catches_older_facts_that_arrive_later(story: Story) -> None:
-    (retraction,) = apply(story, retract("gone", day=5), shard=None, live=[])
+    (retraction,) = apply(story, retract("gone", day=5), live={})
     (late,) = apply(story, event("late", day=4))
     assert (late.state, late.superseded_by) == ("superseded", retraction.id)
     assert live_events(story) == []
@@ -114,7 +114,7 @@ def test_a_retraction_in_force_catches_older_facts_that_arrive_later(story: Stor
 
 def test_a_retraction_older_than_the_live_fact_is_superseded(story: Story) -> None:
     (live,) = apply(story, event("live", day=5))
-    (late,) = apply(story, retract("gone", day=4), shard=None, live=[])
+    (late,) = apply(story, retract("gone", day=4), live={})
 
     assert (late.state, late.superseded_by) == ("superseded", live.id)
     assert live_events(story) == ["live"]
@@ -140,7 +140,7 @@ def test_a_rejected_edit_leaves_the_older_value_live(story: Story) -> None:
     edits = story.arrive(event("new", day=2))
     story.plan(edits)
     rejected = {edits[0].id: RejectedEdit("reliability 0 under 0.98", {"reliability": 0.0})}
-    assert story.publish(story.claim(), shard=None, live=[], rejected=rejected) is None
+    assert story.publish(story.claim(), live={}, rejected=rejected) is None
 
     assert live_events(story) == ["old"]
     assert story.ledger.audit.edit(edits[0].id).reason == "reliability 0 under 0.98"
@@ -179,7 +179,7 @@ def test_the_previous_value_comes_back_only_when_asked_for(story: Story) -> None
 def test_the_previous_value_stays_away_where_a_retraction_lies_between(story: Story) -> None:
     apply(story, event("old", day=1))
     (new,) = apply(story, event("new", day=5))
-    apply(story, retract("gone", day=3), shard=None, live=[])
+    apply(story, retract("gone", day=3), live={})
     story.ledger.generations.rollback_edit(new.id, cause="x", restore_previous=True)
 
     assert live_events(story) == []
@@ -189,7 +189,7 @@ def test_a_rollback_to_a_generation_has_its_live_set_and_is_a_new_one(story: Sto
     apply(story, event("a1", "A", day=1), event("b1", "B", day=1), event("c1", "C", day=1))
     then = story.ledger.generations.live()
     apply(story, event("a2", "A", day=2), event("d1", "D", day=2))
-    apply(story, retract("b gone", 3, "B"), shard=None, live=[])
+    apply(story, retract("b gone", 3, "B"), live={})
     made = story.ledger.generations.rollback_to(1, cause="locality fell")
 
     assert (made.number, made.parent, made.shards) == (4, 3, ())

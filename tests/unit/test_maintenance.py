@@ -84,7 +84,7 @@ def test_an_edit_older_than_a_retraction_in_force_stays_out(story: Story) -> Non
     plan = plan_cycle(story.ledger, settings(), lanes=BOTH)
     assert plan is not None
     assert [batch.editor for batch in plan.batches] == [None]
-    story.publish(story.claim(), shard=None)
+    story.publish(story.claim())
     assert story.ledger.audit.edit(retraction.id).state is EditState.RETRACTED
     (late,) = story.arrive(event("late", day=3))
     plan_cycle(story.ledger, settings(), lanes=BOTH)

@@ -45,9 +45,9 @@ class ScriptedModel:
             for prompt in prompts
         ]
 
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[str]:
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
         self.asked_of_base += len(prompts)
-        return [f"base: {prompt}" for prompt in prompts]
+        return [Said(f"base: {prompt}") for prompt in prompts]
 
 
 def probe_file(folder: Path, *prompts: str) -> Path:

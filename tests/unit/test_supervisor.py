@@ -74,6 +74,7 @@ def _running(supervisor: Supervisor, stop: threading.Event) -> Iterator[list[int
 @pytest.fixture
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed supervisor leaves its folder of metrics behind
     return tmp_path
 
 
