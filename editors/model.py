@@ -145,7 +145,7 @@ class EditedModel:
         rows = [self.base.prompt_ids(prompt) for prompt in prompts]
         texts = [""] * len(rows)
         for chunk in length_sorted_chunks(rows, batch_size):
-            experts = [self._expert(chosen[i]) for i in chunk]
+            experts = [self.expert(chosen[i]) for i in chunk]
             with experts_at_work(self.base, experts):
                 outputs = self.base.generate_ids([rows[i] for i in chunk], max_new_tokens=max_new_tokens)
             for index, output in zip(chunk, outputs, strict=True):
@@ -155,7 +155,8 @@ class EditedModel:
             for prompt, text, route in zip(prompts, texts, chosen, strict=True)
         ]
 
-    def _expert(self, route: Route) -> ExpertRow | None:
+    def expert(self, route: Route) -> ExpertRow | None:
+        """The expert that a route leads to; None: the base."""
         return None if route.edit_id is None else self._live[route.edit_id]
 
     def _scope_key(self, edit_id: str) -> ScopeKey:

@@ -142,12 +142,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     while True:
         try:
             # FULL: what is committed survives a power cut, as Kafka's offsets are committed after it.
-            for pragma in (
-                "journal_mode = WAL",
-                "synchronous = FULL",
-                "foreign_keys = ON",
-                "cache_size = -65536",
-            ):
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
         except sqlite3.OperationalError as error:
             # SQLite does not wait by itself while another process turns the new file to WAL.

@@ -1,5 +1,6 @@
 """Whatever is done to a ledger in whatever order: one state each, a whole history, one live edit per fact."""
 
+import atexit
 import contextlib
 import functools
 import shutil
@@ -22,6 +23,7 @@ OPEN = {EditState.PENDING, EditState.PLANNED, EditState.APPLYING}
 @functools.cache
 def template() -> Path:
     path = Path(tempfile.mkdtemp(prefix="upkeep-ledger-")) / "template.db"
+    atexit.register(shutil.rmtree, path.parent)
     with open_ledger(f"sqlite:///{path}") as ledger:
         ledger.migrate()
     return path

@@ -1,0 +1,335 @@
+"""`upkeep evaluate`: apply T edits batch by batch, then score the final model against its own base."""
+
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from daemon.evaluation_data import Fact, read_facts, read_probes
+from daemon.events import prompt_key
+from editors.base import Base, load_base
+from editors.model import Answer, EditedModel
+from editors.registry import build_editor
+from editors.requests import EditRequest
+from editors.scoring import fire_rate, next_token_kl, score_answers, teacher_forced
+from editors.surface import SurfaceIndex
+from planners import Pending, PlannerSettings, TfidfEmbedder, plan
+
+RETENTION_AGES = (1, 10, 100)
+THROUGHPUT_PROMPTS = 64
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """What to evaluate; `edits` None means all facts of the file."""
+
+    model: str
+    facts: Path
+    probes: Path | None
+    editor: Literal["scen", "lemoe", "auto"] | str
+    edits: int | None
+    batch_size: int
+    seed: int
+    max_new_tokens: int = 32
+
+
+class Kinds(BaseModel):
+    """One number per kind of locality probe; None where there is no probe."""
+
+    model_config = ConfigDict(frozen=True)
+    far: float | None
+    relation: float | None
+    subject: float | None
+
+
+class Pair(BaseModel):
+    """Reliability and generality."""
+
+    model_config = ConfigDict(frozen=True)
+    reliability: float | None
+    generality: float | None
+
+
+class Routing(BaseModel):
+    """What the scope index did: on held-out rephrases, and on probes that no edit may answer."""
+
+    model_config = ConfigDict(frozen=True)
+    right_expert: float | None
+    miss: float | None
+    false_fire: Kinds
+
+
+class Portability(BaseModel):
+    """Other names of the subject; questions that follow from the fact."""
+
+    model_config = ConfigDict(frozen=True)
+    alias: float | None
+    reasoning: float | None
+
+
+class Speed(BaseModel):
+    """Generated tokens a second on the edits' own prompts."""
+
+    model_config = ConfigDict(frozen=True)
+    base: float
+    edited: float
+
+
+class Report(BaseModel):
+    """All scores (0..1 unless the name says a unit); None where the files lack the probes."""
+
+    model_config = ConfigDict(frozen=True)
+    edits: int
+    superseded: int
+    reliability: float | None
+    generality: float | None
+    locality: Kinds
+    locality_kl: Kinds
+    teacher_forced: Pair
+    routing: Routing
+    portability: Portability
+    retention: list[tuple[int, float | None, float | None]]
+    stale_answer_rate: float | None
+    edit_seconds_total: float
+    edit_seconds_p50: float
+    edit_seconds_p95: float
+    bytes_per_edit: float
+    peak_memory_bytes: int
+    generation_tokens_per_second: Speed
+    model: str
+    base_hash: str
+    facts: str
+    editor: str
+    batch_size: int
+    seed: int
+    machine: str
+
+
+@dataclass
+class _Edited:
+    """The final model, and how it came to be."""
+
+    model: EditedModel
+    live: dict[int, Fact]
+    stale: list[tuple[str, str]] = field(default_factory=list)  # (prompt, value that must not come any more)
+    seconds: list[float] = field(default_factory=list)  # one per edit
+    size_bytes: int = 0
+
+
+def evaluate(options: EvaluateOptions) -> Report:
+    """Edit and score.
+
+    Raises:
+        BadFile: the facts or probes cannot be read.
+        PermanentError: the base or the editor cannot be used.
+    """
+    facts = read_facts(options.facts, options.edits)
+    far = [p.prompt for p in read_probes(options.probes) if p.kind == "far"] if options.probes else []
+    torch.manual_seed(options.seed)
+    base = load_base(options.model)
+    edited = _edit_all(base, facts, options)
+    return _score(edited, far, options)
+
+
+def _edit_all(base: Base, facts: Sequence[Fact], options: EvaluateOptions) -> _Edited:
+    """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
+    edited = _Edited(EditedModel(base), {})
+    by_key: dict[str, int] = {}
+    pending = [_pending(index, fact) for index, fact in enumerate(facts)]
+    planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
+    for start in range(0, len(facts), options.batch_size):
+        arrived = pending[start : start + options.batch_size]
+        draft = plan(arrived, settings=planner, embedder=TfidfEmbedder(seed=options.seed))
+        for loser, _ in draft.superseded:
+            edited.stale.append((facts[loser].prompt, facts[loser].target_new))
+        for batch in draft.batches:
+            editor = build_editor(batch.editor or "scen", {"seed": options.seed})
+            begun = time.perf_counter()
+            shard = editor.apply([_request(i, facts[i]) for i in batch.edit_ids], base=base)
+            edited.seconds += [(time.perf_counter() - begun) / len(batch.edit_ids)] * len(batch.edit_ids)
+            edited.size_bytes += shard.size_bytes
+            edited.model.enable(shard)
+            for index in batch.edit_ids:
+                _displace(edited, by_key, index, facts[index])
+    return edited
+
+
+def _displace(edited: _Edited, by_key: dict[str, int], index: int, fact: Fact) -> None:
+    """The newest edit of a prompt wins over one that is live."""
+    key = prompt_key(fact.prompt)
+    older = by_key.get(key)
+    if older is not None:
+        edited.model.disable([str(older)])
+        gone = edited.live.pop(older)
+        if gone.target_new.strip() != fact.target_new.strip():
+            edited.stale.append((gone.prompt, gone.target_new))
+    by_key[key] = index
+    edited.live[index] = fact
+
+
+def _score(edited: _Edited, far: Sequence[str], options: EvaluateOptions) -> Report:
+    model, tokens = edited.model, options.max_new_tokens
+    live = sorted(edited.live.items())
+    own = _Asked(model, [(f.prompt, f.target_new, i) for i, f in live], tokens)
+    rephrased = _Asked(model, [(p, f.target_new, i) for i, f in live for p in f.rephrase_prompts], tokens)
+    alias = _Asked(
+        model, [(p, f.target_new, i) for i, f in live for p in f.portability_prompts.alias], tokens
+    )
+    reasoning = _Asked(
+        model, [(r.prompt, r.answer, i) for i, f in live for r in f.portability_prompts.reasoning], tokens
+    )
+    probes = _probes(live, far)
+    answers = {kind: model.generate(asked, max_new_tokens=tokens) for kind, asked in probes.items()}
+    bases = {kind: model.base.generate(asked, max_new_tokens=tokens) for kind, asked in probes.items()}
+    stale = _Asked(model, [(prompt, old, -1) for prompt, old in edited.stale], tokens)
+    seconds = sorted(edited.seconds)
+    return Report(
+        edits=len(live),
+        superseded=len(edited.seconds) - len(live),
+        reliability=own.score,
+        generality=rephrased.score,
+        locality=Kinds(**{kind: score_answers(answers[kind], bases[kind]) for kind in probes}),
+        locality_kl=Kinds(**{kind: next_token_kl(model, asked) for kind, asked in probes.items()}),
+        teacher_forced=Pair(reliability=own.forced(), generality=rephrased.forced()),
+        routing=Routing(
+            right_expert=rephrased.right_expert,
+            miss=rephrased.miss,
+            false_fire=Kinds(**{kind: fire_rate(answers[kind]) for kind in probes}),
+        ),
+        portability=Portability(alias=alias.score, reasoning=reasoning.score),
+        retention=list(_retention(own, rephrased, newest=max(edited.live))),
+        stale_answer_rate=stale.score,
+        edit_seconds_total=sum(seconds),
+        edit_seconds_p50=statistics.median(seconds),
+        edit_seconds_p95=seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
+        bytes_per_edit=edited.size_bytes / len(seconds),
+        peak_memory_bytes=_peak_memory(model.base),
+        generation_tokens_per_second=_speed(model, [f.prompt for _, f in live[:THROUGHPUT_PROMPTS]], tokens),
+        model=options.model,
+        base_hash=model.base.hash,
+        facts=str(options.facts),
+        editor=options.editor,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.base.device}",
+    )
+
+
+class _Asked:
+    """Prompts with their wanted answers and edits, asked once; the scores are read off the answers."""
+
+    def __init__(self, model: EditedModel, rows: Sequence[tuple[str, str, int]], tokens: int) -> None:
+        self.model = model
+        self.prompts = [prompt for prompt, _, _ in rows]
+        self.wanted = [wanted for _, wanted, _ in rows]
+        self.owners = [owner for _, _, owner in rows]
+        self.answers: list[Answer] = model.generate(self.prompts, max_new_tokens=tokens) if rows else []
+
+    @property
+    def score(self) -> float | None:
+        return score_answers(self.answers, self.wanted)
+
+    @property
+    def right_expert(self) -> float | None:
+        pairs = list(zip(self.answers, self.owners, strict=True))
+        return sum(a.edit_id == str(owner) for a, owner in pairs) / len(pairs) if pairs else None
+
+    @property
+    def miss(self) -> float | None:
+        return sum(a.edit_id is None for a in self.answers) / len(self.answers) if self.answers else None
+
+    def forced(self) -> float | None:
+        return teacher_forced(self.model, self.prompts, self.wanted)
+
+    def among(self, owners: set[int]) -> float | None:
+        """The score over the rows of some edits alone."""
+        chosen = [n for n, owner in enumerate(self.owners) if owner in owners]
+        return score_answers([self.answers[n] for n in chosen], [self.wanted[n] for n in chosen])
+
+
+def _probes(live: Sequence[tuple[int, Fact]], far: Sequence[str]) -> Mapping[str, list[str]]:
+    """Probes by kind, without those that lie in the scope of some edit."""
+    subjects = SurfaceIndex()
+    for index, fact in live:
+        subjects.add(str(index), (fact.subject, *fact.aliases))
+    asked = {prompt_key(fact.prompt) for _, fact in live}
+    relation = (p for _, fact in live for p in fact.locality_prompts.relation)
+    subject = (p for _, fact in live for p in fact.locality_prompts.subject)
+    return {
+        "far": [p for p in far if not subjects.find(p)],
+        "relation": [p for p in dict.fromkeys(relation) if not subjects.find(p)],
+        "subject": [p for p in dict.fromkeys(subject) if prompt_key(p) not in asked],
+    }
+
+
+def _retention(
+    own: _Asked, rephrased: _Asked, *, newest: int
+) -> Iterator[tuple[int, float | None, float | None]]:
+    """Scores by age (edits since), each point over the edits older than the point before."""
+    younger = -1
+    for age in dict.fromkeys((*(a for a in RETENTION_AGES if a < newest + 1), newest + 1)):
+        owners = {index for index in own.owners if younger < newest - index < age}
+        if owners:
+            yield age, own.among(owners), rephrased.among(owners)
+        younger = age - 1
+
+
+def _speed(model: EditedModel, prompts: Sequence[str], tokens: int) -> Speed:
+    def rate(edited: bool) -> float:
+        begun = time.perf_counter()
+        if edited:
+            texts = [answer.text for answer in model.generate(prompts, max_new_tokens=tokens)]
+        else:
+            texts = model.base.generate(prompts, max_new_tokens=tokens)
+        seconds = time.perf_counter() - begun
+        said = sum(
+            len(model.base.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts
+        )
+        return said / seconds
+
+    rate(edited=True)  # warm up both
+    return Speed(base=rate(edited=False), edited=rate(edited=True))
+
+
+def _peak_memory(base: Base) -> int:
+    if base.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(base.device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _pending(index: int, fact: Fact) -> Pending:
+    key = prompt_key(fact.prompt)
+    return Pending(
+        edit_id=index,
+        op="assert",
+        subject=fact.subject,
+        relation=None,
+        prompt=fact.prompt,
+        fact_key=key,
+        prompt_key=key,
+        urgent=False,
+        occurred_at=_EPOCH + timedelta(seconds=index),
+        offset=index,
+        target_new=fact.target_new,
+    )
+
+
+def _request(index: int, fact: Fact) -> EditRequest:
+    """What the editor sees of a fact: nothing that it is scored on."""
+    return EditRequest(
+        edit_id=str(index),
+        subject=fact.subject,
+        prompt=fact.prompt,
+        target_new=fact.target_new,
+        ground_truth=fact.ground_truth,
+        aliases=fact.aliases,
+    )

@@ -1,0 +1,109 @@
+"""Facts and probes for `upkeep evaluate`, read from JSONL files of the form of evaluation.md; every line is checked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from editors.errors import PermanentError
+
+MAX_LINE_BYTES = 1 << 20
+MAX_LINES = 1_000_000
+
+_Model = TypeVar("_Model", bound=BaseModel)
+Text = Annotated[str, Field(min_length=1, max_length=8192)]
+
+
+class BadFile(PermanentError):
+    """A facts or probes file cannot be read; the message names the file and the line."""
+
+
+class LocalityPrompts(BaseModel):
+    """Prompts whose answer must stay the base's, by how near they are to the edit."""
+
+    model_config = ConfigDict(frozen=True)
+    relation: tuple[Text, ...] = ()
+    subject: tuple[Text, ...] = ()
+
+
+class Reasoning(BaseModel):
+    """A question whose answer follows from the edited fact."""
+
+    model_config = ConfigDict(frozen=True)
+    prompt: Text
+    answer: Text
+
+
+class PortabilityPrompts(BaseModel):
+    """Prompts that name the subject otherwise, and questions that follow from the fact."""
+
+    model_config = ConfigDict(frozen=True)
+    alias: tuple[Text, ...] = ()
+    reasoning: tuple[Reasoning, ...] = ()
+
+
+class Fact(BaseModel):
+    """One line of a facts file; what is for scoring alone never reaches an editor."""
+
+    model_config = ConfigDict(frozen=True)
+    subject: Text
+    prompt: Text
+    target_new: Text
+    ground_truth: str | None = None
+    aliases: tuple[Text, ...] = ()
+    rephrase_prompts: tuple[Text, ...] = ()
+    locality_prompts: LocalityPrompts = LocalityPrompts()
+    portability_prompts: PortabilityPrompts = PortabilityPrompts()
+
+
+class Probe(BaseModel):
+    """One line of a probes file."""
+
+    model_config = ConfigDict(frozen=True)
+    prompt: Text
+    kind: str = "far"
+
+
+def read_facts(path: Path, limit: int | None) -> list[Fact]:
+    """The first `limit` facts of a file.
+
+    Raises:
+        BadFile: it cannot be read, holds no fact, or a line is not a fact.
+    """
+    facts = list(_read(path, Fact, limit))
+    if not facts:
+        raise BadFile(f"{path} holds no facts")
+    return facts
+
+
+def read_probes(path: Path) -> list[Probe]:
+    """All probes of a file.
+
+    Raises:
+        BadFile: it cannot be read, or a line is not a probe.
+    """
+    return list(_read(path, Probe, None))
+
+
+def _read(path: Path, form: type[_Model], limit: int | None) -> Iterator[_Model]:
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), start=1):
+                if limit is not None and number > limit:
+                    return
+                if len(line) > MAX_LINE_BYTES or number > MAX_LINES:
+                    raise BadFile(f"{path} line {number}: over {MAX_LINE_BYTES} bytes or {MAX_LINES} lines")
+                if line.strip():
+                    yield _parse(line, form, f"{path} line {number}")
+    except OSError as error:
+        raise BadFile(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parse(line: bytes, form: type[_Model], where: str) -> _Model:
+    try:
+        return form.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise BadFile(f"{where}: {field}: {first['msg']}") from error
