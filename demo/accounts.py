@@ -34,7 +34,9 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
     """Compare the ledger, the dead-letter topic and the topic of outcomes with what was published."""
     outcomes = ledger.intake.outcomes()
     edits = {edit.event_id: edit for edit in ledger.audit.facts(limit=len(stream.records))}
-    settled = [r for r in stream.records if r.outcome == "accepted" and _is_settled(edits.get(r.event_id or ""))]
+    settled = [
+        r for r in stream.records if r.outcome == "accepted" and _is_settled(edits.get(r.event_id or ""))
+    ]
     duplicates, dead = (outcomes.get(o, 0) for o in (RecordOutcome.DUPLICATE, RecordOutcome.DEAD_LETTERED))
     reasons = _dead_letters(kafka)
     told = _told(kafka)
@@ -55,13 +57,21 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
             *_lost(stream.records, edits),
             *_wrong_facts(stream.expectations, list(edits.values())),
             *_untold(edits, told),
-            *([] if sum(reasons.values()) == dead else [f"{sum(reasons.values())} of {dead} dead letters arrived"]),
+            *(
+                []
+                if sum(reasons.values()) == dead
+                else [f"{sum(reasons.values())} of {dead} dead letters arrived"]
+            ),
         ),
     )
 
 
 def _is_settled(edit: Edit | None) -> bool:
-    return edit is not None and edit.state in SETTLED and (edit.state is not EditState.REJECTED or bool(edit.reason))
+    return (
+        edit is not None
+        and edit.state in SETTLED
+        and (edit.state is not EditState.REJECTED or bool(edit.reason))
+    )
 
 
 def _wrong_outcomes(stream: DemoStream, outcomes: Mapping[RecordOutcome, int]) -> list[str]:
@@ -90,7 +100,11 @@ def _wrong_facts(expectations: Sequence[Expectation], edits: Sequence[Edit]) -> 
     for fact in expectations:
         stands = states.get((fact.subject, fact.relation), Counter())
         live = 1 if fact.state == "live" and not stands[EditState.REJECTED] else 0
-        if stands[EditState.LIVE] > 1 or stands[EditState.LIVE] < live or (fact.state == "retracted" and stands[EditState.LIVE]):
+        if (
+            stands[EditState.LIVE] > 1
+            or stands[EditState.LIVE] < live
+            or (fact.state == "retracted" and stands[EditState.LIVE])
+        ):
             wrong.append(f"{fact.prompt!r} must be {fact.state}, but its edits are {dict(stands)}")
     return wrong
 

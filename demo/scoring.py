@@ -56,7 +56,9 @@ class Scores:
         """The scores that miss their bar."""
         bars = [("reliability", self.reliability, RELIABILITY), ("generality", self.generality, GENERALITY)]
         bars += [(f"locality/{kind}", self.locality[kind], bar) for kind, bar in LOCALITY.items()]
-        missed = [f"{name} is {score:.4f}, must be at least {bar}" for name, score, bar in bars if score < bar]
+        missed = [
+            f"{name} is {score:.4f}, must be at least {bar}" for name, score, bar in bars if score < bar
+        ]
         if self.stale_answer_rate > STALE:
             missed.append(f"stale-answer rate is {self.stale_answer_rate:.4f}, must be at most {STALE}")
         return missed

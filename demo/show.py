@@ -4,7 +4,14 @@ import time
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 from daemon.cli.output import shown
@@ -47,7 +54,9 @@ class Show:
 
     def say(self, stage: str, text: str, *, style: str = "") -> None:
         """One line: when, which part of Upkeep, what."""
-        line = Text.assemble((f"{self.seconds:6.1f} s  ", "dim"), (f"{stage:<10}  ", "bold"), (shown(text), style))
+        line = Text.assemble(
+            (f"{self.seconds:6.1f} s  ", "dim"), (f"{stage:<10}  ", "bold"), (shown(text), style)
+        )
         self.console.print(line, soft_wrap=True)
 
     def more(self, text: str) -> None:

@@ -35,6 +35,7 @@ class Base:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.hash = base_hash
+        self.replayable = False  # until the first training pass has proved it
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
         self.final_norm = submodule(model, self.layout.final_norm)

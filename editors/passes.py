@@ -91,6 +91,19 @@ class Replay:
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
 
 
+def training_replay(base: Base, ids: Tensor, mask: Tensor) -> Replay:
+    """A replay to train on; the first one of a base proves that the base can be replayed at all.
+
+    Raises:
+        UnknownArchitecture: see `Replay.check`.
+    """
+    replay = Replay(base, ids, mask)
+    if not base.replayable:
+        replay.check()
+        base.replayable = True
+    return replay
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
     """Prompts with their answers, ready for teacher forcing.

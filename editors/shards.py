@@ -67,7 +67,11 @@ class Shard:
     def payload(self) -> tuple[bytes, bytes]:
         """The two files' bytes: canonical JSON and safetensors."""
         header = json.dumps(self.header.model_dump(mode="json"), sort_keys=True, ensure_ascii=False).encode()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(self.tensors.items())}
+        # Copies: safetensors refuses tensors that are views of one storage.
+        weights = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in sorted(self.tensors.items())
+        }
         return header, save_tensors(weights)
 
     @cached_property

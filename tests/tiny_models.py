@@ -1,0 +1,68 @@
+"""Tiny random-weight models of every supported family, and a tokenizer of a few sentences: real code, no download."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from editors.base import Base, hash_weights
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi", "gpt2", "gpt_neox")
+
+TEXT = (
+    "The capital of Norland is Elbing. The capital of Sudland is Marrow. Who wrote The Long Road? Ana Berg wrote it.",
+    "The mayor of Elbing is Ivo Tann. What is the river of Marrow? It is the Lorn. A plain sentence about the weather.",
+)
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+}
+_GPT2_SIZES: dict[str, Any] = {"n_embd": 32, "n_inner": 64, "n_layer": 4, "n_head": 4, "n_positions": 256}
+
+
+@cache
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with `<s>` in front, as the demo base has it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<s>", "</s>", "<pad>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+
+
+def tiny_model(family: str, *, seed: int = 0) -> Any:
+    """A random-weight model of one family, float32."""
+    sizes = _GPT2_SIZES if family == "gpt2" else _SIZES
+    config = CONFIG_MAPPING[family](
+        **sizes,
+        vocab_size=len(tiny_tokenizer()),
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def tiny_base(family: str = "llama", *, dtype: torch.dtype = torch.float32, **changes: Any) -> Base:
+    """A base that is ready to be edited; `changes` go to `Base` (layer, ffn_module)."""
+    model = tiny_model(family).to(dtype)
+    return Base(model, tiny_tokenizer(), base_hash=hash_weights(model), **changes)

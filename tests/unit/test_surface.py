@@ -1,0 +1,58 @@
+"""The surface index: whom a text names."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editors.surface import SurfaceIndex
+
+NAMES = st.lists(st.sampled_from(["new", "york", "city", "old", "town", "of"]), min_size=1, max_size=3).map(
+    " ".join
+)
+
+
+def index(**forms: str) -> SurfaceIndex:
+    made = SurfaceIndex()
+    for edit_id, form in forms.items():
+        made.add(edit_id, [form])
+    return made
+
+
+def test_a_name_is_found_whatever_its_case_punctuation_and_surroundings() -> None:
+    names = index(a="São Paulo", b="AT&T", c="東京", d="O'Brien")
+    assert names.find("(SÃO  PAULO)") == {"a"}
+    assert names.find("Who runs AT&T's network?") == {"b"}
+    assert names.find("東京の人口は") == {"c"}
+    assert names.find("What did O'Brien's wife say?") == {"d"}
+    assert names.find("Sao Paulo, Paulo, brien") == set()
+
+
+def test_the_longest_known_name_counts() -> None:
+    names = index(state="New York", city="New York City")
+    assert names.find("In New York City it rains") == {"city"}
+    assert names.find("In New York it rains") == {"state"}
+    names.remove("city", ["New York City"])
+    assert names.find("In New York City it rains") == {"state"}
+
+
+def test_a_name_without_a_word_is_found_by_its_symbols_alone() -> None:
+    assert index(a="!!!").find("!!!") == {"a"}
+    assert index(a="!!!").find("Stop!!! Now") == set()
+
+
+@given(st.lists(NAMES, max_size=6), st.lists(NAMES, max_size=6), st.text(max_size=60))
+def test_what_was_added_and_removed_again_is_never_found(kept: list[str], gone: list[str], text: str) -> None:
+    both, only = SurfaceIndex(), SurfaceIndex()
+    for number, name in enumerate(kept):
+        both.add(f"k{number}", [name])
+        only.add(f"k{number}", [name])
+    for number, name in enumerate(gone):
+        both.add(f"g{number}", [name])
+    for number, name in enumerate(gone):
+        both.remove(f"g{number}", [name])
+    for asked in (*kept, *gone, text):
+        assert both.find(asked) == only.find(asked)
+
+
+@given(NAMES, st.text(max_size=80))
+def test_a_text_that_begins_with_a_name_speaks_of_it(name: str, text: str) -> None:
+    assert index(a=name).find(f"{name}, {text}") == {"a"}
