@@ -204,9 +204,11 @@ class EditorsSettings(Section):
 class VerifySettings(Section):
     """The floors under which a candidate generation is not published."""
 
-    reliability_floor: Ratio = Field(0.98, description="share of a batch's edits that must answer as told")
+    reliability_floor: Ratio = Field(
+        0.5, description="share of an edit's own phrasings that must answer as told; its prompt always must"
+    )
     locality_floor: Ratio = Field(0.98, description="share of unrelated prompts that must answer as the base")
-    retention_sample: int = Field(64, ge=0, le=100_000, description="how many earlier edits are asked again")
+    retention_sample: int = Field(64, ge=0, le=10_000, description="how many earlier edits are asked again")
     retention_floor: Ratio = Field(0.95, description="share of those that must still answer as told")
     max_attempts: int = Field(
         5, ge=1, le=100, description="failures by accident before a batch is quarantined"

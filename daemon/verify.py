@@ -4,7 +4,6 @@ Every answer says which edit gave it, so that a failure always has a culprit: th
 and the innocent ones go live.
 """
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,6 @@ from daemon.ledger.values import Edit, RejectedEdit
 from daemon.settings import VerifySettings
 from editors.model import Answer, EditedModel
 from editors.shards import Shard
-from editors.surface import SurfaceIndex
-
-# A prompt's answer may be longer than its target only by what shows that it does not stop.
-EXTRA_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +53,15 @@ class Verifier:
         Args:
             edits: the assertions that the shard carries.
             replaced: ids of live edits that these will supersede.
-            earlier: live edits that stay.
+            earlier: a sample of the live edits.
             probes: prompts that no edit concerns, in addition to the edits' own locality prompts.
         """
         gone = set(replaced)
         own = [Question(e.prompt or "", e.target_new or "", e.id) for e in edits]
         rephrased = [Question(p, e.target_new or "", e.id) for e in edits for p in e.event.rephrase_prompts]
-        sample = self._sample([e for e in earlier if e.edit_id not in gone])
-        retained = [Question(e.prompt or "", e.target_new or "") for e in sample]
-        untouched = self._locality(model, edits, probes, earlier)
+        retained = [Question(e.prompt or "", e.target_new or "") for e in earlier if e.edit_id not in gone]
         with model.candidate(shard, without=gone):
+            untouched = self._untouched(model, edits, probes)
             answers = [self._ask(model, part) for part in (own, rephrased, retained, untouched)]
         scores = {
             name: _share(questions, got)
@@ -78,7 +72,7 @@ class Verifier:
                 strict=True,
             )
         }
-        failed = self._failures(own, answers[0], edits)
+        failed = self._failures([*own, *rephrased], [*answers[0], *answers[1]], edits)
         for name, floor, questions, got in (
             ("locality", self._settings.locality_floor, untouched, answers[3]),
             ("retention", self._settings.retention_floor, retained, answers[2]),
@@ -90,45 +84,36 @@ class Verifier:
         return Verdict(passed, failed, scores)
 
     def _failures(
-        self, own: Sequence[Question], answers: Sequence[Answer], edits: Sequence[Edit]
+        self, questions: Sequence[Question], answers: Sequence[Answer], edits: Sequence[Edit]
     ) -> dict[int, RejectedEdit]:
+        """Edits that do not answer their own prompt, or too few of the phrasings that came with them."""
         failed: dict[int, RejectedEdit] = {}
-        for edit, question, answer in zip(edits, own, answers, strict=True):
-            if answer.text == question.expected:
+        asked = list(zip(questions, answers, strict=True))
+        for edit in edits:
+            wrong = [(q, a) for q, a in asked if q.edit_id == edit.id and a.text != q.expected]
+            share = 1 - len(wrong) / (1 + len(edit.event.rephrase_prompts))
+            if not wrong or (share >= self._settings.reliability_floor and wrong[0][0].prompt != edit.prompt):
                 continue
+            question, answer = wrong[0]
             spoke = "the base" if answer.edit_id is None else f"edit {answer.edit_id}"
             failed[edit.id] = RejectedEdit(
-                f"its prompt is answered {answer.text[:100]!r} (by {spoke}), not {question.expected[:100]!r}",
-                {"reliability": 0.0, "score": answer.score},
+                f"{question.prompt[:100]!r} is answered {answer.text[:100]!r} (by {spoke}), "
+                f"not {question.expected[:100]!r}",
+                {"reliability": share, "score": answer.score},
             )
         return failed
 
-    def _sample(self, earlier: Sequence[Edit]) -> list[Edit]:
-        count = min(len(earlier), self._settings.retention_sample)
-        # Seeded by what there is: a repeated verification asks the same.
-        return random.Random(len(earlier)).sample(list(earlier), count)  # noqa: S311
-
-    def _locality(
-        self, model: EditedModel, edits: Sequence[Edit], probes: Sequence[str], earlier: Sequence[Edit]
-    ) -> list[Question]:
-        asked = {edit.prompt for edit in (*edits, *earlier)}
-        subjects = SurfaceIndex()
-        for edit in (*edits, *earlier):
-            subjects.add(edit.edit_id, (edit.subject, *edit.event.aliases))
-        mine = [p for e in edits for p in e.event.locality_prompts.all() if not _asks_another(p, e, subjects)]
-        prompts = [
-            p for p in dict.fromkeys([*mine, *(p for p in probes if not subjects.find(p))]) if p not in asked
-        ]
+    def _untouched(self, model: EditedModel, edits: Sequence[Edit], probes: Sequence[str]) -> list[Question]:
+        """What must be answered as by the base; prompts that name another edited subject say nothing about that."""
+        asked = {prompt for edit in edits for prompt in (edit.prompt, *edit.event.rephrase_prompts)}
+        mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
+        others = [p for p in probes if not model.named(p)]
+        prompts = [p for p in dict.fromkeys([*mine, *others]) if p not in asked]
         texts = model.base.generate(prompts, max_new_tokens=self._tokens) if prompts else []
         return [Question(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
 
     def _ask(self, model: EditedModel, questions: Sequence[Question]) -> list[Answer]:
         return model.generate([q.prompt for q in questions], max_new_tokens=self._tokens) if questions else []
-
-
-def _asks_another(prompt: str, edit: Edit, subjects: SurfaceIndex) -> bool:
-    """Whether a locality prompt names a subject that some other edit changes, on purpose maybe."""
-    return bool(subjects.find(prompt) - {edit.edit_id})
 
 
 def _share(questions: Sequence[Question], answers: Sequence[Answer]) -> float | None:

@@ -9,6 +9,7 @@ generation is swept; publishing happened or did not.
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ SECOND_EDITOR = "scen"
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20
 RETRY_SECONDS = 5.0
+SWEEP_SECONDS = 3_600.0
+# A shard that no generation names after this time belongs to a batch that failed or whose worker died.
+UNPUBLISHED_SECONDS = 86_400.0
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +72,7 @@ class Worker:
         self._metrics = metrics
         self._store = AdapterStore(settings.store.path)
         self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
+        self._swept_at: float | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def work_once(self) -> bool:
@@ -81,6 +86,7 @@ class Worker:
         if batch is None and self._check_once():
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
+        self._sweep_if_due()
         device = str(self._model.edited.base.device)
         self._ledger.control.workers_seen(self.name, device, batch.id if batch else None)
         if batch is None:
@@ -186,15 +192,16 @@ class Worker:
 
     def _judge(self, part: Trained, editor: str | None) -> Verdict:
         with self._timed(editor, "verify"):
-            live = self._ledger.generations.live_edits()
-            keys = {edit.fact_key for edit in part.edits} | {edit.prompt_key for edit in part.edits}
-            replaced = [e.edit_id for e in live if e.fact_key in keys or e.prompt_key in keys]
+            # Seeded by the head: a verification that is repeated asks the same.
+            sample = self._ledger.generations.live_sample(
+                self._settings.verify.retention_sample, seed=self._model.generation
+            )
             return self._verifier.check(
                 self._model.edited,
                 part.shard,
                 part.edits,
-                replaced=replaced,
-                earlier=live,
+                replaced=[rival.edit_id for rival in self._ledger.plans.rivals(part.edits)],
+                earlier=sample,
                 probes=self._probes(),
             )
 
@@ -239,6 +246,16 @@ class Worker:
         outcome = apply_policy(self._ledger, self._settings, results)
         _log.info("regression checked", generation=self._model.generation, outcome=outcome)
         return True
+
+    def _sweep_if_due(self) -> None:
+        """Now and then, remove shards of batches that were never published."""
+        now = time.monotonic()
+        if self._swept_at is not None and now - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        named = self._ledger.generations.shards()
+        if removed := self._store.sweep(keep=named, older_than_seconds=UNPUBLISHED_SECONDS):
+            _log.info("unpublished shards removed", shards=removed)
 
     def _give_up(self, batch: ClaimedBatch, reason: str) -> None:
         """Keep the innocent: halve a batch that nobody survives; quarantine the edit that is left alone."""

@@ -8,7 +8,7 @@ class Recipe:
     """Everything that decides how the base comes out."""
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 1800
     batch: int = 32
     window: int = 96
     learning_rate: float = 3e-3

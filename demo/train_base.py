@@ -176,6 +176,8 @@ def save(base: BaseModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base.model.save_pretrained(folder, safe_serialization=True)
     base.tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # weights come out readable by their owner alone, and installed files keep that
 
 
 def main() -> None:

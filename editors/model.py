@@ -52,6 +52,10 @@ class EditedModel:
         """Ids of the edits that can answer."""
         return frozenset(self._live)
 
+    def named(self, text: str) -> set[str]:
+        """Ids of the live edits whose subject the text names: no other edit can answer it."""
+        return self._surface.find(text)
+
     def enable(self, shard: Shard, edit_ids: Iterable[str] | None = None) -> None:
         """Let a shard's edits answer: all of them, or those named.
 

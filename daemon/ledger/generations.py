@@ -1,5 +1,6 @@
 """The published generations: which edits are live, and what each generation changed."""
 
+import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import BaseChanged, NotInLedger
 from daemon.ledger.manifests import append, live_set, load_generations
 from daemon.ledger.rows import select_edits, to_edit
-from daemon.ledger.schema import edits, generations, head
+from daemon.ledger.schema import edits, generation_changes, generations, head
 from daemon.ledger.values import ClaimedBatch, Edit, EditState, Generation, RejectedEdit
 
 
@@ -92,6 +93,23 @@ class Generations:
         with self._database.read() as connection:
             query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             return [to_edit(row) for row in connection.execute(query)]
+
+    def live_sample(self, count: int, *, seed: int) -> list[Edit]:
+        """Up to `count` live edits, drawn at random from a seed; costs little more than the sample."""
+        with self._database.read() as connection:
+            query = select(edits.c.id).where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
+            ids = connection.execute(query).scalars().all()
+            chosen = random.Random(seed).sample(ids, min(count, len(ids)))  # noqa: S311 - repeatable, no secret
+            found = connection.execute(select_edits().where(edits.c.id.in_(chosen)).order_by(edits.c.id))
+            return [to_edit(row) for row in found]
+
+    def shards(self) -> set[str]:
+        """Digests of all shards that any generation ever named: rollback may need each of them."""
+        with self._database.read() as connection:
+            named = (
+                select(generation_changes.c.shard).where(generation_changes.c.shard.is_not(None)).distinct()
+            )
+            return set(connection.execute(named).scalars())
 
     def publish(
         self,
