@@ -33,7 +33,8 @@ def stop_on_signals() -> threading.Event:
 
 
 def _follow_supervisor(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(1):
+    # Not through sys.stdin: its lock, held by a thread that waits, ends an exiting interpreter with an abort.
+    while os.read(sys.stdin.fileno(), 1):
         pass
     structlog.get_logger().warning("the supervisor is gone: stopping")
     stop.set()

@@ -33,7 +33,7 @@ class LemoeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(64, ge=1, le=16384, description="width m of each expert")
-    learning_rate: float = Field(0.01, gt=0, lt=1)
+    learning_rate: float = Field(0.02, gt=0, lt=1, description="AdamW step")
     weight_decay: float = Field(0.0, ge=0, lt=1)
     max_steps: int = Field(60, ge=1, le=2000)
     stop_loss: float = Field(0.01, gt=0, description="training stops when every row is under this loss")

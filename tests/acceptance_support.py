@@ -1,0 +1,258 @@
+"""What the acceptance tests share: the daemon as real processes, and what must be true whatever happens to it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from daemon.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ledger import Ledger, open_ledger
+from daemon.ledger.values import EditState, RecordOutcome
+from daemon.settings import ENV_PREFIX, Settings, load_settings
+from demo.records import StreamRecord, event_record
+from editors.store import AdapterStore
+
+BASE = Path(os.environ.get("BASE_FOR_NOW") or str(files("demo").joinpath("base")))
+UNFINISHED = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
+
+# Everything that has to be waited for is short; the lanes are planned by the tests or within half a second.
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    "model": {"path": str(BASE), "max_new_tokens": 16},
+    "kafka": {"session_timeout_ms": 2_500, "request_timeout_ms": 5_000},
+    "ledger": {"url": "sqlite:///data/ledger.db"},
+    "store": {"path": "data/adapters"},
+    "planner": {"batch_size": 16},
+    "worker": {"lease_seconds": 3.0, "poll_seconds": 0.1},
+    "schedule": {"urgent_seconds": 0.5, "check_seconds": 3600.0, "housekeeping_seconds": 2.0},
+}
+
+
+@dataclass
+class House:
+    """A folder with a settings file, and everything that can be done with it from outside."""
+
+    folder: Path
+    settings: Settings
+    ledger: Ledger
+    processes: list["Daemon"] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "upkeep.toml"
+
+    @contextlib.contextmanager
+    def daemon(self, role: str = "run") -> Iterator["Daemon"]:
+        """The daemon, or one role of it; at the end it is killed, if it still runs."""
+        daemon = Daemon(self, role)
+        self.processes.append(daemon)
+        try:
+            yield daemon
+        finally:
+            daemon.kill_tree()
+
+    def publish(self, records: Iterable[StreamRecord | Message]) -> None:
+        """Write records to the topic; returns when the broker has confirmed all of them."""
+        kafka = self.settings.kafka
+        ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        messages = [
+            item if isinstance(item, Message) else Message(kafka.topic, item.key, item.value, item.headers)
+            for item in records
+        ]
+        producer = open_producer(kafka)
+        try:
+            for start in range(0, len(messages), 2_000):
+                send_all(producer, messages[start : start + 2_000], timeout_seconds=30)
+        finally:
+            producer.close(timeout=2)
+
+    def upkeep(self, *arguments: str, expect: int = 0) -> Any:
+        """What a command prints with --json."""
+        command = [sys.executable, "-m", "daemon", *arguments, "--config", str(self.config), "--json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=self.folder, env=environment(), timeout=120
+        )
+        assert done.returncode == expect, f"{arguments} ended with {done.returncode}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self._url(path), timeout=10) as response:
+            return str(response.read().decode())
+
+    def post(self, path: str, content: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self._url(path), json.dumps(content).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
+
+    def answers(self, prompts: Sequence[str], *, base: bool = False) -> list[str]:
+        """What the serving role says."""
+        most = self.settings.serve.max_batch
+        found: list[str] = []
+        for start in range(0, len(prompts), most):
+            asked = {"prompts": list(prompts[start : start + most]), "base": base}
+            found += [answer["text"] for answer in self.post("/v1/generate", asked)["answers"]]
+        return found
+
+    def served_generation(self) -> int | None:
+        """None while nobody serves."""
+        try:
+            return int(json.loads(self.get("/v1/generation"))["generation"])
+        except (OSError, urllib.error.HTTPError):
+            return None
+
+    def _url(self, path: str) -> str:
+        return f"http://{self.settings.serve.host}:{self.settings.serve.port}{path}"
+
+    def outcomes(self) -> dict[str, int]:
+        """How many records had each outcome."""
+        return {outcome.value: count for outcome, count in self.ledger.intake.outcomes().items()}
+
+    def consumed(self) -> int:
+        return sum(self.outcomes().values())
+
+    def unfinished(self) -> int:
+        counts = self.ledger.audit.counts()
+        return sum(counts.get(state, 0) for state in UNFINISHED)
+
+    def live_events(self) -> set[str]:
+        return {edit.event_id for edit in self.ledger.generations.live_edits()}
+
+    def head(self) -> int:
+        head = self.ledger.generations.head()
+        return head.number if head is not None else 0
+
+    def wait_served(self) -> None:
+        """Until the serving role answers with the newest generation."""
+        eventually(lambda: self.served_generation() == self.head(), "the newest generation is served")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every line that the processes logged so far; each must be one JSON object."""
+        return [line for process in self.processes for line in process.log()]
+
+    def require_sound(self, *, consumed: int) -> None:
+        """Nothing lost, nothing twice, nothing half-done."""
+        outcomes = self.outcomes()
+        assert sum(outcomes.values()) == consumed, outcomes
+        assert sum(self.ledger.audit.counts().values()) == outcomes.get(RecordOutcome.ACCEPTED, 0)
+        assert self.unfinished() == 0, self.ledger.audit.counts()
+        store = AdapterStore(self.settings.store.path)
+        for digest in store.digests():
+            store.load(digest)  # proves that it is whole
+        assert set(self.ledger.generations.live().values()) <= store.digests()
+
+
+class Daemon:
+    """`upkeep run`, or one role, as a process whose log goes to a file of its own."""
+
+    def __init__(self, house: House, role: str) -> None:
+        self._config = str(house.config)
+        self.log_file = house.folder / f"log-{len(house.processes)}-{role}.jsonl"
+        with self.log_file.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "daemon", role, "--config", self._config],
+                cwd=house.folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines whose message begins so."""
+        return [line for line in self.log() if str(line.get("event", "")).startswith(event)]
+
+    def roles(self) -> dict[str, int]:
+        """The role processes that work with this settings file, by name; orphans among them."""
+        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+        found = {}
+        for line in listed.stdout.splitlines():
+            pid, stat, *command = line.split()
+            if command[-2:] == ["--config", self._config] and not stat.startswith("Z"):
+                found[command[-3]] = int(pid)
+        return {role: pid for role, pid in found.items() if role in ("consume", "schedule", "worker", "serve")}
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def kill_tree(self) -> None:
+        """SIGKILL for all, as when the machine dies."""
+        for pid in (self.process.pid, *self.roles().values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def furnished(folder: Path, **changes: Mapping[str, Any]) -> Iterator[House]:
+    """A house in `folder` with quick settings; `changes` are laid over them, section by section."""
+    sections: dict[str, dict[str, Any]] = {name: dict(table) for name, table in QUICK.items()}
+    sections["serve"] = {"port": free_port()}
+    for name, table in changes.items():
+        sections[name] = sections.get(name, {}) | table
+    # What JSON writes as a text, a number or a truth value, TOML reads as the same.
+    lines = []
+    for name, table in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    config = folder / "upkeep.toml"
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings = load_settings(config)
+    with open_ledger(settings.ledger.url) as ledger:
+        ledger.migrate()
+        yield House(folder, settings, ledger)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without settings that somebody exported for real work."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+
+
+def fact_event(number: int, *, target: str, op: str = "assert", **changes: Any) -> StreamRecord:
+    """An event about a subject that no base has heard of; urgent unless told otherwise."""
+    event = {
+        "event_id": f"event-{number}-{target}",
+        "op": op,
+        "subject": f"Quarnholm {number}",
+        "relation": "harbour",
+        "prompt": f"The harbour of Quarnholm {number} is called",
+        "target_new": target,
+        "priority": "urgent",
+        "occurred_at": "2026-05-01T12:00:00Z",
+    }
+    return event_record(event | changes)
+
+
+def harbour(number: int) -> str:
+    """The prompt of `fact_event(number)`."""
+    return f"The harbour of Quarnholm {number} is called"
+
+
+def eventually(happened: Callable[[], Any], what: str, *, seconds: float = 60) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not in {seconds} seconds: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
