@@ -17,6 +17,7 @@ Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a
 """
 
 import logging
+import os
 import sys
 from importlib.metadata import entry_points
 
@@ -53,6 +54,9 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run one command; errors that Upkeep knows by name end in one line, without a traceback."""
+    # torch's threads wait for each other by spinning. Where worker and server share busy cores that makes each
+    # of them up to forty times slower; read when torch is loaded, and inherited by the roles.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         build_app()()
     except PermanentError as error:

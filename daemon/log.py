@@ -9,6 +9,7 @@ import re
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.outage import RepeatsOncePerMinute
@@ -82,10 +83,12 @@ def _shared_processors(role: str) -> list[Processor]:
 
 
 def _rendering(*, human: bool, colours: bool) -> list[Processor]:
+    # No local variables in tracebacks: they hold passwords, and whole batches of events.
     if human:
-        return [structlog.dev.ConsoleRenderer(colors=colours)]
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
     return [
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
 

@@ -25,7 +25,7 @@ from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
 from daemon.telemetry import role_metrics
 from daemon.verify import Verdict, Verifier
-from editors.errors import BadRequest, TemporaryError
+from editors.errors import BadRequest, DeviceBusy, ShardCorrupt, TemporaryError
 from editors.registry import Editor, build_editor
 from editors.requests import EditRequest
 from editors.shards import Shard
@@ -38,6 +38,7 @@ SECOND_EDITOR = "scen"
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20
 RETRY_SECONDS = 5.0
+STORE_RETRY_SECONDS = 10.0
 SWEEP_SECONDS = 3_600.0
 # A shard that no generation names after this time belongs to a batch that failed or whose worker died.
 UNPUBLISHED_SECONDS = 86_400.0
@@ -72,6 +73,7 @@ class Worker:
         self._metrics = metrics
         self._store = AdapterStore(settings.store.path)
         self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
+        self._probes = _probes(settings)
         self._swept_at: float | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -79,8 +81,9 @@ class Worker:
         """Do the most urgent piece of work, if there is any: urgent batches, then checks, then the batch lane.
 
         Raises:
-            TemporaryError: the ledger is unwell; nothing was lost, come again.
+            TemporaryError: the ledger or the store is unwell; nothing was lost, come again.
         """
+        self._follow_head()
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
         if batch is None and self._check_once():
@@ -107,9 +110,13 @@ class Worker:
         except LeaseLost as error:
             _log.warning("batch taken over by another worker", reason=str(error))
             self._metrics.batches.labels(editor, "lease_lost").inc()
-        except TemporaryError as error:
+        except DeviceBusy as error:
+            # This may be the batch's fault: it is split when it has failed too often.
             _log.warning("batch put off", reason=str(error))
             self._put_off(batch, str(error), error.retry_after_seconds)
+        except TemporaryError as error:
+            _log.warning("batch put off", reason=str(error))
+            self._put_off(batch, str(error), error.retry_after_seconds, blameless=True)
         except Exception as error:
             # Unknown errors are retried a bounded number of times, then quarantined.
             _log.exception("batch failed")
@@ -129,7 +136,7 @@ class Worker:
         refused = self._unusable(asserts)
         trained = self._train(batch.editor, tuple(e for e in asserts if e.id not in refused))
         for _ in range(PUBLISH_ATTEMPTS):
-            self._model.refresh()
+            self._follow_head()
             head = self._model.generation
             outcome = self._verify(trained, batch.editor)
             try:
@@ -202,7 +209,7 @@ class Worker:
                 part.edits,
                 replaced=[rival.edit_id for rival in self._ledger.plans.rivals(part.edits)],
                 earlier=sample,
-                probes=self._probes(),
+                probes=self._probes,
             )
 
     def _keep(self, part: Trained, verdict: Verdict, shards: dict[int, str]) -> None:
@@ -210,15 +217,6 @@ class Worker:
             kept = part.shard.keep([str(edit_id) for edit_id in verdict.passed])
             digest = self._store.save(kept)
             shards |= dict.fromkeys(verdict.passed, digest)
-
-    def _probes(self) -> list[str]:
-        monitoring = self._settings.monitoring
-        suites = (load_suite(name, path) for name, path in monitoring.suites.items())
-        return [
-            probe.prompt
-            for suite in suites
-            for probe in suite.sample(self._settings.verify.retention_sample, seed=0).probes
-        ]
 
     def _editor(self, name: str) -> Editor:
         tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
@@ -234,7 +232,6 @@ class Worker:
             self._ledger.checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease)
 
         with _heartbeat(beat, every_seconds=lease / 3):
-            self._model.refresh()
             results = run_checks(
                 self._ledger, self._settings, self._model, suite=claimed.suite, clock=utc_now
             )
@@ -267,10 +264,21 @@ class Worker:
             return
         self._put_off(batch, reason, RETRY_SECONDS)
 
-    def _put_off(self, batch: ClaimedBatch, reason: str, delay_seconds: float) -> None:
-        most = self._settings.verify.max_attempts
+    def _follow_head(self) -> None:
+        """Take over what was published; a store that has lost a published shard is no batch's fault."""
         try:
-            if batch.attempts >= most and len(batch.edits) > 1:
+            self._model.refresh()
+        except ShardCorrupt as error:
+            raise TemporaryError(
+                f"no batch can be worked on: {error}", retry_after_seconds=STORE_RETRY_SECONDS
+            ) from error
+
+    def _put_off(
+        self, batch: ClaimedBatch, reason: str, delay_seconds: float, *, blameless: bool = False
+    ) -> None:
+        most = None if blameless else self._settings.verify.max_attempts
+        try:
+            if most is not None and batch.attempts >= most and len(batch.edits) > 1:
                 self._give_up(batch, reason)
                 return
             self._ledger.batches.retry_later(
@@ -345,6 +353,16 @@ def _open_worker(settings: Settings, ledger: Ledger) -> Worker:
         build_editor(name, table)  # a wrong setting is told now, not at two in the morning
     ledger.migrate()
     return Worker(settings, ledger, open_model(settings, ledger), role_metrics(settings))
+
+
+def _probes(settings: Settings) -> list[str]:
+    """A sample of each configured suite; read at the start, so that a wrong file is told then."""
+    suites = (load_suite(name, path) for name, path in settings.monitoring.suites.items())
+    return [
+        probe.prompt
+        for suite in suites
+        for probe in suite.sample(settings.verify.retention_sample, seed=0).probes
+    ]
 
 
 def _requests(edits: Sequence[Edit]) -> list[EditRequest]:

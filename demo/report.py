@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +29,7 @@ class Summary:
     generation: int
     seconds: float
     seed: int
-    folder: Path
+    places: Mapping[str, str]
     problems: tuple[str, ...]
 
     @property
@@ -62,7 +61,7 @@ class Summary:
             "generation": self.generation,
             "seconds": round(self.seconds, 1),
             "seed": self.seed,
-            "folder": str(self.folder),
+            **self.places,
         }
         return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
@@ -116,7 +115,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         ("generation", summary.generation),
         ("seconds", f"{summary.seconds:.1f}"),
     ]
-    console.print(table("What became of every record", ("", ""), totals))
+    console.print(table("What became of every record", ("what", "how many"), totals))
     asked = scores.asked
     rows = [
         ("reliability", scores.reliability, f">= {RELIABILITY}", asked["reliability"]),

@@ -1,6 +1,7 @@
 """Plays the demo: publishes the stream in two waves, follows it through the daemon, scores what came of it."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from demo.world import World
 
 WORLD_SEED = 0  # the world that the shipped base was trained on
 GUARD_SECONDS = 300.0
+METRICS = "metrics.txt"
 POLL_SECONDS = 0.2
 SUITE_PROBES = 200
 STREAM_PLAN_SECONDS = 10.0
@@ -123,7 +125,7 @@ def _played(
     problems = play.served_problems(model.generation, [fact.prompt for fact in to_see], answers)
     play.until(lambda _: "outcomes of edits in Kafka" if stage.ledger.outbox.unsent(1) else None)
     accounts, scores = account(stream, stage.ledger, stage.settings.kafka), score(answers, stream)
-    (stage.folder / "metrics.txt").write_text(served_metrics(stage.url), encoding="utf-8")
+    (stage.folder / METRICS).write_text(served_metrics(stage.url), encoding="utf-8")
     summary = Summary(
         accounts=accounts,
         scores=scores,
@@ -131,7 +133,12 @@ def _played(
         generation=model.generation,
         seconds=show.seconds,
         seed=seed,
-        folder=stage.folder,
+        places={
+            "folder": str(stage.folder),
+            "ledger": stage.settings.ledger.shown_url,
+            "adapter_store": str(stage.settings.store.path),
+            "metrics": f"{stage.url}/metrics",
+        },
         problems=(*accounts.problems, *scores.failures(), *regression_problems(results), *problems),
     )
     return summary, answers
@@ -228,19 +235,28 @@ def _keep(stage: Stage) -> None:
 def _print_places(console: Console, stage: Stage, *, running: bool) -> None:
     """Where everything lies, and how to look further."""
     settings = stage.settings
-    lines = [
+    places = [
         ("ledger", settings.ledger.shown_url),
-        ("adapter store", settings.store.path),
-        ("daemon's log", stage.daemon.log),
-        ("metrics", f"{stage.url}/metrics" if running else stage.folder / "metrics.txt"),
+        ("adapter store", _near(settings.store.path)),
+        ("daemon's log", _near(stage.daemon.log)),
+        (
+            "metrics",
+            f"{stage.url}/metrics" if running else f"{_near(stage.folder / METRICS)} (as at the end)",
+        ),
     ]
     if running:
-        lines[:0] = [("answers", f"{stage.url}/v1/generate"), ("Kafka", settings.kafka.bootstrap_servers)]
-    for name, place in lines:
+        places[:0] = [("answers", f"{stage.url}/v1/generate"), ("Kafka", settings.kafka.bootstrap_servers)]
+    for name, place in places:
         console.print(f"{name:<14}{place}", markup=False, soft_wrap=True)
-    if not running:
-        console.print("metrics as they were when the daemon stopped; --keep leaves it running", style="dim")
-    for command in ('ask "The capital of France is"', "facts", "status"):
-        console.print(f"look further: upkeep {command} --config {stage.config}", markup=False, soft_wrap=True)
-    if running:
-        console.print("Ctrl-C stops it", style="bold")
+    called = _near(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "upkeep" else "upkeep"
+    console.print("look further:")
+    for command in ("facts", "status", 'ask "The capital of France is"'):
+        console.print(f"  {called} {command} --config {_near(stage.config)}", markup=False, soft_wrap=True)
+    console.print(
+        "Ctrl-C stops it" if running else "--keep leaves it running", style="bold" if running else "dim"
+    )
+
+
+def _near(path: Path) -> Path:
+    """The path as it is called from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -78,13 +78,13 @@ class Watch:
         lane = plan.lane.value if plan.lane else "nightly"
         why = plan.explanation
         edits = sum(len(batch.edit_ids) for batch in plan.batches)
-        told = f"plan {plan.id} ({lane} lane): {edits} edits in {len(plan.batches)} batches"
+        told = f"plan {plan.id} ({lane} lane): {_some(edits, 'edit')} in {_some(len(plan.batches), 'batch')}"
         if plan.superseded:
             told += f", {len(plan.superseded)} superseded before they are trained"
         self._show.say("schedule", told)
         if "clusters" in why:
             self._show.more(
-                f"{why['clusters']} clusters ({why['clustering']} over {why['embedding']}): similarity "
+                f"{_some(why['clusters'], 'cluster')} ({why['clustering']} over {why['embedding']}): similarity "
                 f"{why['within']} within, {why['between']} between; batches in the order {why['order']!r}"
             )
             self._tell_batches(plan, why.get("batches", ()))
@@ -100,7 +100,7 @@ class Watch:
 
     def _tell_generation(self, generation: Generation) -> None:
         told = f"generation {generation.number} published by {generation.cause}: "
-        told += f"{len(generation.enabled)} edits on, {len(generation.disabled)} off"
+        told += f"{_some(len(generation.enabled), 'edit')} on, {len(generation.disabled)} off"
         wanted = ("reliability", "generality", "locality", "retention")
         if scores := _scores(generation.scores, wanted):
             told += f"; {scores}"
@@ -114,3 +114,8 @@ def named(counts: Mapping[Any, int]) -> str:
 
 def _scores(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {scores[name]:.3f}" for name in names if scores.get(name) is not None)
+
+
+def _some(count: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"

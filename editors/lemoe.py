@@ -36,12 +36,12 @@ class LemoeSettings(BaseModel):
     learning_rate: float = Field(0.02, gt=0, lt=1, description="AdamW step")
     weight_decay: float = Field(0.0, ge=0, lt=1)
     max_steps: int = Field(60, ge=1, le=2000)
-    stop_loss: float = Field(0.01, gt=0, description="training stops when every row is under this loss")
+    stop_loss: float = Field(0.02, gt=0, description="training stops when every row is under this loss")
     live_scale: float = Field(
         0.4, ge=0, le=1, description="how much of the live hidden state the expert reads"
     )
     openings: int = Field(0, ge=0, le=4, description="training rows per fact behind unrelated text")
-    rephrases: int = Field(2, ge=0, le=32, description="the request's own rephrases to train on")
+    rephrases: int = Field(1, ge=0, le=32, description="the request's own rephrases to train on")
     seed: int = 0
     max_answer_tokens: int = Field(
         16, ge=1, le=256, description="how much of the base's answer the scope index keeps"

@@ -91,7 +91,7 @@ def calibrate(must_fire: Sequence[float], must_not: Sequence[float]) -> float:
 
     Where the two overlap, what must not change wins: a wrong answer to another question is worse than an old one.
     """
-    low = max(must_not, default=0.0)
+    low = max((0.0, *must_not))  # a score can be a little under zero, a threshold cannot
     high = min((s for s in must_fire if s > low), default=1.0)
     if low < DEFAULT_THRESHOLD < high:
         return DEFAULT_THRESHOLD

@@ -20,10 +20,12 @@ from daemon.kafka import Message, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
 from daemon.settings import ENV_PREFIX, Settings, load_settings
+from daemon.supervisor import ROLES
 from demo.records import StreamRecord, event_record
+from demo.world import World
 from editors.store import AdapterStore
 
-BASE = Path(os.environ.get("BASE_FOR_NOW") or str(files("demo").joinpath("base")))
+BASE = files("demo").joinpath("base")
 UNFINISHED = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 
 # Everything that has to be waited for is short; the lanes are planned by the tests or within half a second.
@@ -179,13 +181,16 @@ class Daemon:
 
     def roles(self) -> dict[str, int]:
         """The role processes that work with this settings file, by name; orphans among them."""
-        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+        command = ["ps", "-ww", "-eo", "pid=,stat=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
         found = {}
         for line in listed.stdout.splitlines():
             pid, stat, *command = line.split()
             if command[-2:] == ["--config", self._config] and not stat.startswith("Z"):
                 found[command[-3]] = int(pid)
-        return {role: pid for role, pid in found.items() if role in ("consume", "schedule", "worker", "serve")}
+        return {
+            role: pid for role, pid in found.items() if role in ("consume", "schedule", "worker", "serve")
+        }
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -201,12 +206,12 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def furnished(folder: Path, **changes: Mapping[str, Any]) -> Iterator[House]:
+def furnished(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[House]:
     """A house in `folder` with quick settings; `changes` are laid over them, section by section."""
     sections: dict[str, dict[str, Any]] = {name: dict(table) for name, table in QUICK.items()}
     sections["serve"] = {"port": free_port()}
     for name, table in changes.items():
-        sections[name] = sections.get(name, {}) | table
+        sections[name] = sections.get(name, {}) | dict(table)
     # What JSON writes as a text, a number or a truth value, TOML reads as the same.
     lines = []
     for name, table in sections.items():
@@ -221,27 +226,52 @@ def furnished(folder: Path, **changes: Mapping[str, Any]) -> Iterator[House]:
 
 def environment() -> dict[str, str]:
     """Ours, without settings that somebody exported for real work."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    # Worker and server share two cores with the tests: their threads would only wait for each other.
+    return ours | {"OMP_NUM_THREADS": "1"}
 
 
-def fact_event(number: int, *, target: str, op: str = "assert", **changes: Any) -> StreamRecord:
-    """An event about a subject that no base has heard of; urgent unless told otherwise."""
-    event = {
-        "event_id": f"event-{number}-{target}",
-        "op": op,
-        "subject": f"Quarnholm {number}",
-        "relation": "harbour",
-        "prompt": f"The harbour of Quarnholm {number} is called",
-        "target_new": target,
-        "priority": "urgent",
-        "occurred_at": "2026-05-01T12:00:00Z",
-    }
-    return event_record(event | changes)
+@dataclass(frozen=True, slots=True)
+class News:
+    """One fact of the demo's world that has changed, and the event that says so."""
+
+    event_id: str
+    subject: str
+    prompt: str
+    value: str
+    record: StreamRecord
 
 
-def harbour(number: int) -> str:
-    """The prompt of `fact_event(number)`."""
-    return f"The harbour of Quarnholm {number} is called"
+def news(
+    name: str,
+    count: int,
+    *,
+    skip: int = 0,
+    version: int = 0,
+    op: str = "assert",
+    priority: str = "urgent",
+) -> list[News]:
+    """Changes of `count` facts, each about a subject of its own; the same facts for the same `skip`.
+
+    A higher `version` is later news of the same facts, with another value.
+    """
+    world = World.generate()
+    told = []
+    for subject in world.subjects[skip : skip + count]:
+        fact = world.facts_about(subject)[0]
+        value, prompt = world.other_values(fact)[version], world.prompt(fact)
+        event = {
+            "event_id": f"{name}-{subject}",
+            "op": op,
+            "subject": subject,
+            "relation": fact.relation,
+            "prompt": prompt,
+            **({"target_new": value} if op == "assert" else {}),
+            "priority": priority,
+            "occurred_at": f"2026-05-0{version + 1}T12:00:00Z",
+        }
+        told.append(News(f"{name}-{subject}", subject, prompt, value, event_record(event)))
+    return told
 
 
 def eventually(happened: Callable[[], Any], what: str, *, seconds: float = 60) -> None:

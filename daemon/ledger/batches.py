@@ -58,9 +58,11 @@ class Batches:
             update_leased(connection, batch_id, token, free_at=until)
 
     def retry_later(
-        self, batch_id: int, token: int, *, reason: str, delay_seconds: float, max_attempts: int
+        self, batch_id: int, token: int, *, reason: str, delay_seconds: float, max_attempts: int | None
     ) -> None:
         """Give the batch back for `delay_seconds`; after `max_attempts` claims it is quarantined.
+
+        With None the batch is not to blame (the disk was full): this claim does not count.
 
         Raises:
             LeaseLost: somebody else has the batch, or it is done.
@@ -70,7 +72,7 @@ class Batches:
             row = leased(connection, batch_id, token)
             at = self._clock()
             members = applying(connection, batch_id)
-            if row.attempts >= max_attempts:
+            if max_attempts is not None and row.attempts >= max_attempts:
                 update_leased(connection, batch_id, token, state="quarantined", finished_at=at)
                 told = f"gave up after {row.attempts} attempts: {reason}"
                 transition(
@@ -78,7 +80,10 @@ class Batches:
                 )
                 return
             free_at = at + timedelta(seconds=delay_seconds)
-            update_leased(connection, batch_id, token, state="planned", worker=None, free_at=free_at)
+            attempts = row.attempts - 1 if max_attempts is None else row.attempts
+            update_leased(
+                connection, batch_id, token, state="planned", worker=None, free_at=free_at, attempts=attempts
+            )
             transition(
                 connection,
                 members,

@@ -155,6 +155,22 @@ def test_a_batch_given_back_waits_and_is_quarantined_after_too_many_attempts(
     assert told.payload["state"] == "quarantined"
 
 
+def test_a_batch_given_back_without_blame_is_tried_for_as_long_as_it_takes(
+    story: Story, clock: Clock
+) -> None:
+    (edit,) = story.arrive(event("a"))
+    story.plan([edit])
+    for _ in range(10):
+        batch = story.claim()
+        assert batch.attempts == 1
+        story.ledger.batches.retry_later(
+            batch.id, batch.token, reason="disk full", delay_seconds=30, max_attempts=None
+        )
+        clock.advance(30)
+
+    assert story.state(edit) == "planned"
+
+
 def test_a_split_batch_goes_on_as_smaller_ones_before_all_else_in_its_lane(story: Story) -> None:
     a, b, c, d = story.arrive(*(event(name, name) for name in "abcd"))
     story.plan([a, b, c], [d])

@@ -62,6 +62,23 @@ def test_an_error_is_one_line_with_its_traceback_inside(capsys: pytest.CaptureFi
     assert "no such thing" in json.dumps(line["exception"])
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_tells_no_local_variables(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    configure_logging(LogSettings(as_json=as_json), "consume")
+
+    def log_in(password: str) -> None:
+        raise OSError("refused")
+
+    try:
+        log_in("".join(("hunter", "2")))
+    except OSError:
+        structlog.get_logger().exception("failed")
+
+    said = capsys.readouterr().err
+    assert "refused" in said
+    assert "hunter2" not in said
+
+
 def test_the_level_holds_and_libraries_do_not_repeat_what_we_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,0 +1,54 @@
+"""The broker and the running daemon of the acceptance tests."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from acceptance_support import Daemon, House, eventually, furnished
+
+from daemon.broker import BrokerMissing, EmbeddedBroker
+from demo.general import far_probes
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """A broker of the module's own, which its tests may stop, kill and start again."""
+    try:
+        with EmbeddedBroker() as started:
+            yield started
+    except BrokerMissing as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def house(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[House]:
+    """An empty house at the module's broker; its topics and its group are its own, and it consumes in small bites."""
+    name = tmp_path.name
+    kafka = {
+        "bootstrap_servers": broker.bootstrap_servers,
+        "topic": f"facts-{name}",
+        "outcomes_topic": f"outcomes-{name}",
+        "group_id": f"group-{name}",
+        "partitions": 2,
+    }
+    with furnished(tmp_path, {"kafka": kafka, "consumer": {"max_poll_records": 4}}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Daemon]]:
+    """A house with a daemon that is ready; every test of the module sends facts of its own through it."""
+    folder = tmp_path_factory.mktemp("house")
+    probes = (json.dumps({"prompt": prompt, "kind": "far"}) + "\n" for prompt in far_probes(20, seed=0))
+    (folder / "far.jsonl").write_text("".join(probes), encoding="utf-8")
+    changes = {
+        "kafka": {"bootstrap_servers": broker.bootstrap_servers},
+        "monitoring.suites": {"far": "far.jsonl"},
+    }
+    with furnished(folder, changes) as made, made.daemon() as daemon:
+        eventually(lambda: made.served_generation() is not None, "the daemon serves")
+        yield made, daemon
