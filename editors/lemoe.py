@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from editors.base import Base
-from editors.passes import Replay, answer_logits, capture, training_replay
+from editors.passes import Replay, answer_logits, at_last, capture, training_replay
 from editors.requests import EditRequest
 from editors.routed import gated_delta
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
@@ -134,7 +134,7 @@ class LemoeEditor:
 
 def _anchors(reads: Tensor, prompt_last: Tensor, edits: int) -> Tensor:
     """(n, d): each edit's own prompt at its last token, centred over the batch and scaled to unit size."""
-    anchors = reads[torch.arange(edits, device=reads.device), prompt_last[:edits]].float()
+    anchors = at_last(reads[:edits], prompt_last[:edits])
     if edits > 1:
         anchors = anchors - anchors.mean(0)
     return anchors / anchors.pow(2).mean().sqrt().clamp(min=1e-6)

@@ -141,6 +141,12 @@ def training_rows(base: Base, rows: Sequence[tuple[int, list[int], list[int]]]) 
     )
 
 
+def at_last(hidden: Tensor, prompt_last: Tensor) -> Tensor:
+    """Hidden states (B, T, w) at each row's last prompt token: (B, w) in float32."""
+    rows = torch.arange(len(prompt_last), device=hidden.device)
+    return hidden[rows, prompt_last.to(hidden.device)].float()
+
+
 def answer_logits(base: Base, hidden: Tensor, positions: Tensor) -> Tensor:
     """Logits (B, A, V) at the answer positions alone: the vocabulary is wide, the answers are short."""
     index = positions[..., None].expand(-1, -1, hidden.shape[-1])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from editors.base import Base, length_sorted_chunks
-from editors.passes import Replay, answer_logits, training_rows
+from editors.passes import Replay, answer_logits, at_last, training_rows
 
 DEFAULT_THRESHOLD = 0.5
 # Cosine of hidden states between unrelated prompts; above it the rescaled cosine begins.
@@ -62,7 +62,7 @@ def make_keys(
         replay = Replay(base, batch.ids, batch.mask)
         with torch.no_grad():
             logp = _answer_logp(base, replay, batch.positions, batch.targets)
-        last = replay.entering[torch.arange(len(chunk)), batch.prompt_last].float().cpu()
+        last = at_last(replay.entering, batch.prompt_last).cpu()
         for n, i in enumerate(chunk):
             keys[i] = ScopeKey(tuple(closed[n]), min(1.0, math.exp(float(logp[n]))), last[n])
     return [key for key in keys if key is not None]
@@ -78,7 +78,7 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
         with torch.no_grad():
             guess = answer_logits(base, replay.final, batch.positions).argmax(-1)
         agrees = ((guess == batch.targets) | (batch.targets < 0)).all(1).tolist()
-        last = replay.entering[torch.arange(len(chunk)), batch.prompt_last].float().cpu()
+        last = at_last(replay.entering, batch.prompt_last).cpu()
         stored = torch.stack([pairs[i][1].key for i in chunk]).float()
         cosine = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
         for n, i in enumerate(chunk):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.errors import BadRequest
-from editors.passes import TrainingRows, training_rows
+from editors.passes import TrainingRows, at_last, training_rows
 from editors.requests import EditRequest
 from editors.scope import DEFAULT_THRESHOLD, ScopeKey, calibrate, make_keys, read_pairs
 from editors.shards import ShardEntry
@@ -56,8 +56,7 @@ def size_at(hidden: Tensor, rows: TrainingRows) -> float:
 
     Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
     """
-    at = hidden[torch.arange(len(rows.owner), device=hidden.device), rows.prompt_last].float()
-    return max(1e-6, float(at.pow(2).mean().sqrt()))
+    return max(1e-6, float(at_last(hidden, rows.prompt_last).pow(2).mean().sqrt()))
 
 
 def row_losses(logits: Tensor, targets: Tensor) -> Tensor:

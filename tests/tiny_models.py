@@ -62,7 +62,10 @@ def tiny_model(family: str, *, seed: int = 0) -> Any:
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-def tiny_base(family: str = "llama", *, dtype: torch.dtype = torch.float32, **changes: Any) -> Base:
+def tiny_base(
+    family: str = "llama", *, dtype: torch.dtype = torch.float32, device: str = "cpu", **changes: Any
+) -> Base:
     """A base that is ready to be edited; `changes` go to `Base` (layer, ffn_module)."""
     model = tiny_model(family).to(dtype)
-    return Base(model, tiny_tokenizer(), base_hash=hash_weights(model), **changes)
+    base_hash = hash_weights(model)
+    return Base(model.to(device), tiny_tokenizer(), base_hash=base_hash, **changes)

@@ -106,6 +106,19 @@ def test_a_bfloat16_base_can_be_edited(editor: str) -> None:
     assert [answer.edit_id for answer in answers[3:]] == [None, None]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("editor", EDITORS)
+def test_a_gpu_edits_and_its_shards_say_the_same_on_the_cpu(family: str, editor: str) -> None:
+    on_gpu = tiny_base(family, device="cuda")
+    shard = build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=on_gpu)
+    for base in (on_gpu, tiny_base(family)):
+        model = EditedModel(base)
+        model.enable(shard)
+        answers = model.generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS)
+        assert [answer.text for answer in answers[:3]] == TARGETS
+        assert [answer.edit_id for answer in answers[3:]] == [None, None]
+
+
 def test_an_unknown_architecture_says_which_setting_to_give() -> None:
     with pytest.raises(UnknownArchitecture, match="ffn_module"):
         _base_called("opt_of_tomorrow")
