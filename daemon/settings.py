@@ -65,13 +65,15 @@ class ModelSettings(Section):
         """`path`, for the roles that cannot work without a model.
 
         Raises:
-            BadSettings: the path is not set.
+            BadSettings: the path is not set, or is a directory that is not there.
         """
         if not self.path:
             raise BadSettings(
                 "model.path is not set: name a model directory or a Hugging Face hub id in [model] of the "
                 "settings file, or in the environment variable UPKEEP_MODEL__PATH"
             )
+        if Path(self.path).is_absolute() and not Path(self.path).is_dir():  # no hub id, see _anchored_model
+            raise BadSettings(f"model.path: there is no directory {self.path}")
         return self.path
 
 

@@ -113,10 +113,14 @@ class Supervisor:
                 continue
             # Its counters stay in the sum; its live gauges go.
             mark_process_dead(child.process.pid, path=str(metrics_folder))  # type: ignore[no-untyped-call]
-            self._note_end(child, code)
+            ran = self._clock() - child.started
+            if ran >= self._backoff.healthy_seconds:
+                child.was_healthy, child.failures = True, 0
+            _close(child)
             if code in EXIT_PERMANENT and not child.was_healthy:
                 _log.error("a role cannot run: stopping all", died=child.role.name, exit_code=code)
                 return code
+            self._start_later(child, code, ran)
         return 0
 
     def _start(self, child: _Child) -> None:
@@ -130,13 +134,9 @@ class Supervisor:
         )
         _log.info("role started", started=child.role.name, pid=child.process.pid)
 
-    def _note_end(self, child: _Child, code: int) -> None:
-        ran = self._clock() - child.started
-        if ran >= self._backoff.healthy_seconds:
-            child.was_healthy, child.failures = True, 0
+    def _start_later(self, child: _Child, code: int, ran: float) -> None:
         child.failures += 1
         delay = self._backoff.delay(child.failures)
-        _close(child)
         child.start_at = self._clock() + delay
         _log.warning(
             "role ended",

@@ -20,6 +20,7 @@ import structlog
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.errors import HeadMoved, LeaseLost
 from daemon.ledger.values import ClaimedBatch, Edit, Generation, Lane, RejectedEdit
+from daemon.outage import Outage
 from daemon.regression import apply_policy, run_checks
 from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
@@ -329,13 +330,14 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with open_ledger(settings.ledger.url) as ledger:
         worker = _open_worker(settings, ledger)
         _log.info("worker ready", worker=worker.name)
+        outage = Outage("the ledger or the adapter store", "no batch is begun, nothing is lost; trying again")
         while not stop.is_set():
             try:
                 worked = worker.work_once()
             except TemporaryError as error:
-                _log.warning("cannot work for now", reason=str(error))
-                stop.wait(error.retry_after_seconds)
+                stop.wait(max(outage.failed(error), error.retry_after_seconds))
             else:
+                outage.ended()
                 if not worked:
                     stop.wait(settings.worker.poll_seconds)
 

@@ -91,10 +91,11 @@ class Watch:
 
     def _tell_batches(self, plan: Plan, notes: Sequence[Mapping[str, Any]]) -> None:
         relations = {note["sequence"]: note["relations"] for note in notes}
-        for batch in plan.batches:
+        # Counted as stored: edits that moved since the plan was made left batches out.
+        for number, batch in enumerate(plan.batches, start=1):
             about = ", ".join(f"{name} {count}" for name, count in relations.get(batch.sequence, {}).items())
             self._show.more(
-                f"{batch.sequence + 1}. {batch.editor or 'retract':<8}{len(batch.edit_ids):>3} edits  "
+                f"{number}. {batch.editor or 'retract':<8}{len(batch.edit_ids):>3} edits  "
                 f"{about or batch.reason}"
             )
 

@@ -33,9 +33,12 @@ class LemoeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(64, ge=1, le=16384, description="width m of each expert")
-    learning_rate: float = Field(0.02, gt=0, lt=1, description="AdamW step")
+    learning_rate: float = Field(0.03, gt=0, lt=1, description="AdamW step at the beginning")
+    last_rate: float = Field(
+        0.1, gt=0, le=1, description="the rate falls to this share of itself by the last step"
+    )
     weight_decay: float = Field(0.0, ge=0, lt=1)
-    max_steps: int = Field(60, ge=1, le=2000)
+    max_steps: int = Field(45, ge=1, le=2000)
     stop_loss: float = Field(0.02, gt=0, description="training stops when every row is under this loss")
     live_scale: float = Field(
         0.4, ge=0, le=1, description="how much of the live hidden state the expert reads"
@@ -100,6 +103,7 @@ class LemoeEditor:
         u = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
         w_out = torch.zeros(d, s.width, device=base.device).requires_grad_()
         optimizer = torch.optim.AdamW([w_in, u, w_out], lr=s.learning_rate, weight_decay=s.weight_decay)
+        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
             losses = self._losses(base, replay, lesson, expert)
@@ -110,6 +114,7 @@ class LemoeEditor:
             optimizer.zero_grad()
             losses.mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            falling.step()
         return _Expert(
             (w_in * (s.live_scale / in_size)).detach().cpu(),
             (w_out * out_size).detach().cpu(),

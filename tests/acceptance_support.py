@@ -20,7 +20,6 @@ from daemon.kafka import Message, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
 from daemon.settings import ENV_PREFIX, Settings, load_settings
-from daemon.supervisor import ROLES
 from demo.records import StreamRecord, event_record
 from demo.world import World
 from editors.store import AdapterStore
@@ -197,8 +196,13 @@ class Daemon:
         self.process.terminate()
         return self.process.wait(60)
 
+    def kill(self) -> None:
+        """SIGKILL for this process alone."""
+        self.process.kill()
+        self.process.wait()
+
     def kill_tree(self) -> None:
-        """SIGKILL for all, as when the machine dies."""
+        """SIGKILL for all that work with this settings file, as when the machine dies."""
         for pid in (self.process.pid, *self.roles().values()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

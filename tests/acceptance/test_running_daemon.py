@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 from acceptance_support import Daemon, House, eventually, news
 from prometheus_client.parser import text_string_to_metric_families

@@ -206,18 +206,19 @@ def test_evaluation_files_have_the_evaluators_form(world: World, tmp_path: Path)
 
 
 def test_the_shipped_base_is_small_and_knows_what_its_card_says(world: World) -> None:
-    torch = pytest.importorskip("torch")
     from demo.base_model import BaseModel, shipped_base
 
     folder = shipped_base()
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000_000
-    torch.set_num_threads(2)
-    base = BaseModel.load(folder)
-    known = base.measure(world, random.Random(5).sample(world.facts, 150), phrasings_each=2)
-    assert known.usual_prompt >= 0.97
-    assert known.trained_phrasings >= 0.97
-    assert known.held_out_phrasings >= 0.90
+    base, rng = BaseModel.load(folder), random.Random(5)
+    facts = rng.sample(world.facts, 120)
+    trained = [(prompt, fact.value) for fact in facts for prompt in rng.sample(world.prompts(fact), 2)]
+    held_out = [(prompt, fact.value) for fact in facts for prompt in world.held_out_prompts(fact)]
+    assert base.share_right([(world.prompt(fact), fact.value) for fact in facts]) >= 0.97
+    assert base.share_right(trained) >= 0.97
+    known = base.share_right(held_out)
+    assert known >= 0.90
     card = (folder / "README.md").read_text(encoding="utf-8")
-    share = re.search(r"phrasings held out[^|]*\| ([0-9.]+) \|", card)
-    assert share
-    assert abs(float(share.group(1)) - known.held_out_phrasings) < 0.04
+    told = re.search(r"phrasings held out[^|]*\| ([0-9.]+) \|", card)
+    assert told
+    assert abs(float(told.group(1)) - known) < 0.04
