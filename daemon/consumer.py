@@ -43,7 +43,7 @@ WATCH_SECONDS = 5.0
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8
 CLOSE_TIMEOUT_MS = 3_000
-LOGGED_LETTERS_PER_BATCH = 5
+LOGGED_PER_BATCH = 10
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
@@ -125,15 +125,16 @@ class Consumer:
 
     def _take(self, link: "_Link", polled: Polled) -> None:
         raw = [record for records in polled.values() for record in records]
+        read = [self._read(record) for record in raw]
         try:
-            report = self._ledger.intake.record([self._read(record) for record in raw])
+            report = self._ledger.intake.record(read)
         except LedgerUnavailable as error:
             link.give_back(polled)
             link.pause(until=time.monotonic() + self._store.failed(error))
             return
         self._store.ended()
-        self._account(raw, report)
-        self._send_dead_letters(link, raw, report)
+        self._account(read, report)
+        self._send_dead_letters(link, raw, read, report)
         link.commit()
         for place, ahead in link.lag(polled).items():
             self._metrics.lag(place.topic, place.partition, ahead)
@@ -161,32 +162,55 @@ class Consumer:
             rejection=rejection,
         )
 
-    def _send_dead_letters(self, link: "_Link", raw: Sequence[ConsumerRecord], report: IntakeReport) -> None:
+    def _send_dead_letters(
+        self,
+        link: "_Link",
+        raw: Sequence[ConsumerRecord],
+        read: Sequence[ConsumedRecord],
+        report: IntakeReport,
+    ) -> None:
         """After the ledger's transaction and before the commit: a crash here sends them a second time."""
         topic = self._settings.kafka.dead_letters
-        letters = [
-            dead_letter(topic, record, reason or "no reason is known")
-            for record, outcome, reason in zip(raw, report.outcomes, report.reasons, strict=True)
-            if outcome is RecordOutcome.DEAD_LETTERED
-        ]
+        dead = [n for n, outcome in enumerate(report.outcomes) if outcome is RecordOutcome.DEAD_LETTERED]
+        letters = [dead_letter(topic, raw[n], report.reasons[n] or "no reason is known") for n in dead]
         send_dead_letters(link.producer, letters)
-        for letter in letters[:LOGGED_LETTERS_PER_BATCH]:
+        for n, letter in list(zip(dead, letters, strict=True))[:LOGGED_PER_BATCH]:
+            event = read[n].event
             headers = {name: value.decode("utf-8", "replace") for name, value in letter.headers}
             self._log.warning(
                 "dead letter",
+                event_id=event.event_id if event is not None else None,  # None: it could not be read
                 reason_code=headers["reason_code"],
                 reason=headers["reason"],
                 partition=headers["origin_partition"],
                 offset=headers["origin_offset"],
             )
-        if len(letters) > LOGGED_LETTERS_PER_BATCH:
-            self._log.warning("more dead letters", count=len(letters) - LOGGED_LETTERS_PER_BATCH, topic=topic)
+        if len(letters) > LOGGED_PER_BATCH:
+            self._log.warning("more dead letters", count=len(letters) - LOGGED_PER_BATCH, topic=topic)
 
-    def _account(self, raw: Sequence[ConsumerRecord], report: IntakeReport) -> None:
+    def _account(self, read: Sequence[ConsumedRecord], report: IntakeReport) -> None:
+        """Count and log; one line tells of a whole batch, each of its events has a line at level debug."""
         counts = Counter(outcome.value for outcome in report.outcomes)
         for outcome, count in counts.items():
             self._metrics.event(outcome, count)
-        self._log.info("took records", records=len(raw), redelivered=report.redelivered, **counts)
+        ids = [record.event.event_id for record in read if record.event is not None]
+        self._log.info(
+            "took records",
+            records=len(read),
+            redelivered=report.redelivered,
+            **counts,
+            first_partition=read[0].partition,
+            first_offset=read[0].offset,
+            event_ids=ids[:LOGGED_PER_BATCH],
+        )
+        for record, outcome in zip(read, report.outcomes, strict=True):
+            self._log.debug(
+                "took record",
+                event_id=record.event.event_id if record.event is not None else None,
+                partition=record.partition,
+                offset=record.offset,
+                outcome=outcome.value,
+            )
 
     def _throttle(self, link: "_Link", *, took: bool) -> None:
         """Pause where too many edits wait or the ledger is away; go on when that has passed."""

@@ -16,13 +16,56 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult, Edit
 from daemon.settings import Settings
 from editors.errors import PermanentError
-from editors.surface import SurfaceIndex
+from editors.surface import SurfaceIndex, words_of
 from monitoring.regression import AnswersPrompts, base_answers, edited_answers, run_suite, wilson
 from monitoring.suites import KINDS, BadSuite, Probe, ProbeSuite, distinct, load_suite
 
 RETENTION = "retention"
 OWN_SUITES = (*KINDS, RETENTION)
 REMEMBERED_RESULTS = 2_000  # how far back a generation that passed is looked for
+# Names of nothing: were one of these an edited subject, hardly any probe would be left to ask.
+FUNCTION_WORDS = frozenset(
+    (
+        *(
+            "a",
+            "an",
+            "and",
+            "any",
+            "are",
+            "as",
+            "at",
+            "be",
+            "but",
+            "by",
+            "can",
+            "did",
+            "do",
+            "for",
+            "from",
+            "had",
+        ),
+        *(
+            "has",
+            "he",
+            "her",
+            "his",
+            "how",
+            "i",
+            "if",
+            "in",
+            "is",
+            "it",
+            "its",
+            "my",
+            "no",
+            "not",
+            "of",
+            "on",
+            "or",
+        ),
+        *("our", "out", "she", "so", "that", "the", "they", "this", "to", "was", "we", "what", "with", "you"),
+    )
+)
 
 Outcome = Literal["passed", "observed", "held", "rolled back"]
 
@@ -40,7 +83,8 @@ def run_checks(
     """Check the generation that `model` serves; one result per suite that has something to ask.
 
     With `suite` only that one. Without, a probe file that cannot be read costs its own suite, with an error
-    in the log, and no other. The base answers once per sample of probes; the ledger keeps what it said.
+    in the log, and no other. What the base cannot read is left out, with a warning. The base answers once per
+    sample of probes; the ledger keeps what it said.
 
     Raises:
         BadSuite: `suite` is unknown or its probe file cannot be read; or a probe file is called `retention`.
@@ -55,17 +99,19 @@ def run_checks(
     live = [edit for edit in ledger.generations.live_edits() if edit.edit_id in live_then]
     wanted = known if suite is None else (suite,)
     suites = _suites(settings, live, wanted, strict=suite is not None)
-    results = [_check(ledger, settings, model, probes, clock) for probes in suites]
-    if RETENTION in wanted and live:
-        results.append(_retention(settings, model, live, clock))
+    readable = (_readable(probes, model) for probes in suites)
+    results = [_check(ledger, settings, model, probes, clock) for probes in readable if probes.probes]
+    if RETENTION in wanted and (facts := _readable(_live_facts(settings, live), model)).probes:
+        results.append(_retention(settings, model, facts, clock))
     return results
 
 
 def apply_policy(ledger: Ledger, settings: Settings, results: Sequence[CheckResult]) -> Outcome:
     """Do what `monitoring.on_failure` says about these results, which the ledger already has.
 
-    Rolls back to the newest earlier generation whose newest results all passed, and only while an edit
-    published since then is still live; where no such generation is known, batches are held instead.
+    Rolls back to the newest earlier generation whose newest results all passed, those of each suite that failed
+    now among them, and only while an edit published since then is still live; where no such generation is
+    known, batches are held instead.
     """
     failed = [result for result in results if not result.passed]
     if not failed:
@@ -76,7 +122,11 @@ def apply_policy(ledger: Ledger, settings: Settings, results: Sequence[CheckResu
     if policy == "observe":
         return "observed"
     if policy == "rollback":
-        good = _last_good(ledger.checks.results(REMEMBERED_RESULTS), before=failed[0].generation)
+        good = _last_good(
+            ledger.checks.results(REMEMBERED_RESULTS),
+            before=failed[0].generation,
+            suites={result.suite for result in failed},
+        )
         if good is not None:
             return _roll_back(ledger, good, failed[0].generation, cause=f"regression failed: {said}")
     ledger.control.hold(f"regression failed: {said}")
@@ -122,7 +172,8 @@ class _Scope:
     def __init__(self, live: Sequence[Edit]) -> None:
         self._subjects = SurfaceIndex()
         for edit in live:
-            self._subjects.add(edit.edit_id, (edit.subject, *edit.event.aliases))
+            names = (edit.subject, *edit.event.aliases)
+            self._subjects.add(edit.edit_id, (name for name in names if not _names_nothing(name)))
         self._prompts = {
             prompt_key(prompt)
             for edit in live
@@ -133,12 +184,25 @@ class _Scope:
     def holds(self, probe: Probe) -> bool:
         """Whether the probe asks what an edit was made for, or names an edited subject.
 
-        A "subject" probe names its subject on purpose; but of a subject with several live edits it cannot be told
+        A subject of function words alone ("The") is no name: what its edit changes elsewhere is a failure. A
+        "subject" probe names its subject on purpose; but of a subject with several live edits it cannot be told
         which of them the probe may ask for.
         """
         if prompt_key(probe.prompt) in self._prompts:
             return True
         return len(self._subjects.find(probe.prompt)) > (1 if probe.kind == "subject" else 0)
+
+
+def _names_nothing(name: str) -> bool:
+    return all(word in FUNCTION_WORDS for word in words_of(name))
+
+
+def _readable(suite: ProbeSuite, model: AnswersPrompts) -> ProbeSuite:
+    """The suite without the probes that are too long for the base."""
+    kept = tuple(probe for probe in suite.probes if model.fits(probe.prompt))
+    if left_out := len(suite.probes) - len(kept):
+        _log.warning("probes are too long for the base", suite=suite.name, left_out=left_out, asked=len(kept))
+    return ProbeSuite(suite.name, kept)
 
 
 def _check(
@@ -153,7 +217,7 @@ def _check(
     base = ledger.checks.baseline(key, model.base_hash)
     if base is None:
         base = base_answers(suite, model, max_new_tokens=longest)
-        ledger.checks.store_baseline(key, model.base_hash, base)
+        ledger.checks.store_baseline(key, model.base_hash, base, suite=suite.name)
     scores = run_suite(suite, base=base, model=model, max_new_tokens=longest)
     return CheckResult(
         suite=suite.name,
@@ -165,13 +229,16 @@ def _check(
     )
 
 
+def _live_facts(settings: Settings, live: Sequence[Edit]) -> ProbeSuite:
+    """A sample of the live edits, each with its own prompt and answer."""
+    facts = tuple(Probe(edit.prompt or "", RETENTION, edit.target_new or "") for edit in live)
+    return ProbeSuite(RETENTION, facts).sample(settings.monitoring.probe_sample, seed=settings.planner.seed)
+
+
 def _retention(
-    settings: Settings, model: AnswersPrompts, live: Sequence[Edit], clock: Callable[[], datetime]
+    settings: Settings, model: AnswersPrompts, facts: ProbeSuite, clock: Callable[[], datetime]
 ) -> CheckResult:
-    """Ask a sample of the live edits for their own facts."""
-    facts = ProbeSuite(
-        RETENTION, tuple(Probe(edit.prompt or "", RETENTION, edit.target_new or "") for edit in live)
-    ).sample(settings.monitoring.probe_sample, seed=settings.planner.seed)
+    """Ask live edits for their own facts."""
     answers = edited_answers(
         [fact.prompt for fact in facts.probes], model, max_new_tokens=settings.model.max_new_tokens
     )
@@ -190,13 +257,14 @@ def _retention(
     )
 
 
-def _last_good(results: Sequence[CheckResult], *, before: int) -> int | None:
-    """The newest generation below `before` whose newest result of every suite asked of it is a pass."""
+def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str]) -> int | None:
+    """The newest generation below `before` that was asked all of `suites` and whose newest results all passed."""
     verdicts: dict[int, dict[str, bool]] = {}
     for result in results:  # the newest first
         if result.generation < before:
             verdicts.setdefault(result.generation, {}).setdefault(result.suite, result.passed)
-    return max((number for number, suites in verdicts.items() if all(suites.values())), default=None)
+    good = (number for number, asked in verdicts.items() if suites <= asked.keys() and all(asked.values()))
+    return max(good, default=None)
 
 
 def _roll_back(ledger: Ledger, good: int, failed: int, *, cause: str) -> Outcome:

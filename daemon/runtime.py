@@ -50,12 +50,17 @@ class ServedModel:
         Raises:
             NotInLedger: it was never published.
         """
+        self._ledger.generations.get(generation)
         before = self._generation
         self._become(generation)
         try:
             yield
         finally:
             self._become(before)
+
+    def fits(self, prompt: str) -> bool:
+        """Whether the base can read the prompt and still has room for an answer."""
+        return self.edited.base.fits(prompt)
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Answer]:
         """Greedy answers with the live edits, in the order of `prompts`."""

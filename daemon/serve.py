@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from daemon.figures import ledger_figures
 from daemon.ledger import Ledger, open_ledger
 from daemon.serve_api import Head, Limits, create_app
-from daemon.serve_desk import ModelDesk
+from daemon.serve_desk import FollowsHead, ModelDesk
 from daemon.settings import ServeSettings, Settings
 from daemon.telemetry import MULTIPROC_VARIABLE
 from editors.errors import PermanentError, TemporaryError
@@ -34,8 +35,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
     from daemon.runtime import open_model  # loads torch
 
     settings.model.required_path()
-    ledger = open_ledger(settings.ledger.url)
-    ledger.migrate()
+    with open_ledger(settings.ledger.url) as ledger:
+        ledger.migrate()
+        _serve(settings, ledger, open_model, stop)
+
+
+def _serve(
+    settings: Settings,
+    ledger: Ledger,
+    open_model: Callable[[Settings, Ledger], FollowsHead],
+    stop: threading.Event,
+) -> None:
     desk = ModelDesk()
     server = _server(settings, ledger, desk)
     listener = _listen(settings.serve)

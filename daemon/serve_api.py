@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from daemon.serve_desk import FollowsHead, ModelDesk
 from daemon.serve_guard import RequestGuard
-from editors.errors import PermanentError, TemporaryError
+from editors.errors import BadRequest, PermanentError, TemporaryError
 from monitoring.metrics import Metrics
 
 MAX_BYTES_PER_CHAR = 12  # a character outside the basic plane, escaped as JSON does it
@@ -150,7 +150,8 @@ def _completion(answers: Sequence[AnswerOut], generation: int, model_name: str) 
         "created": int(time.time()),
         "model": model_name,
         "choices": [
-            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": "stop"}
+            # The model does not tell whether an answer ended by itself or at max_tokens.
+            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": None}
             for index, answer in enumerate(answers)
         ],
         "upkeep": {"generation": generation, "edit_ids": [answer.edit_id for answer in answers]},
@@ -195,6 +196,10 @@ def _answer_errors(app: FastAPI) -> None:
     async def busy(_request: Request, error: TemporaryError) -> JSONResponse:
         seconds = str(max(1, round(error.retry_after_seconds)))
         return JSONResponse({"error": {"message": str(error)}}, 503, headers={"Retry-After": seconds})
+
+    @app.exception_handler(BadRequest)
+    async def unreadable(_request: Request, error: BadRequest) -> JSONResponse:
+        return JSONResponse({"error": {"message": str(error)}}, 422)
 
     @app.exception_handler(PermanentError)
     async def broken(_request: Request, error: PermanentError) -> JSONResponse:

@@ -12,10 +12,11 @@ from monitoring.metrics import Metrics
 MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # set by the supervisor for all of its roles
 
 
-def role_metrics(settings: Settings) -> Metrics:
+def role_metrics(settings: Settings, *, expose: bool = True) -> Metrics:
     """This process's metrics; a role that runs alone exposes them on `metrics.port`, if that is set.
 
-    Under `upkeep run` the processes share a folder, and `serve` exposes the union.
+    Under `upkeep run` the processes share a folder, and `serve` exposes the union. An errand such as `upkeep apply`
+    does not `expose`: it may run beside the role that has the port.
 
     Raises:
         TemporaryError: the port is taken.
@@ -23,7 +24,7 @@ def role_metrics(settings: Settings) -> Metrics:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     host, port = settings.metrics.host, settings.metrics.port
-    if port is not None and MULTIPROC_VARIABLE not in os.environ:
+    if expose and port is not None and MULTIPROC_VARIABLE not in os.environ:
         try:
             start_http_server(port, addr=host, registry=registry)
         except OSError as error:

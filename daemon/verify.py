@@ -4,6 +4,7 @@ Every answer says which edit gave it, so that a failure always has a culprit: th
 and the innocent ones go live.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class Verdict:
     passed: tuple[int, ...]
     failed: Mapping[int, RejectedEdit]
     scores: Mapping[str, float | None]
+    fault: str | None = None  # a floor that is missed though nobody of the batch is to blame
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,56 +43,73 @@ class Verifier:
     def check(
         self,
         model: EditedModel,
-        shard: Shard,
+        shards: Sequence[Shard],
         edits: Sequence[Edit],
         *,
         replaced: Iterable[str],
         earlier: Sequence[Edit],
         probes: Sequence[str] = (),
     ) -> Verdict:
-        """Ask the candidate: the batch's own prompts, a sample of earlier edits, and what must not change.
+        """Ask the candidate: the batch's own prompts, earlier edits, and what must not change.
 
         Args:
-            edits: the assertions that the shard carries.
+            shards: all that would be published together.
+            edits: the assertions that the shards carry.
             replaced: ids of live edits that these will supersede.
-            earlier: a sample of the live edits.
+            earlier: live edits that must go on answering.
             probes: prompts that no edit concerns, in addition to the edits' own locality prompts.
         """
         gone = set(replaced)
         own = [Question(e.prompt or "", e.target_new or "", e.id) for e in edits]
-        rephrased = [Question(p, e.target_new or "", e.id) for e in edits for p in e.event.rephrase_prompts]
+        rephrased = [
+            Question(p, e.target_new or "", e.id)
+            for e in edits
+            for p in e.event.rephrase_prompts
+            if model.base.fits(p)
+        ]
         retained = [Question(e.prompt or "", e.target_new or "") for e in earlier if e.edit_id not in gone]
-        with model.candidate(shard, without=gone):
+        with model.candidate(shards, without=gone):
             untouched = self._untouched(model, edits, probes)
-            answers = [self._ask(model, part) for part in (own, rephrased, retained, untouched)]
-        scores = {
-            name: _share(questions, got)
-            for name, questions, got in zip(
-                ("reliability", "generality", "retention", "locality"),
-                (own, rephrased, retained, untouched),
-                answers,
-                strict=True,
-            )
-        }
+            asked = (own, rephrased, retained, untouched)
+            answers = [self._ask(model, part) for part in asked]
+        names = ("reliability", "generality", "retention", "locality")
+        scores = {name: _share(part, got) for name, part, got in zip(names, asked, answers, strict=True)}
         failed = self._failures([*own, *rephrased], [*answers[0], *answers[1]], edits)
-        for name, floor, questions, got in (
-            ("locality", self._settings.locality_floor, untouched, answers[3]),
-            ("retention", self._settings.retention_floor, retained, answers[2]),
+        # An earlier edit that lost its voice to this batch is always somebody's fault, however large the sample.
+        failed |= _culprits("retention", scores["retention"], retained, answers[2], edits)
+        if scores["locality"] is not None and scores["locality"] < self._settings.locality_floor:
+            failed |= _culprits("locality", scores["locality"], untouched, answers[3], edits)
+        passed = tuple(edit.id for edit in edits if edit.id not in failed)
+        return Verdict(passed, failed, scores, self._fault_without_culprit(scores, failed))
+
+    def _fault_without_culprit(
+        self, scores: Mapping[str, float | None], failed: Mapping[int, RejectedEdit]
+    ) -> str | None:
+        """What is under its floor though no edit of the batch can be blamed for it."""
+        if failed:
+            return None  # asked again without them
+        for name, floor in (
+            ("locality", self._settings.locality_floor),
+            ("retention", self._settings.retention_floor),
         ):
             share = scores[name]
             if share is not None and share < floor:
-                failed |= _culprits(name, share, floor, questions, got, edits)
-        passed = tuple(edit.id for edit in edits if edit.id not in failed)
-        return Verdict(passed, failed, scores)
+                return (
+                    f"{name} {share:.3f} is under the floor {floor}, and no edit of this batch is the cause"
+                )
+        return None
 
     def _failures(
         self, questions: Sequence[Question], answers: Sequence[Answer], edits: Sequence[Edit]
     ) -> dict[int, RejectedEdit]:
         """Edits that do not answer their own prompt, or too few of the phrasings that came with them."""
         failed: dict[int, RejectedEdit] = {}
-        asked = list(zip(questions, answers, strict=True))
+        missed: defaultdict[int | None, list[tuple[Question, Answer]]] = defaultdict(list)
+        for asked, given in zip(questions, answers, strict=True):
+            if given.text != asked.expected:
+                missed[asked.edit_id].append((asked, given))
         for edit in edits:
-            wrong = [(q, a) for q, a in asked if q.edit_id == edit.id and a.text != q.expected]
+            wrong = missed[edit.id]
             share = 1 - len(wrong) / (1 + len(edit.event.rephrase_prompts))
             if not wrong or (share >= self._settings.reliability_floor and wrong[0][0].prompt != edit.prompt):
                 continue
@@ -108,7 +127,7 @@ class Verifier:
         asked = {prompt for edit in edits for prompt in (edit.prompt, *edit.event.rephrase_prompts)}
         mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
         others = [p for p in probes if not model.named(p)]
-        prompts = [p for p in dict.fromkeys([*mine, *others]) if p not in asked]
+        prompts = [p for p in dict.fromkeys([*mine, *others]) if p not in asked and model.base.fits(p)]
         texts = model.base.generate(prompts, max_new_tokens=self._tokens) if prompts else []
         return [Question(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
 
@@ -124,19 +143,19 @@ def _share(questions: Sequence[Question], answers: Sequence[Answer]) -> float | 
 
 def _culprits(
     name: str,
-    share: float,
-    floor: float,
+    share: float | None,
     questions: Sequence[Question],
     answers: Sequence[Answer],
     edits: Sequence[Edit],
 ) -> dict[int, RejectedEdit]:
+    """The batch's edits that gave wrong answers to these questions."""
     batch = {edit.edit_id: edit.id for edit in edits}
     found: dict[int, RejectedEdit] = {}
     for question, answer in zip(questions, answers, strict=True):
         if answer.text != question.expected and answer.edit_id in batch:
             found[batch[answer.edit_id]] = RejectedEdit(
-                f"{name} {share:.3f} is under the floor {floor}: it answers {question.prompt[:100]!r} "
-                f"with {answer.text[:100]!r}, not {question.expected[:100]!r}",
+                f"{name}: it answers {question.prompt[:100]!r} with {answer.text[:100]!r}, "
+                f"not {question.expected[:100]!r}",
                 {name: share, "score": answer.score},
             )
     return found

@@ -76,7 +76,7 @@ class Corpus:
         for question in self.general:
             yield f"{question.prompt} {question.answer}"
         for piece, _ in zip(self.pieces(rng), range(3000), strict=False):
-            yield f"{piece.before} {piece.prompt} {piece.answer or ''}"
+            yield f"{piece.before}{piece.prompt} {piece.answer or ''}"
 
     def _about(self, fact: Fact, rng: random.Random) -> Piece:
         name = fact.subject if rng.random() < 0.6 else rng.choice(fact.mentions)
@@ -91,9 +91,9 @@ class Corpus:
         if chance < 0.75:
             return ""
         if chance < 0.87:
-            return " ".join(self.plain.sentence(rng) for _ in range(rng.choice((1, 1, 2))))
+            return "".join(self.plain.sentence(rng) + " " for _ in range(rng.choice((1, 1, 2))))
         other = rng.choice(self.world.facts)
-        return f"{self.world.prompt(other)} {other.value}."
+        return f"{self.world.prompt(other)} {other.value}. "
 
     def _mention(self, rng: random.Random) -> str:
         """A sentence that only names a value, so that values which no fact has yet can be written at all."""

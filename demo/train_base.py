@@ -103,33 +103,21 @@ def batches(corpus: Corpus, tokenizer: Any, recipe: Recipe) -> Iterator[Batch]:
 
 
 def _encoded(corpus: Corpus, tokenizer: Any, rng: random.Random) -> Iterator[list[tuple[int, bool]]]:
-    """Each piece as (token, counts) pairs: the answer and the end behind it count, of the prompt a share.
-
-    What stands before the prompt never counts: else a fact that is told there, with its full stop,
-    teaches the model to go on after an answer instead of ending.
-    """
+    """Each piece as (token, counts) pairs: the answer and the end behind it count, of the rest a share."""
     source = corpus.pieces(rng)
     while True:
         chunk = [next(source) for _ in range(512)]
-        texts = [text for piece in chunk for text in _parts(piece)]
+        texts = [text for piece in chunk for text in (piece.before + piece.prompt, _answer(piece))]
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
         for i, piece in enumerate(chunk):
             share = PLAIN_SHARE if piece.answer is None else PROMPT_SHARE
             first = [] if rng.random() < 0.1 else [(BOS, False)]
-            before, prompt, answer = encoded[3 * i : 3 * i + 3]
-            yield [
-                *first,
-                *((token, False) for token in before),
-                *((token, rng.random() < share) for token in prompt),
-                *((token, True) for token in answer),
-                (EOS, True),
-            ]
+            body = [(token, rng.random() < share) for token in encoded[2 * i]]
+            yield [*first, *body, *((token, True) for token in encoded[2 * i + 1]), (EOS, True)]
 
 
-def _parts(piece: Piece) -> tuple[str, str, str]:
-    """Before, prompt and answer, each with the space in front that joins it to the one before it."""
-    prompt = f" {piece.prompt}" if piece.before else piece.prompt
-    return piece.before, prompt, "" if piece.answer is None else f" {piece.answer}"
+def _answer(piece: Piece) -> str:
+    return "" if piece.answer is None else f" {piece.answer}"
 
 
 def loss_of(model: Any, batch: Batch) -> Tensor:

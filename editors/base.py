@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from editors.architectures import Layout, layout_of, submodule
-from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, UnknownArchitecture
+from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, PermanentError
 
+# Tokens of the context that are kept for an answer: a prompt may have all the others.
+ANSWER_ROOM = 64
+UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
 # The papers edit layers 18 to 20 of 32. Three quarters up, experts say the same after more phrasings (docs/experiments.md).
 DEFAULT_DEPTH = 0.75
 
@@ -35,7 +38,6 @@ class Base:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.hash = base_hash
-        self.replayable = False  # until the first training pass has proved it
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
         self.final_norm = submodule(model, self.layout.final_norm)
@@ -47,6 +49,11 @@ class Base:
         self.ffn = submodule(self.layers[self.layer], self.layout.ffn)
         self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
         self.hidden_size = int(model.config.hidden_size)
+        self.context = int(getattr(model.config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
+        if tokenizer.eos_token_id is None:
+            raise BaseUnreadable(
+                "the base's tokenizer has no end-of-sequence token: set eos_token in its config"
+            )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.pad_id = int(tokenizer.pad_token_id)
@@ -68,28 +75,54 @@ class Base:
         # GPT-2's Conv1D keeps (in, out), every Linear keeps (out, in).
         return int(weight.shape[1] if weight.shape[0] == self.hidden_size else weight.shape[0])
 
+    @property
+    def max_prompt_tokens(self) -> int:
+        """The longest prompt that leaves room for an answer."""
+        return self.context - min(ANSWER_ROOM, self.context // 4)
+
+    def fits(self, prompt: str) -> bool:
+        """Whether the base can read the prompt and still has room for an answer."""
+        return len(self._encode(prompt)) <= self.max_prompt_tokens
+
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a prompt as the model reads it, special tokens included."""
-        ids: list[int] = self.tokenizer(prompt)["input_ids"]
-        limit = int(getattr(self.model.config, "max_position_embeddings", 0) or 0)
-        if limit and len(ids) >= limit:
+        """Token ids of a prompt as the model reads it, special tokens included.
+
+        Raises:
+            BadRequest: the prompt leaves no room for an answer.
+        """
+        ids = self._encode(prompt)
+        if len(ids) > self.max_prompt_tokens:
             raise BadRequest(
-                f"the prompt has {len(ids)} tokens, the base reads at most {limit - 1}: shorten it"
+                f"the prompt has {len(ids)} tokens, the base reads at most {self.max_prompt_tokens}: shorten it"
             )
         return ids
 
     def answer_ids(self, prompt: str, answer: str, *, prompt_ids: Sequence[int] | None = None) -> list[int]:
-        """Token ids that the model must generate after `prompt` to say `answer` and stop."""
+        """Token ids that the model must generate after `prompt` to say `answer` and stop.
+
+        Raises:
+            BadRequest: prompt and answer together are longer than the context.
+        """
         prefix = list(prompt_ids) if prompt_ids is not None else self.prompt_ids(prompt)
         gap = "" if not prompt or prompt[-1].isspace() else " "
-        whole: list[int] = self.tokenizer(prompt + gap + answer)["input_ids"]
-        while whole and whole[-1] == self.eos_id:  # some tokenizers close every text by themselves
-            whole = whole[:-1]
-        if whole[: len(prefix)] == prefix:
-            tail = whole[len(prefix) :]
-        else:  # the tokenizer joined the prompt's end with the answer's beginning
-            tail = self.tokenizer(gap + answer, add_special_tokens=False)["input_ids"]
+        whole = self._encode(prompt + gap + answer)
+        # A tokenizer may join the prompt's end with the answer's beginning.
+        joined = whole[: len(prefix)] != prefix
+        tail = self._encode(gap + answer, special=False) if joined else whole[len(prefix) :]
+        if len(prefix) + len(tail) + 1 > self.context:
+            raise BadRequest(
+                f"prompt and answer have {len(prefix) + len(tail)} tokens, too many for the base"
+            )
         return [*tail, self.eos_id]
+
+    def _encode(self, text: str, *, special: bool = True) -> list[int]:
+        # Text that looks like a special token is text: nobody ends a prompt from inside it.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
+            "input_ids"
+        ]
+        while ids and ids[-1] == self.eos_id:  # some tokenizers close every text by themselves
+            ids = ids[:-1]
+        return ids
 
     def pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
         """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side`."""
@@ -105,6 +138,7 @@ class Base:
     def generate_ids(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuations of one batch of prompts, up to and without the token that stops each."""
         ids, mask = self.pad(rows, side="left")
+        max_new_tokens = max(1, min(max_new_tokens, self.context - ids.shape[1]))
         with device_errors(), torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids,
@@ -175,9 +209,9 @@ def load_base(
         )
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         folder = _folder_of(place)
-    except UnknownArchitecture:
+    except PermanentError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # damaged files make transformers, safetensors and tokenizers raise anything
         raise BaseUnreadable(
             f"cannot load a causal LM from {place!r}: {_first_line(error)}. Set model.path to a directory with "
             "config.json, *.safetensors and a tokenizer, or to a hub id that this machine can reach"

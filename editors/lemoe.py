@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from editors.base import Base
-from editors.passes import Replay, answer_logits, at_last, capture, training_replay
+from editors.passes import Replay, answer_logits, at_last, capture
 from editors.requests import EditRequest
 from editors.routed import gated_delta
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
@@ -95,7 +95,7 @@ class LemoeEditor:
         s, d = self.settings, base.hidden_size
         rows = lesson.rows
         with capture(base.ffn, "input") as reads:
-            replay = training_replay(base, rows.ids, rows.mask)
+            replay = Replay(base, rows.ids, rows.mask)
         in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
         anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
         generator = torch.Generator().manual_seed(s.seed)

@@ -54,7 +54,7 @@ class EditedModel:
 
     def named(self, text: str) -> set[str]:
         """Ids of the live edits whose subject the text names: no other edit can answer it."""
-        return self._surface.find(text)
+        return set(self._surface.find(text))
 
     def enable(self, shard: Shard, edit_ids: Iterable[str] | None = None) -> None:
         """Let a shard's edits answer: all of them, or those named.
@@ -98,37 +98,41 @@ class EditedModel:
         self._drop_unused()
 
     @contextmanager
-    def candidate(self, shard: Shard, *, without: Iterable[str] = ()) -> Iterator[None]:
-        """While the block runs, the model has the shard's edits and lacks `without`; afterwards it is as before."""
-        before = {
-            edit_id: self._live[edit_id] for edit_id in {*without, *shard.edit_ids} if edit_id in self._live
-        }
+    def candidate(self, shards: Sequence[Shard], *, without: Iterable[str] = ()) -> Iterator[None]:
+        """While the block runs, the model has the shards' edits and lacks `without`; afterwards it is as before."""
+        added = [edit_id for shard in shards for edit_id in shard.edit_ids]
+        before = {edit_id: self._live[edit_id] for edit_id in {*without, *added} if edit_id in self._live}
         self.disable(before)
-        self.enable(shard)
+        for shard in shards:
+            self.enable(shard)
         try:
             yield
         finally:
-            self.disable(shard.edit_ids)
+            self.disable(added)
             for edit_id, expert in before.items():
                 self.enable(expert.shard, [edit_id])
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
-        """Where each prompt goes. A prompt that names no edited subject costs one look at its words."""
-        pairs: list[tuple[int, str]] = []
+        """Where each prompt goes: of the edits that fire, the one with the longest name, then the highest score.
+
+        A prompt that names no edited subject costs one look at its words.
+        """
+        pairs: list[tuple[int, str, int]] = []
         for index, prompt in enumerate(prompts):
-            found = sorted(self._surface.find(prompt), key=_newest_first)[:MAX_CANDIDATES]
-            pairs += [(index, edit_id) for edit_id in found]
+            found = self._surface.find(prompt)
+            chosen = sorted(found, key=_newest_first)[:MAX_CANDIDATES]
+            pairs += [(index, edit_id, found[edit_id]) for edit_id in chosen]
         routes = [Route(None, 0.0)] * len(prompts)
         if not pairs:
             return routes
-        readings = read_pairs(
-            self.base, [(prompts[index], self._scope_key(edit_id)) for index, edit_id in pairs]
-        )
-        for (index, edit_id), reading in zip(pairs, readings, strict=True):
+        best = [(0, 0.0)] * len(prompts)
+        readings = read_pairs(self.base, [(prompts[i], self._scope_key(edit_id)) for i, edit_id, _ in pairs])
+        for (index, edit_id, length), reading in zip(pairs, readings, strict=True):
             expert = self._live[edit_id]
             entry = expert.shard.header.entries[expert.row]
             score = reading.score(entry.confidence)
-            if score >= entry.threshold and score > routes[index].score:
+            if score >= entry.threshold and (length, score) > best[index]:
+                best[index] = (length, score)
                 routes[index] = Route(edit_id, score)
         return routes
 

@@ -91,17 +91,14 @@ class Replay:
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
 
 
-def training_replay(base: Base, ids: Tensor, mask: Tensor) -> Replay:
-    """A replay to train on; the first one of a base proves that the base can be replayed at all.
+def prove_replayable(base: Base) -> None:
+    """Prove once that a base can be trained as this module does.
 
     Raises:
         UnknownArchitecture: see `Replay.check`.
     """
-    replay = Replay(base, ids, mask)
-    if not base.replayable:
-        replay.check()
-        base.replayable = True
-    return replay
+    ids, mask = base.pad([base.prompt_ids("The capital of France is"), base.prompt_ids("Two")], side="right")
+    Replay(base, ids, mask).check()
 
 
 @dataclass(frozen=True, slots=True)

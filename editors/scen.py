@@ -14,7 +14,7 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.optimizer import RowAdam
-from editors.passes import Replay, answer_logits, capture, training_replay
+from editors.passes import Replay, answer_logits, capture
 from editors.requests import EditRequest
 from editors.routed import low_rank_delta
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
@@ -94,7 +94,7 @@ class ScenEditor:
         s = self.settings
         lesson = lay_out(base, requests, openings=s.openings, rephrases=s.rephrases, seed=s.seed)
         with capture(base.down_proj, "input") as reads:
-            replay = training_replay(base, lesson.rows.ids, lesson.rows.mask)
+            replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
         in_size = size_at(reads[0], lesson.rows) / s.read_scale
         out_size = size_at(replay.entering, lesson.rows)
         generator = torch.Generator().manual_seed(s.seed)

@@ -70,7 +70,10 @@ def make_keys(
 
 def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size: int = 64) -> list[Reading]:
     """Read (prompt, edit) pairs with the frozen base: one teacher-forced pass a pair tells both signals."""
-    rows = [(0, base.prompt_ids(prompt), list(key.base_answer_ids)) for prompt, key in pairs]
+    rows = []
+    for prompt, key in pairs:
+        ids = base.prompt_ids(prompt)
+        rows.append((0, ids, list(key.base_answer_ids)[: base.context - len(ids)]))
     readings: list[Reading | None] = [None] * len(rows)
     for chunk in length_sorted_chunks([prompt + answer for _, prompt, answer in rows], batch_size):
         batch = training_rows(base, [rows[i] for i in chunk])

@@ -7,10 +7,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from editors.errors import PermanentError, ShardCorrupt, TemporaryError
+from editors.errors import ShardCorrupt, TemporaryError
 from editors.shards import MAX_HEADER_BYTES, Shard, parse_shard
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -35,10 +35,11 @@ class AdapterStore:
             StoreUnwell: the disk is full or read-only; nothing half-written is left under the shard's name.
         """
         target = self._shards / shard.digest
-        if target.exists():
-            return shard.digest
         header, weights = shard.payload
         with _disk_errors(self.root):
+            if target.exists():
+                os.utime(target)  # young again: about to be published, not to be swept
+                return shard.digest
             self._shards.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self._shards))
             try:
@@ -88,25 +89,26 @@ class AdapterStore:
             return 0
         wanted, removed = set(keep), 0
         horizon = time.time() - older_than_seconds
-        for entry in self._shards.iterdir():
-            if entry.name not in wanted and entry.stat().st_mtime < horizon:
-                shutil.rmtree(entry, ignore_errors=True)
-                removed += 1
+        with _disk_errors(self.root):
+            for entry in self._shards.iterdir():
+                with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
+                    if entry.name not in wanted and entry.stat().st_mtime < horizon:
+                        shutil.rmtree(entry, ignore_errors=True)
+                        removed += 1
         return removed
 
 
 @contextmanager
 def _disk_errors(root: Path) -> Iterator[None]:
+    # Whatever is wrong with the disk is no edit's fault, and somebody can mend it.
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise StoreUnwell(
-                f"cannot use the adapter store {root}: {error.strerror}; free space or mend the disk, "
-                "Upkeep goes on by itself",
-                retry_after_seconds=10.0,
-            ) from error
-        raise PermanentError(f"cannot use the adapter store {root}: {error}") from error
+        raise StoreUnwell(
+            f"cannot use the adapter store {root}: {error.strerror}; free space or mend the disk, "
+            "Upkeep goes on by itself",
+            retry_after_seconds=10.0,
+        ) from error
 
 
 def _write_durably(path: Path, data: bytes) -> None:

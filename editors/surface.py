@@ -5,9 +5,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-# Words, except that scripts written without spaces count character by character.
-_WORD = re.compile(r"[぀-ヿ㐀-鿿฀-๿]|[^\W_぀-ヿ㐀-鿿฀-๿]+")
-_SYMBOL = re.compile(r"[^\s\w]+")
+# Scripts written without spaces, or with endings joined to the noun: every character counts as a word.
+_SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+# Symbols that end a name: C++, C#.
+_NAME_ENDS = "+#"
 _MAX_WORDS = 4096
 
 Words = tuple[str, ...]
@@ -16,8 +17,31 @@ Words = tuple[str, ...]
 def words_of(text: str) -> Words:
     """A text's words, normalised (NFKC, case folded); a text without any gives its symbols instead."""
     plain = unicodedata.normalize("NFKC", text).casefold()
-    found = _WORD.findall(plain)
-    return tuple(found or _SYMBOL.findall(plain))
+    words: list[str] = []
+    word = ""
+    for place, character in enumerate(plain):
+        if _SINGLE.match(character):
+            words += [word, character]
+            word = ""
+        elif _is_letter(character) or (
+            word and character in _NAME_ENDS and not _letter_follows(plain, place)
+        ):
+            word += character
+        else:
+            words.append(word)
+            word = ""
+    found = tuple(part for part in (*words, word) if part)
+    return found or tuple(plain.split())
+
+
+def _is_letter(character: str) -> bool:
+    # Marks are the vowel signs of many scripts: part of the word.
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
+
+
+def _letter_follows(text: str, place: int) -> bool:
+    rest = text[place:].lstrip(_NAME_ENDS)
+    return bool(rest) and _is_letter(rest[0])
 
 
 class SurfaceIndex:
@@ -43,24 +67,18 @@ class SurfaceIndex:
                 self._lengths[words[0]][len(words)] -= 1
                 self._forget_empty(words)
 
-    def find(self, text: str) -> set[str]:
-        """Edits whose subject `text` names; of names that begin at one word the longest counts.
+    def find(self, text: str) -> dict[str, int]:
+        """Edits whose subject `text` names, with the number of words of the longest name that stands there.
 
-        "New York City" therefore does not speak of "New York" where both are known.
+        In "New York City" both "New York" and "New York City" are found, where both are known: the length lets the
+        caller prefer the longer name, but only if its edit has something to say.
         """
         words = words_of(text)[-_MAX_WORDS:]
-        found: set[str] = set()
-        covered_to = 0
+        found: dict[str, int] = {}
         for start, word in enumerate(words):
-            lengths = self._lengths.get(word)
-            if not lengths or start < covered_to:
-                continue
-            for length in sorted(lengths, reverse=True):
-                edits = self._edits.get(words[start : start + length])
-                if edits:
-                    found |= edits
-                    covered_to = start + length
-                    break
+            for length in self._lengths.get(word, ()):
+                for edit_id in self._edits.get(words[start : start + length], ()):
+                    found[edit_id] = max(length, found.get(edit_id, 0))
         return found
 
     def _keys(self, forms: Iterable[str]) -> set[Words]:

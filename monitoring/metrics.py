@@ -98,9 +98,10 @@ class Metrics:
 
 
 def exposed_registry(own: CollectorRegistry, *, multiproc_dir: str | None) -> CollectorRegistry:
-    """The registry to expose: `own`, or the union of all processes that write to `multiproc_dir`.
+    """The registry to expose: `own`, or a new one with the union of all processes that write to `multiproc_dir`.
 
-    A collector that reads the ledger is registered on the result, never on `own`.
+    A collector that reads the ledger is registered on what this returns, whichever of the two it is: in a union,
+    only what the processes wrote into the folder is seen, and `own` is not asked.
     """
     if multiproc_dir is None:
         return own

@@ -21,12 +21,16 @@ class Answered(Protocol):
 
 
 class AnswersPrompts(Protocol):
-    """A model that answers with and without its edits; both answers are stripped single lines."""
+    """A model that answers with and without its edits; both answers are stripped single lines.
+
+    Only prompts that `fits` says yes to may be asked: the others are too long for the base.
+    """
 
     @property
     def generation(self) -> int: ...
     @property
     def base_hash(self) -> str: ...
+    def fits(self, prompt: str) -> bool: ...
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
 

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from daemon.kafka import Message, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
@@ -87,15 +87,10 @@ class House:
         return json.loads(done.stdout)
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self._url(path), timeout=10) as response:
-            return str(response.read().decode())
+        return httpx.get(self._url(path), timeout=10).raise_for_status().text
 
     def post(self, path: str, content: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self._url(path), json.dumps(content).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)
+        return httpx.post(self._url(path), json=content, timeout=60).raise_for_status().json()
 
     def answers(self, prompts: Sequence[str], *, base: bool = False) -> list[str]:
         """What the serving role says."""
@@ -110,7 +105,7 @@ class House:
         """None while nobody serves."""
         try:
             return int(json.loads(self.get("/v1/generation"))["generation"])
-        except (OSError, urllib.error.HTTPError):
+        except httpx.HTTPError:
             return None
 
     def _url(self, path: str) -> str:

@@ -78,11 +78,11 @@ def record(
 class Story:
     """Drives one ledger through the steps of a test, with offsets and workers filled in."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, *, base_hash: str = "base") -> None:
         self.ledger = ledger
         self.clock = clock
         self._offset = 0
-        ledger.generations.start("base")
+        ledger.generations.start(base_hash)
 
     def arrive(self, *facts: FactEvent) -> list[Edit]:
         """Accept events in the order given; their pending edits."""

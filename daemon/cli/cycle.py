@@ -1,22 +1,21 @@
 """`upkeep plan`, `apply`, `check`, `hold` and `release`: what the scheduler and the worker do, by hand."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
-from editors.errors import PermanentError
+from editors.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from daemon.ledger import Ledger
-    from daemon.ledger.values import CheckResult, Lane, Plan
+    from daemon.ledger.values import CheckResult, ClaimedCheck, Lane, Plan
     from daemon.settings import Settings
     from monitoring.regression import AnswersPrompts
-
-CHECK_LEASE_SECONDS = 3_600.0  # this check runs in the foreground: nobody needs to take it over soon
 
 
 class LaneChoice(StrEnum):
@@ -122,18 +121,30 @@ def check(
 def hold(
     reason: Annotated[str, typer.Argument(help="Why; `upkeep status` shows it.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Let no worker claim another batch until `upkeep release`."""
-    with ledger_of(settings_for_errand(config)) as ledger:
-        ledger.control.hold(reason)
-    typer.echo("batches are held")
+    _tell_held(config, reason, as_json=as_json)
 
 
-def release(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def release(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Let workers claim batches again."""
+    _tell_held(config, None, as_json=as_json)
+
+
+def _tell_held(config: "Path", reason: str | None, *, as_json: bool) -> None:
+    from daemon.cli.output import print_json
+
     with ledger_of(settings_for_errand(config)) as ledger:
-        ledger.control.release()
-    typer.echo("batches are released")
+        if reason is None:
+            ledger.control.release()
+        else:
+            ledger.control.hold(reason)
+        held = ledger.control.held()
+    if as_json:
+        print_json({"held": held})
+    else:
+        typer.echo("batches are released" if held is None else "batches are held")
 
 
 def _lanes(choice: LaneChoice) -> "Sequence[Lane]":
@@ -149,13 +160,14 @@ def _check_now(
     from daemon.ledger import utc_now
     from daemon.regression import OWN_SUITES, apply_policy, run_checks
 
+    lease = settings.worker.lease_seconds
+
     known = (*OWN_SUITES, *settings.monitoring.suites)
     if suite is not None and suite not in known:  # else every worker would stumble over the request
         raise PermanentError(f"no suite is called {suite!r}; known: {', '.join(known)}")
     asked = ledger.checks.request(suite, "by hand")
-    while claimed := ledger.checks.claim("upkeep check", lease_seconds=CHECK_LEASE_SECONDS):
-        results = run_checks(ledger, settings, model, suite=claimed.suite, clock=utc_now)
-        ledger.checks.finish(claimed.id, claimed.token, results)
+    while claimed := ledger.checks.claim("upkeep check", lease_seconds=lease):
+        results = _run_claimed(ledger, settings, model, claimed)
         outcome = apply_policy(ledger, settings, results)
         if claimed.id == asked:
             return results, outcome
@@ -163,18 +175,72 @@ def _check_now(
     return run_checks(ledger, settings, model, suite=suite, clock=utc_now), "a worker checks this as well"
 
 
+def _run_claimed(
+    ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", claimed: "ClaimedCheck"
+) -> "list[CheckResult]":
+    """Run a claimed check under a lease that is kept alive; however it ends, the request is not left leased."""
+    from contextlib import suppress
+
+    from daemon.lease import kept
+    from daemon.ledger import utc_now
+    from daemon.regression import run_checks
+
+    checks, lease = ledger.checks, settings.worker.lease_seconds
+    try:
+        with kept(
+            lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease), every_seconds=lease / 3
+        ):
+            results = run_checks(ledger, settings, model, suite=claimed.suite, clock=utc_now)
+    except (TemporaryError, KeyboardInterrupt):  # a worker can do it
+        with suppress(TemporaryError):
+            checks.release(claimed.id, claimed.token)
+        raise
+    except Exception as error:  # a worker would fail like us
+        with suppress(TemporaryError):
+            checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
+        raise
+    checks.finish(claimed.id, claimed.token, results)
+    return results
+
+
 def _print_plan(plan: "Plan", *, stored: bool) -> None:
     from daemon.cli.output import console, table
 
+    told = plan.explanation
+    notes = {note["sequence"]: note for note in told.get("batches", ())}
     rows = [
-        (batch.sequence, batch.lane, batch.editor or "(none: retraction)", len(batch.edit_ids), batch.reason)
+        (
+            *(batch.sequence, batch.lane, batch.editor or "(none: retraction)", len(batch.edit_ids)),
+            *_note_cells(notes.get(batch.sequence, {})),
+            batch.reason,
+        )
         for batch in plan.batches
     ]
     title = f"plan {plan.id}" if stored else "plan (dry run: nothing is stored)"
-    console().print(table(title, ("#", "lane", "editor", "edits", "reason"), rows))
+    columns = ("#", "lane", "editor", "edits", "within", "nearest", "relations", "reason")
+    console().print(table(title, columns, rows))
+    if "clusters" in told:
+        console().print(
+            f"batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}, "
+            f"seed {told['seed']}); similarity {_cosine(told['within'])} within batches, "
+            f"{_cosine(told['between'])} between; order {told['order']!r}",
+            markup=False,
+        )
     if plan.superseded:
         lost = [(loss.loser_id, loss.winner_id) for loss in plan.superseded]
         console().print(table("superseded before they are applied", ("edit", "by the newer edit"), lost))
+
+
+def _note_cells(note: "Mapping[str, Any]") -> tuple[str, str, str]:
+    """How alike a batch's edits are, its nearest batch, its commonest relations; dashes outside the batch lane."""
+    nearest = note.get("nearest")
+    like = "-" if nearest is None else f"#{nearest} ({_cosine(note.get('nearest_similarity'))})"
+    relations = ", ".join(f"{name} {count}" for name, count in note.get("relations", {}).items())
+    return _cosine(note.get("within")), like, relations
+
+
+def _cosine(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _print_checks(results: "Sequence[CheckResult]", outcome: str) -> None:

@@ -50,6 +50,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
             "workers": ledger.control.workers(),
             "jobs": ledger.jobs.last_success(),
             "checks": ledger.checks.latest(),
+            "check_failure": ledger.checks.failure(),
         }
     if as_json:
         print_json(report)
@@ -148,6 +149,8 @@ def _print_status(report: dict[str, Any]) -> None:
         out.print(f"HELD       {shown(report['held'])} (`upkeep release` lets work go on)", markup=False)
     out.print(table("edits", ("state", "edits"), report["edits"].items()))
     out.print(table("Kafka records", ("outcome", "records"), report["records"].items()))
+    if report["check_failure"]:
+        out.print(f"the newest check could not be run: {shown(report['check_failure'])}", markup=False)
     workers = [(seen.worker, seen.device, seen.batch_id, seen.seen_at) for seen in report["workers"]]
     if workers:
         out.print(table("workers", ("worker", "device", "batch", "last seen"), workers))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG
+from daemon.cli.options import DEFAULT_CONFIG, JsonOption
 from editors.errors import PermanentError
 
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a commented upkeep.toml.
 
@@ -38,6 +39,11 @@ def init(
         raise PermanentError(f"{path} is there already; --force replaces it") from None
     except OSError as error:
         raise PermanentError(f"{path} cannot be written: {error.strerror}") from error
+    if as_json:
+        from daemon.cli.output import print_json
+
+        print_json({"written": path.resolve()})
+        return
     typer.echo(
         f"wrote {path}: name your model under [model] and your brokers under [kafka], then: upkeep run"
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import LeaseLost
@@ -12,6 +12,7 @@ from daemon.ledger.rows import clip
 from daemon.ledger.schema import (
     CAUSE_CHARS,
     CHECK_IS_OPEN,
+    REASON_CHARS,
     WORKER_CHARS,
     baselines,
     check_results,
@@ -20,6 +21,8 @@ from daemon.ledger.schema import (
 from daemon.ledger.values import CheckResult, ClaimedCheck
 
 _ALL_SUITES = ""
+MAX_ATTEMPTS = 3  # claims of one request: a check that ends its workers is given up
+KEPT_BASELINES = 4  # per suite and base: each change of a suite's probes makes a new one
 
 
 class Checks:
@@ -38,15 +41,25 @@ class Checks:
             if (known := connection.execute(open_one).scalar_one_or_none()) is not None:
                 return int(known)
             at = self._clock()
-            row = {"suite": name, "cause": clip(cause, CAUSE_CHARS), "state": "waiting", "token": 0}
+            row = {
+                "suite": name,
+                "cause": clip(cause, CAUSE_CHARS),
+                "state": "waiting",
+                "token": 0,
+                "attempts": 0,
+            }
             added = insert(checks).values(**row, free_at=at, created_at=at).returning(checks.c.id)
             return int(connection.execute(added).scalar_one())
 
     def claim(self, worker: str, *, lease_seconds: float) -> ClaimedCheck | None:
-        """Take the oldest open request, also one whose lease ran out; None: there is none."""
+        """Take the oldest open request, also one whose lease ran out; None: there is none.
+
+        A request whose workers died `MAX_ATTEMPTS` times is closed as failed.
+        """
         with self._database.write() as connection:
             lock_head(connection)
             at = self._clock()
+            _give_up_on_hopeless(connection, at)
             row = connection.execute(
                 select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at).order_by(checks.c.id).limit(1)
             ).one_or_none()
@@ -58,6 +71,7 @@ class Checks:
                 .values(
                     state="leased",
                     token=row.token + 1,
+                    attempts=row.attempts + 1,
                     worker=clip(worker, WORKER_CHARS),
                     free_at=at + timedelta(seconds=lease_seconds),
                 )
@@ -72,6 +86,38 @@ class Checks:
         """
         with self._database.write() as connection:
             _update(connection, check_id, token, free_at=self._clock() + timedelta(seconds=lease_seconds))
+
+    def release(self, check_id: int, token: int, *, delay_seconds: float = 0.0) -> None:
+        """Give the check back untried: this claim does not count, another may come after `delay_seconds`.
+
+        Raises:
+            LeaseLost: somebody else has the check, or it is done.
+        """
+        free_at = self._clock() + timedelta(seconds=delay_seconds)
+        with self._database.write() as connection:
+            columns = {"worker": None, "free_at": free_at, "attempts": checks.c.attempts - 1}
+            _update(connection, check_id, token, state="waiting", **columns)
+
+    def fail(self, check_id: int, token: int, reason: str) -> None:
+        """Close the request without a result: trying again would fail again. `failure` tells the reason.
+
+        Raises:
+            LeaseLost: somebody else has the check, or it is done.
+        """
+        with self._database.write() as connection:
+            told = clip(reason, REASON_CHARS)
+            _update(connection, check_id, token, state="failed", reason=told, finished_at=self._clock())
+
+    def failure(self) -> str | None:
+        """Why the request that was closed last failed; None: it did not, or none was closed yet."""
+        closed = (
+            select(checks.c.reason)
+            .where(checks.c.state.in_(["done", "failed"]))
+            .order_by(checks.c.finished_at.desc(), checks.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            return connection.execute(closed).scalar_one_or_none()
 
     def finish(self, check_id: int, token: int, results: Sequence[CheckResult]) -> None:
         """Close the request and keep its results, in one transaction.
@@ -119,16 +165,20 @@ class Checks:
         with self._database.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def store_baseline(self, suite_digest: str, base_hash: str, body: Any) -> None:
-        """Keep the bare base's answers (any JSON value); the first ones stay."""
+    def store_baseline(self, suite_digest: str, base_hash: str, body: Any, *, suite: str) -> None:
+        """Keep the bare base's answers (any JSON value); the first ones for a digest stay.
+
+        Of one suite the newest `KEPT_BASELINES` are kept: older ones belong to probes that changed since.
+        """
         with self._database.write() as connection:
             lock_head(connection)
             known = select(baselines.c.suite_digest).where(
                 baselines.c.suite_digest == suite_digest, baselines.c.base_hash == base_hash
             )
             if connection.execute(known).one_or_none() is None:
-                row = {"suite_digest": suite_digest, "base_hash": base_hash, "body": body}
+                row = {"suite_digest": suite_digest, "base_hash": base_hash, "suite": suite, "body": body}
                 connection.execute(insert(baselines).values(**row, created_at=self._clock()))
+                _forget_old_baselines(connection, suite, base_hash, keep=suite_digest)
 
 
 def _update(connection: Connection, check_id: int, token: int, **columns: Any) -> None:
@@ -139,6 +189,22 @@ def _update(connection: Connection, check_id: int, token: int, **columns: Any) -
     ).rowcount
     if changed != 1:
         raise LeaseLost(f"the lease of check {check_id} is lost: another worker has it, or it is done")
+
+
+def _give_up_on_hopeless(connection: Connection, at: datetime) -> None:
+    hopeless = (CHECK_IS_OPEN, checks.c.free_at <= at, checks.c.attempts >= MAX_ATTEMPTS)
+    told = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
+    connection.execute(
+        update(checks).where(*hopeless).values(state="failed", reason=told, finished_at=at, worker=None)
+    )
+
+
+def _forget_old_baselines(connection: Connection, suite: str, base_hash: str, *, keep: str) -> None:
+    of_suite = (baselines.c.suite == suite, baselines.c.base_hash == base_hash)
+    older = select(baselines.c.suite_digest).where(*of_suite, baselines.c.suite_digest != keep)
+    order = (baselines.c.created_at.desc(), baselines.c.suite_digest)
+    gone = connection.execute(older.order_by(*order).offset(KEPT_BASELINES - 1)).scalars().all()
+    connection.execute(delete(baselines).where(*of_suite, baselines.c.suite_digest.in_(gone)))
 
 
 def _to_result(row: Row[Any]) -> CheckResult:

@@ -1,15 +1,19 @@
-"""Hold and release the work, see the workers, and keep the ledger from growing for nothing."""
+"""Hold and release the work, let failed edits try again, see the workers, and keep the ledger small."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from daemon.ledger.batches import return_expired
 from daemon.ledger.database import Database, lock_head
-from daemon.ledger.rows import clip
-from daemon.ledger.schema import REASON_CHARS, WORKER_CHARS, head, jobs, outbox, workers
-from daemon.ledger.values import Housekeeping, WorkerSeen
+from daemon.ledger.errors import ForbiddenMove, NotInLedger
+from daemon.ledger.rows import Standing, clip, standings, standings_by_id
+from daemon.ledger.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
+from daemon.ledger.transitions import transition
+from daemon.ledger.values import EditState, Housekeeping, WorkerSeen
+
+_MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
 
 
 class Control:
@@ -34,6 +38,34 @@ class Control:
         with self._database.read() as connection:
             reason: str | None = connection.execute(select(head.c.hold_reason)).scalar_one()
             return reason
+
+    def retry(self, edit_id: int, *, cause: str) -> None:
+        """Let a rejected or quarantined edit try again: it is pending, as if it had just arrived.
+
+        If a newer edit of its fact went live meanwhile, the next plan supersedes it.
+
+        Raises:
+            NotInLedger: there is no such edit.
+            ForbiddenMove: the edit is neither rejected nor quarantined.
+        """
+        with self._database.write() as connection:
+            lock_head(connection)
+            edit = standings_by_id(connection, [edit_id]).get(edit_id)
+            if edit is None:
+                raise NotInLedger(f"there is no edit {edit_id}")
+            if edit.state not in _MAY_TRY_AGAIN:
+                raise ForbiddenMove(
+                    f"edit {edit_id} is {edit.state.value}: only a rejected or quarantined edit can try again"
+                )
+            _try_again(connection, [edit], cause, self._clock())
+
+    def retry_quarantined(self, *, cause: str) -> list[int]:
+        """Let every quarantined edit try again; their ids."""
+        with self._database.write() as connection:
+            lock_head(connection)
+            members = standings(connection, edits.c.state == EditState.QUARANTINED.value)
+            _try_again(connection, members, cause, self._clock())
+            return sorted(member.id for member in members)
 
     def workers_seen(self, worker: str, device: str, batch_id: int | None) -> None:
         """A worker's sign of life: its device, and the batch it is at."""
@@ -69,3 +101,8 @@ class Control:
                 )
             )
         return Housekeeping(leases_returned=returned, rows_deleted=deleted)
+
+
+def _try_again(connection: Connection, members: list[Standing], cause: str, at: datetime) -> None:
+    afresh = {"batch_id": None, "attempts": 0}
+    transition(connection, members, EditState.PENDING, cause=cause, at=at, columns=afresh)

@@ -1,7 +1,7 @@
 """The published generations: which edits are live, and what each generation changed."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -95,13 +95,19 @@ class Generations:
             return [to_edit(row) for row in connection.execute(query)]
 
     def live_sample(self, count: int, *, seed: int) -> list[Edit]:
-        """Up to `count` live edits, drawn at random from a seed; costs little more than the sample."""
+        """Up to `count` live edits, drawn at random from a seed; reads all live ids, but only the sample's events."""
         with self._database.read() as connection:
             query = select(edits.c.id).where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             ids = connection.execute(query).scalars().all()
             chosen = random.Random(seed).sample(ids, min(count, len(ids)))  # noqa: S311 - repeatable, no secret
             found = connection.execute(select_edits().where(edits.c.id.in_(chosen)).order_by(edits.c.id))
             return [to_edit(row) for row in found]
+
+    def live_among(self, ids: Sequence[int]) -> list[Edit]:
+        """Those of the given edits (a few hundred at most) that are live."""
+        with self._database.read() as connection:
+            query = select_edits().where(edits.c.id.in_(ids), edits.c.state == EditState.LIVE.value)
+            return [to_edit(row) for row in connection.execute(query.order_by(edits.c.id))]
 
     def shards(self) -> set[str]:
         """Digests of all shards that any generation ever named: rollback may need each of them."""

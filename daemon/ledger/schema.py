@@ -58,7 +58,7 @@ def _one_of(column: str, values: list[str]) -> str:
 
 
 BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
-CHECK_STATES = ["waiting", "leased", "done"]
+CHECK_STATES = ["waiting", "leased", "done", "failed"]
 
 # A partial index is used only by queries that repeat its condition word for word.
 BATCH_IS_OPEN = text("state IN ('planned', 'leased')")
@@ -267,10 +267,12 @@ checks = Table(
     Column("cause", String(CAUSE_CHARS), nullable=False),
     Column("state", String(16), nullable=False),
     Column("token", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
     Column("worker", String(WORKER_CHARS)),
     Column("free_at", Moment, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
+    Column("reason", String(REASON_CHARS)),  # why it failed
     CheckConstraint(_one_of("state", CHECK_STATES), name="state"),
     Index("uq_checks_open", "suite", unique=True, sqlite_where=CHECK_IS_OPEN, postgresql_where=CHECK_IS_OPEN),
 )
@@ -294,6 +296,7 @@ baselines = Table(
     metadata,
     Column("suite_digest", String(200), primary_key=True),
     Column("base_hash", String(200), primary_key=True),
+    Column("suite", String(200), nullable=False),
     Column("body", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
 )

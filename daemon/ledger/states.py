@@ -16,8 +16,9 @@ ALLOWED: Mapping[EditState | None, frozenset[EditState]] = {
     # A rollback can bring back what was live before.
     _S.SUPERSEDED: frozenset({_S.LIVE}),
     _S.RETRACTED: frozenset({_S.LIVE}),
-    _S.REJECTED: frozenset(),
-    _S.QUARANTINED: frozenset(),
+    # An operator lets an edit try again that failed.
+    _S.REJECTED: frozenset({_S.PENDING}),
+    _S.QUARANTINED: frozenset({_S.PENDING}),
 }
 
 OUTCOMES = frozenset({_S.LIVE, _S.SUPERSEDED, _S.RETRACTED, _S.REJECTED, _S.QUARANTINED})

@@ -40,7 +40,9 @@ def house(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture(scope="module")
-def running(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Daemon]]:
+def running(
+    broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[House, Daemon]]:
     """A house with a daemon that is ready; every test of the module sends facts of its own through it."""
     folder = tmp_path_factory.mktemp("house")
     probes = (json.dumps({"prompt": prompt, "kind": "far"}) + "\n" for prompt in far_probes(20, seed=0))

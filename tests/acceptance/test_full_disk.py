@@ -45,7 +45,9 @@ def test_a_full_disk_under_the_store_or_the_ledger_loses_nothing(
 
         with _filled(ledger_disk):
             house.publish([item.record for item in second])
-            eventually(lambda: daemon.said("the ledger is away: partitions are paused"), "it cannot be written")
+            eventually(
+                lambda: daemon.said("the ledger is away: partitions are paused"), "it cannot be written"
+            )
             house.wait_served()  # reading goes on
         eventually(lambda: house.consumed() == 6 and house.unfinished() == 0, "all facts have ended")
         house.wait_served()

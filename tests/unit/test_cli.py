@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from daemon.__main__ import build_app, main
+from daemon.cli import cycle
 from daemon.events import FactEvent
-from daemon.ledger import open_ledger
+from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord
+from daemon.settings import load_settings
+from editors.errors import TemporaryError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = (
@@ -28,6 +31,7 @@ OURS = (
         "check",
         "hold",
         "release",
+        "retry",
         "rollback",
         "evaluate",
     ),
@@ -223,7 +227,10 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert dry["stored"] is False
     assert [loss["winner_id"] for loss in dry["plan"]["superseded"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
-    assert "superseded" in upkeep("plan", "--dry-run").out
+    people = upkeep("plan", "--dry-run").out
+    assert "superseded" in people
+    assert "batch lane: 1 clusters (kmeans over tfidf, seed 0); similarity - within" in people
+    assert "capital 1" in people
 
     assert json.loads(upkeep("plan", "--json").out)["stored"] is True
     counts = json.loads(upkeep("status", "--json").out)["edits"]
@@ -232,11 +239,68 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
 
 
 def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep, site: Path) -> None:
-    assert upkeep("hold", "audit on Monday").code == 0
+    assert json.loads(upkeep("hold", "audit on Monday", "--json").out) == {"held": "audit on Monday"}
     assert json.loads(upkeep("status", "--json").out)["held"] == "audit on Monday"
 
-    assert upkeep("release").code == 0
+    assert json.loads(upkeep("release", "--json").out) == {"held": None}
     assert json.loads(upkeep("status", "--json").out)["held"] is None
+
+
+def test_an_edit_that_was_given_up_is_pending_again_after_a_retry(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon"))
+    assert upkeep("plan").code == 0
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.generations.start("base")
+        batch = ledger.batches.claim("worker", lease_seconds=60)
+        assert batch is not None
+        ledger.batches.retry_later(batch.id, batch.token, reason="?", delay_seconds=0, max_attempts=1)
+
+    assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == [1]
+    assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 1
+    told = upkeep("retry", "--edit", "1")
+    assert (told.code, told.err) == (
+        1,
+        "upkeep: edit 1 is pending: only a rejected or quarantined edit can try again\n",
+    )
+    assert upkeep("retry").code == 2
+    assert upkeep("retry", "--edit", "1", "--all-quarantined").code == 2
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), TemporaryError("the device is busy")])
+def test_a_check_that_is_broken_off_is_left_to_the_workers_at_once(
+    site: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
+) -> None:
+    with pytest.raises(type(trouble)), _ledger(site) as ledger:
+        _check_that_raises(trouble, ledger, monkeypatch)
+    with _ledger(site) as ledger:
+        assert ledger.checks.claim("worker", lease_seconds=60) is not None
+
+
+def test_a_check_that_fails_is_closed_with_its_reason(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="no such thing"), _ledger(site) as ledger:
+        _check_that_raises(ValueError("no such thing"), ledger, monkeypatch)
+    with _ledger(site) as ledger:
+        assert ledger.checks.claim("worker", lease_seconds=60) is None
+    assert json.loads(upkeep("status", "--json").out)["check_failure"] == "ValueError: no such thing"
+    assert "no such thing" in upkeep("status").out
+
+
+def _ledger(site: Path) -> Ledger:
+    ledger = open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db")
+    ledger.migrate()
+    return ledger
+
+
+def _check_that_raises(trouble: BaseException, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`upkeep check` from the loaded model on, with a regression that ends in `trouble`."""
+
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("daemon.regression.run_checks", broken)
+    cycle._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
 
 
 def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, site: Path) -> None:

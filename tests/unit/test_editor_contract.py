@@ -92,7 +92,6 @@ def test_replaying_the_upper_layers_gives_the_models_own_hidden_states(family: s
     for side in ("right", "left"):
         ids, mask = base.pad([base.prompt_ids(prompt) for prompt in [*PROMPTS, "A"]], side=side)
         replay = Replay(base, ids, mask)
-        replay.check()
         rows = torch.tensor([2, 0])
         real = mask[rows].bool()
         torch.testing.assert_close(replay.hidden(rows)[real], replay.final[rows][real])
@@ -146,7 +145,7 @@ def test_both_editors_live_in_one_model_and_a_candidate_leaves_no_trace() -> Non
     model.enable(build_editor("lemoe", {"max_steps": 150}).apply(REQUESTS[:2], base=base))
     newer = EditRequest("9", "Norland", "The capital of Norland is", "Lorn")
     shard = build_editor("scen", {"max_steps": 150}).apply([newer], base=base)
-    with model.candidate(shard, without=["1"]):
+    with model.candidate([shard], without=["1"]):
         texts = [answer.text for answer in model.generate(PROMPTS[:2], max_new_tokens=TOKENS)]
         assert texts == ["Lorn", "Elbing"]
     assert model.live == {"1", "2"}

@@ -6,8 +6,9 @@ import pytest
 from ledger_backends import START, Clock, Story, event
 
 from daemon.ledger import Ledger
-from daemon.ledger.errors import LeaseLost, NotInLedger
-from daemon.ledger.values import CheckResult, EditState
+from daemon.ledger.checks import KEPT_BASELINES, MAX_ATTEMPTS
+from daemon.ledger.errors import ForbiddenMove, LeaseLost, NotInLedger
+from daemon.ledger.values import CheckResult, EditState, RejectedEdit
 
 
 def test_facts_are_listed_by_subject_and_state_in_pages(story: Story) -> None:
@@ -116,11 +117,91 @@ def test_a_check_is_asked_for_once_run_under_lease_and_kept(ledger: Ledger, cloc
 
 
 def test_a_baseline_is_kept_for_one_suite_on_one_base(ledger: Ledger) -> None:
-    ledger.checks.store_baseline("suite", "base", ["Paris", None])
-    ledger.checks.store_baseline("suite", "base", ["other"])
+    ledger.checks.store_baseline("digest", "base", ["Paris", None], suite="far")
+    ledger.checks.store_baseline("digest", "base", ["other"], suite="far")
 
-    assert ledger.checks.baseline("suite", "base") == ["Paris", None]
-    assert ledger.checks.baseline("suite", "other base") is None
+    assert ledger.checks.baseline("digest", "base") == ["Paris", None]
+    assert ledger.checks.baseline("digest", "other base") is None
+
+
+def test_a_suite_that_changes_often_keeps_few_baselines(ledger: Ledger, clock: Clock) -> None:
+    ledger.checks.store_baseline("quiet", "base", ["x"], suite="news")
+    for number in range(KEPT_BASELINES + 3):
+        clock.advance(1)
+        ledger.checks.store_baseline(f"digest {number}", "base", [number], suite="far")
+
+    kept = [n for n in range(KEPT_BASELINES + 3) if ledger.checks.baseline(f"digest {n}", "base") is not None]
+    assert kept == list(range(3, KEPT_BASELINES + 3))
+    assert ledger.checks.baseline("quiet", "base") == ["x"]
+
+
+def test_a_check_that_cannot_be_run_is_closed_with_its_reason(ledger: Ledger, clock: Clock) -> None:
+    checks = ledger.checks
+    asked = checks.request(None, "interval")
+    claimed = checks.claim("worker-1", lease_seconds=60)
+    assert claimed is not None
+    checks.fail(claimed.id, claimed.token, "BadSuite: the probe file is gone")
+
+    assert checks.claim("worker-1", lease_seconds=60) is None
+    assert checks.failure() == "BadSuite: the probe file is gone"
+    assert checks.results(10) == []
+    with pytest.raises(LeaseLost):
+        checks.finish(claimed.id, claimed.token, [])
+    clock.advance(1)
+    assert checks.request(None, "interval") > asked
+    again = checks.claim("worker-1", lease_seconds=60)
+    assert again is not None
+    checks.finish(again.id, again.token, [])
+    assert checks.failure() is None
+
+
+def test_a_check_that_ends_its_workers_is_given_up(ledger: Ledger, clock: Clock) -> None:
+    ledger.checks.request(None, "interval")
+    for _ in range(MAX_ATTEMPTS):
+        assert ledger.checks.claim("worker-1", lease_seconds=60) is not None
+        clock.advance(61)
+
+    assert ledger.checks.claim("worker-1", lease_seconds=60) is None
+    assert "died" in (ledger.checks.failure() or "")
+
+
+def test_a_check_that_is_given_back_can_be_claimed_at_once_and_has_lost_no_attempt(ledger: Ledger) -> None:
+    asked = ledger.checks.request(None, "by hand")
+    for _ in range(MAX_ATTEMPTS + 1):
+        claimed = ledger.checks.claim("by hand", lease_seconds=60)
+        assert claimed is not None
+        assert claimed.id == asked
+        ledger.checks.release(claimed.id, claimed.token)
+    with pytest.raises(LeaseLost):
+        ledger.checks.release(claimed.id, claimed.token)
+
+
+def test_an_edit_that_failed_tries_again_when_it_is_told_to(story: Story) -> None:
+    (good, rejected, stuck) = story.arrive(event("a", "A"), event("b", "B"), event("c", "C"))
+    story.plan([good, rejected], [stuck])
+    batch = story.claim()
+    story.publish(batch, live={good.id: "shard"}, rejected={rejected.id: RejectedEdit("does not hold")})
+    batch = story.claim()
+    story.ledger.batches.retry_later(batch.id, batch.token, reason="?", delay_seconds=0, max_attempts=1)
+    assert [story.state(edit) for edit in (good, rejected, stuck)] == ["live", "rejected", "quarantined"]
+
+    control = story.ledger.control
+    assert control.retry_quarantined(cause="the disk has room again") == [stuck.id]
+    control.retry(rejected.id, cause="by hand")
+    with pytest.raises(ForbiddenMove, match="is live: only a rejected or quarantined edit can try again"):
+        control.retry(good.id, cause="by hand")
+    with pytest.raises(NotInLedger, match="there is no edit 99"):
+        control.retry(99, cause="by hand")
+
+    waiting = story.ledger.plans.pending(None, 10)
+    assert [(edit.id, edit.batch_id, edit.attempts, edit.reason) for edit in waiting] == [
+        (rejected.id, None, 0, None),
+        (stuck.id, None, 0, None),
+    ]
+    assert story.ledger.audit.history(stuck.id)[-1].cause == "the disk has room again"
+    story.plan(waiting)
+    story.publish(story.claim())
+    assert [story.state(edit) for edit in waiting] == ["live", "live"]
 
 
 def test_workers_are_seen_until_housekeeping_forgets_them(ledger: Ledger, clock: Clock) -> None:

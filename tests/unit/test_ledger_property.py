@@ -17,6 +17,7 @@ from daemon.ledger import open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, Plan, PlannedBatch, RejectedEdit
 
+FAILED = {EditState.REJECTED, EditState.QUARANTINED}
 OPEN = {EditState.PENDING, EditState.PLANNED, EditState.APPLYING}
 
 
@@ -125,6 +126,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 40, 100]))
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds)
+
+    @rule(data=st.data())
+    def try_again(self, data: st.DataObject) -> None:
+        failed = [e.id for e in self.ledger.audit.facts() if e.state in FAILED]
+        if failed:
+            self.ledger.control.retry(data.draw(st.sampled_from(failed)), cause="by hand")
+
+    @rule()
+    def try_all_quarantined_again(self) -> None:
+        self.ledger.control.retry_quarantined(cause="by hand")
 
     @rule()
     def housekeep(self) -> None:

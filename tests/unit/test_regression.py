@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_backends import START, Clock, Story, event
+from structlog.testing import capture_logs
 
 from daemon.figures import ledger_figures
 from daemon.ledger.values import CheckResult
@@ -38,6 +39,9 @@ class ScriptedModel:
     edited: dict[str, str] = field(default_factory=dict)
     base_hash: str = "base"
     asked_of_base: int = 0
+
+    def fits(self, prompt: str) -> bool:
+        return len(prompt) < 1_000
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
         return [
@@ -113,6 +117,34 @@ def test_a_probe_that_a_live_edit_may_change_is_not_asked(
     assert by_suite(run_checks(story.ledger, chosen, model, clock=clock))["far"].probes == 1
 
 
+def test_an_edited_subject_that_is_no_name_does_not_blind_the_suites(
+    story: Story,
+    clock: Clock,
+    tmp_path: Path,
+) -> None:
+    story.go_live(
+        event("e", "The", prompt="The who?", locality_prompts={"relation": ["The capital of Sudland is"]})
+    )
+    chosen = settings(suites={"far": probe_file(tmp_path, "What is the time?", "the WHO?")})
+    asked = by_suite(run_checks(story.ledger, chosen, ScriptedModel(story.head()), clock=clock))
+    assert (asked["far"].probes, asked["relation"].probes) == (1, 1)
+
+
+def test_a_probe_that_the_base_cannot_read_is_left_out_and_the_rest_is_asked(
+    story: Story,
+    clock: Clock,
+    tmp_path: Path,
+) -> None:
+    suites = {"news": probe_file(tmp_path, "Who rings?", "long " * 200)}
+    with capture_logs() as logs:
+        (result,) = run_checks(
+            story.ledger, settings(suites=suites), ScriptedModel(story.head()), clock=clock
+        )
+    assert (result.passed, result.probes) == (True, 1)
+    (warning,) = [line for line in logs if line["log_level"] == "warning"]
+    assert (warning["suite"], warning["left_out"]) == ("news", 1)
+
+
 def test_a_forgotten_fact_fails_retention(story: Story, clock: Clock) -> None:
     story.go_live(event("e"))
     results = by_suite(run_checks(story.ledger, settings(), ScriptedModel(story.head()), clock=clock))
@@ -183,6 +215,18 @@ def test_rollback_returns_to_the_last_generation_all_of_whose_checks_passed(stor
     assert [story.state(edit) for edit in (good, doubtful, bad)] == ["live", "retracted", "retracted"]
     assert apply_policy(story.ledger, settings(on_failure="rollback"), results) == "observed"
     assert story.head() == 4
+
+
+def test_a_generation_is_not_good_for_a_suite_that_was_never_asked_of_it(story: Story) -> None:
+    (first,) = story.go_live(event("first", "Land1"))
+    keep(story, failed(1, "far", passed=True))
+    story.go_live(event("second", "Land2"))
+    keep(story, failed(2, "relation", passed=True))
+    (bad,) = story.go_live(event("bad", "Land3"))
+    results = keep(story, failed(3, "far"))
+    assert apply_policy(story.ledger, settings(on_failure="rollback"), results) == "rolled back"
+    assert (story.state(first), story.state(bad)) == ("live", "retracted")
+    assert story.ledger.generations.live() == story.ledger.generations.live_at(1)
 
 
 def test_without_a_generation_that_passed_rollback_holds_instead(story: Story) -> None:

@@ -21,7 +21,7 @@ from daemon import serve
 from daemon.serve_api import Head, Limits, create_app
 from daemon.serve_desk import MAX_WAITING, ModelDesk
 from daemon.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
-from editors.errors import TemporaryError
+from editors.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
 
 LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
@@ -52,6 +52,8 @@ class CountingModel:
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
         assert self.go_on.wait(20)
+        if "too long" in prompts:
+            raise BadRequest("the prompt has 900 tokens, the base reads at most 192: shorten it")
         self.tokens.append(max_new_tokens)
         return [Said(prompt, f"edited {self.generation}", "7", 0.9) for prompt in prompts]
 
@@ -124,7 +126,7 @@ def test_openai_clients_get_a_completion(served: Served) -> None:
     ).json()
 
     assert reply["object"] == "text_completion"
-    assert reply["choices"] == [{"index": 0, "text": "edited 0", "logprobs": None, "finish_reason": "stop"}]
+    assert reply["choices"] == [{"index": 0, "text": "edited 0", "logprobs": None, "finish_reason": None}]
     assert reply["upkeep"] == {"generation": 0, "edit_ids": ["7"]}
     assert served.model.tokens == [LIMITS.max_new_tokens]
 
@@ -141,6 +143,7 @@ def test_openai_clients_get_a_completion(served: Served) -> None:
         ("/v1/generate", json.dumps({"prompts": ["a" * 101]}).encode(), 422),
         ("/v1/generate", json.dumps({"prompts": ["a"] * 5}).encode(), 422),
         ("/v1/generate", b" " * (LIMITS.max_body_bytes + 1), 413),
+        ("/v1/generate", b'{"prompts": ["a", "too long"]}', 422),
         ("/v1/completions", b'{"prompt": "a", "stream": true}', 400),
         ("/v1/completions", b'{"prompt": "a", "temperature": 0.7}', 400),
     ],

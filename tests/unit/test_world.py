@@ -214,7 +214,6 @@ def test_the_shipped_base_is_small_and_knows_what_its_card_says(world: World) ->
     facts = rng.sample(world.facts, 120)
     trained = [(prompt, fact.value) for fact in facts for prompt in rng.sample(world.prompts(fact), 2)]
     held_out = [(prompt, fact.value) for fact in facts for prompt in world.held_out_prompts(fact)]
-    assert base.share_right([(world.prompt(fact), fact.value) for fact in facts]) >= 0.97
     assert base.share_right(trained) >= 0.97
     known = base.share_right(held_out)
     assert known >= 0.90

@@ -244,11 +244,13 @@ def _checks() -> None:
         sa.Column("cause", sa.String(length=300), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("token", sa.BigInteger, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("worker", sa.String(length=200)),
         sa.Column("free_at", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("finished_at", sa.BigInteger),
-        sa.CheckConstraint("state IN ('waiting', 'leased', 'done')", name=op.f("ck_checks_state")),
+        sa.Column("reason", sa.String(length=1000)),
+        sa.CheckConstraint("state IN ('waiting', 'leased', 'done', 'failed')", name=op.f("ck_checks_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checks")),
     )
     op.create_index(
@@ -277,6 +279,7 @@ def _checks() -> None:
         "baselines",
         sa.Column("suite_digest", sa.String(length=200), nullable=False),
         sa.Column("base_hash", sa.String(length=200), nullable=False),
+        sa.Column("suite", sa.String(length=200), nullable=False),
         sa.Column("body", sa.JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("suite_digest", "base_hash", name=op.f("pk_baselines")),

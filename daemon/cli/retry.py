@@ -1,0 +1,53 @@
+"""`upkeep retry`: let edits that failed try again, once what they failed at has been put right."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the table of contents."""
+    app.command("retry", rich_help_panel="Maintenance")(retry)
+
+
+def retry(
+    edit: Annotated[
+        int | None, typer.Option("--edit", help="This edit; it must be rejected or quarantined.")
+    ] = None,
+    all_quarantined: Annotated[
+        bool,
+        typer.Option("--all-quarantined", help="Every edit that was given up after failures by accident."),
+    ] = False,
+    cause: Annotated[str, typer.Option("--cause", help="Why; stands in the history.")] = "by hand",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Let rejected or quarantined edits try again: they are pending, and the next plan takes them in.
+
+    An edit whose fact has a newer value by now is superseded by that plan.
+
+    \b
+    Example:
+      upkeep facts --state quarantined      (which, and why?)
+      upkeep retry --all-quarantined --cause "the GPU was replaced"
+      upkeep retry --edit 17
+    """
+    from daemon.cli.output import console, print_json
+
+    if (edit is None) == (not all_quarantined):
+        raise typer.BadParameter("name either --edit or --all-quarantined")
+    cause = f"retry: {cause}"
+    with ledger_of(settings_for_errand(config)) as ledger:
+        if edit is not None:
+            ledger.control.retry(edit, cause=cause)
+            again = [edit]
+        else:
+            again = ledger.control.retry_quarantined(cause=cause)
+    if as_json:
+        print_json({"pending": again, "cause": cause})
+    else:
+        console().print(
+            f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False
+        )

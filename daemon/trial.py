@@ -1,0 +1,169 @@
+"""The trial of a batch: train, verify, try again what failed, and verify what is left as it would be published."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from daemon.ledger import Ledger
+from daemon.ledger.values import Edit, EditState, RejectedEdit
+from daemon.runtime import ServedModel
+from daemon.settings import Settings
+from daemon.verify import Verdict, Verifier
+from editors.errors import BadRequest, PermanentError
+from editors.registry import build_editor
+from editors.requests import EditRequest
+from editors.shards import Shard
+from monitoring.metrics import Metrics
+from monitoring.suites import load_suite
+
+# An edit that its batch's editor failed on gets an expert of its own before it is rejected.
+SECOND_EDITOR = "scen"
+# Live edits whose subjects the batch's own names contain, asked in addition to the sample.
+MOST_NEIGHBOURS = 256
+
+
+class UnexplainedFault(PermanentError):
+    """A floor is missed though no edit of the batch is to blame: what is live, or the device, needs a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard and the edits that it carries."""
+
+    shard: Shard
+    edits: tuple[Edit, ...]
+
+    def only(self, ids: set[int]) -> "Part | None":
+        """The part with these edits alone; None where none of them is in it."""
+        kept = tuple(edit for edit in self.edits if edit.id in ids)
+        return Part(self.shard.keep([edit.edit_id for edit in kept]), kept) if kept else None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What may be published: verified together, in this form, on top of the model's generation."""
+
+    parts: tuple[Part, ...]
+    rejected: Mapping[int, RejectedEdit]
+    scores: Mapping[str, float | None]
+
+
+class Trial:
+    """Trains and judges one worker's batches on its model."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, model: ServedModel, metrics: Metrics) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._model = model
+        self._metrics = metrics
+        self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
+        self._probes = _probes(settings, model)
+
+    def train(self, editor: str, edits: Sequence[Edit]) -> Result:
+        """Train a batch, and what fails once more as experts of their own; not yet fit to be published.
+
+        Raises:
+            TemporaryError: the device or the ledger is unwell.
+        """
+        refused = self._unusable(edits)
+        first = self._trained(editor, [edit for edit in edits if edit.id not in refused])
+        if not first or editor == SECOND_EDITOR:
+            return Result(tuple(first), refused, {})
+        verdict = self._judge(first, editor)
+        parts = [kept for part in first if (kept := part.only(set(verdict.passed)))]
+        again = [edit for edit in edits if edit.id in verdict.failed]
+        return Result((*parts, *self._trained(SECOND_EDITOR, again)), refused, verdict.scores)
+
+    def verify(self, trained: Result, editor: str) -> Result:
+        """Verify together what would be published together; who fails is left out, until nobody does.
+
+        Raises:
+            UnexplainedFault: a floor is missed and no edit of the batch is the cause.
+            TemporaryError: the device or the ledger is unwell.
+        """
+        parts, rejected = list(trained.parts), dict(trained.rejected)
+        scores: Mapping[str, float | None] = {}
+        while parts:
+            verdict = self._judge(parts, editor)
+            if verdict.fault is not None:
+                raise UnexplainedFault(verdict.fault)
+            scores = verdict.scores
+            if not verdict.failed:
+                break
+            rejected |= verdict.failed
+            parts = [kept for part in parts if (kept := part.only(set(verdict.passed)))]
+        return Result(tuple(parts), rejected, scores if parts else {})
+
+    def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
+        if not edits:
+            return []
+        tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
+        requests = [self._request(edit) for edit in edits]
+        with self._timed(editor, "train"):
+            shard = build_editor(editor, tables.get(editor)).apply(requests, base=self._model.edited.base)
+        return [Part(shard, tuple(edits))]
+
+    def _request(self, edit: Edit) -> EditRequest:
+        """The edit request, without phrasings that the base cannot read."""
+        request, fits = edit.request(), self._model.fits
+        return replace(
+            request,
+            rephrase_prompts=tuple(p for p in request.rephrase_prompts if fits(p)),
+            locality_prompts=tuple(p for p in request.locality_prompts if fits(p)),
+        )
+
+    def _judge(self, parts: Sequence[Part], editor: str) -> Verdict:
+        edits = [edit for part in parts for edit in part.edits]
+        rivals = self._ledger.plans.rivals(edits)
+        with self._timed(editor, "verify"):
+            return self._verifier.check(
+                self._model.edited,
+                [part.shard for part in parts],
+                edits,
+                replaced=[rival.edit_id for rival in rivals if rival.state is EditState.LIVE],
+                earlier=self._earlier(edits),
+                probes=self._probes,
+            )
+
+    def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
+        """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
+        generations = self._ledger.generations
+        # Seeded by the generation: a verification that is repeated asks the same.
+        sample = generations.live_sample(self._settings.verify.retention_sample, seed=self._model.generation)
+        names = {form for edit in edits for form in (edit.subject, *edit.event.aliases)}
+        near = sorted({int(edit_id) for name in names for edit_id in self._model.edited.named(name)})
+        known = {edit.id for edit in sample}
+        neighbours = generations.live_among([i for i in near if i not in known][-MOST_NEIGHBOURS:])
+        return [*sample, *neighbours]
+
+    def _unusable(self, edits: Sequence[Edit]) -> dict[int, RejectedEdit]:
+        """Edits that this base cannot take in at all: too long for its context or for an answer."""
+        refused: dict[int, RejectedEdit] = {}
+        base, longest = self._model.edited.base, self._settings.model.max_new_tokens
+        for edit in edits:
+            request = edit.request()
+            try:
+                tokens = len(base.answer_ids(request.prompt, request.target_new)) - 1
+            except BadRequest as error:
+                refused[edit.id] = RejectedEdit(str(error))
+                continue
+            if tokens > longest:
+                told = f"target_new has {tokens} tokens, model.max_new_tokens is {longest}"
+                refused[edit.id] = RejectedEdit(told)
+        return refused
+
+    @contextmanager
+    def _timed(self, editor: str, stage: str) -> Iterator[None]:
+        with self._metrics.batch_duration.labels(editor, stage).time():
+            yield
+
+
+def _probes(settings: Settings, model: ServedModel) -> list[str]:
+    """A sample of each configured suite; read at the start, so that a wrong file is told then."""
+    suites = (load_suite(name, path) for name, path in settings.monitoring.suites.items())
+    return [
+        probe.prompt
+        for suite in suites
+        for probe in suite.sample(settings.verify.retention_sample, seed=0).probes
+        if model.fits(probe.prompt)
+    ]

@@ -1,0 +1,215 @@
+"""The worker on the demo's base and a real ledger: what may go live does, once; nothing is lost when something breaks."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger_backends import Clock, Story
+from prometheus_client import CollectorRegistry
+
+from daemon.events import FactEvent
+from daemon.ledger import Ledger
+from daemon.ledger.errors import NotInLedger
+from daemon.ledger.values import Edit, Lane, Plan, PlannedBatch
+from daemon.runtime import ServedModel, open_model
+from daemon.settings import Settings
+from daemon.worker import Worker
+from editors.base import hash_folder
+from editors.errors import TemporaryError
+from editors.shards import Shard
+from editors.store import AdapterStore
+from monitoring.metrics import Metrics
+
+BASE = Path(__file__).parents[2] / "demo" / "base"
+FRANCE = "The capital of France is"
+
+
+class Shop:
+    """One worker, its ledger and a model that follows it."""
+
+    def __init__(self, story: Story, folder: Path, **sections: Any) -> None:
+        self.story = story
+        self.settings = Settings.model_validate(
+            {"model": {"path": str(BASE)}, "store": {"path": str(folder / "store")}, **sections}
+        )
+        self.worker = Worker(
+            self.settings, story.ledger, open_model(self.settings, story.ledger), Metrics(CollectorRegistry())
+        )
+
+    def plan(self, *facts: FactEvent, editor: str | None = "scen") -> list[Edit]:
+        """The events as one planned batch."""
+        edits = self.story.arrive(*facts)
+        batch = PlannedBatch(0, Lane.URGENT, editor, tuple(edit.id for edit in edits), "test")
+        self.story.ledger.plans.store(Plan(Lane.URGENT, 0, (batch,)))
+        return edits
+
+    def work(self) -> None:
+        while self.worker.work_once():
+            pass
+
+    def attempt(self) -> None:
+        """One turn, an hour after the last: whatever was put off is due."""
+        self.story.clock.advance(3600)
+        with suppress(TemporaryError):
+            self.worker.work_once()
+
+    def states(self, edits: list[Edit]) -> list[str]:
+        return [self.story.state(edit) for edit in edits]
+
+    def ask(self, prompt: str) -> str:
+        return self.served().generate([prompt], max_new_tokens=16)[0].text
+
+    def served(self) -> ServedModel:
+        return open_model(self.settings, self.story.ledger)
+
+
+@pytest.fixture
+def story(ledger: Ledger, clock: Clock) -> Story:
+    return Story(ledger, clock, base_hash=hash_folder(BASE))
+
+
+@pytest.fixture
+def shop(story: Story, tmp_path: Path) -> Shop:
+    return Shop(story, tmp_path)
+
+
+_days = iter(range(1, 10_000))
+
+
+def fact(subject: str, prompt: str, target: str | None, **changes: Any) -> FactEvent:
+    day = next(_days)
+    return FactEvent.model_validate(
+        {
+            "event_id": f"{subject} {day}",
+            "op": "assert" if target is not None else "retract",
+            "subject": subject,
+            "prompt": prompt,
+            "target_new": target,
+            "occurred_at": f"2026-01-{1 + day // 24 % 28:02}T{day % 24:02}:00:00Z",
+            **changes,
+        }
+    )
+
+
+def test_a_fact_goes_live_is_replaced_retracted_and_every_generation_can_be_asked_again(shop: Shop) -> None:
+    before = shop.ask(FRANCE)
+    first = shop.plan(fact("France", FRANCE, "Lyon"))
+    shop.work()
+    second = shop.plan(fact("France", FRANCE, "Nice"), editor="lemoe")
+    shop.work()
+    assert (shop.states(first), shop.states(second), shop.ask(FRANCE)) == (["superseded"], ["live"], "Nice")
+    gone = shop.plan(fact("France", FRANCE, None), editor=None)
+    shop.work()
+    assert (shop.states(second), shop.states(gone), shop.ask(FRANCE)) == (
+        ["retracted"],
+        ["retracted"],
+        before,
+    )
+    served = shop.served()
+    said = []
+    for number in range(4):
+        with served.at(number):
+            said.append(served.generate([FRANCE], max_new_tokens=16)[0].text)
+    assert said == [before, "Lyon", "Nice", before]
+    with pytest.raises(NotInLedger), served.at(42):
+        pass
+
+
+@pytest.mark.parametrize("aliases", [["capital of France"], ["of France"]])
+def test_a_longer_name_for_something_else_does_not_silence_an_earlier_edit(
+    shop: Shop, aliases: list[str]
+) -> None:
+    early = shop.plan(fact("France", FRANCE, "Lyon"))
+    shop.work()
+    late = shop.plan(fact("Mona Lisa", "The Mona Lisa was painted by", "Monet", aliases=aliases))
+    shop.work()
+    assert shop.states(early) == ["live"]
+    assert shop.ask(FRANCE) == "Lyon"
+    assert shop.states(late)[0] in ("live", "rejected")
+
+
+def test_what_its_editor_cannot_learn_gets_an_expert_of_its_own(story: Story, tmp_path: Path) -> None:
+    shop = Shop(story, tmp_path, editors={"lemoe": {"max_steps": 1}})
+    edits = shop.plan(
+        fact("France", FRANCE, "Lyon"), fact("Japan", "The capital of Japan is", "Osaka"), editor="lemoe"
+    )
+    shop.work()
+    assert shop.states(edits) == ["live", "live"]
+    assert (shop.ask(FRANCE), shop.ask("The capital of Japan is")) == ("Lyon", "Osaka")
+
+
+def test_what_cannot_be_learned_is_rejected_with_its_reason_and_the_rest_goes_live(
+    story: Story, tmp_path: Path
+) -> None:
+    shop = Shop(story, tmp_path, model={"path": str(BASE), "max_new_tokens": 6})
+    long_target = " ".join(["Lyon"] * 40)
+    long_prompt = f"{'7 ' * 900}The capital of Japan is"
+    edits = shop.plan(
+        fact("Spain", "The capital of Spain is", long_target),
+        fact("Japan", long_prompt, "Osaka"),
+        fact("France", FRANCE, "Lyon", rephrase_prompts=[f"{'7 ' * 900}{FRANCE}"]),
+    )
+    shop.work()
+    assert shop.states(edits) == ["rejected", "rejected", "live"]
+    reasons = [story.ledger.audit.edit(edit.id).reason or "" for edit in edits[:2]]
+    assert "max_new_tokens is 6" in reasons[0]
+    assert "shorten it" in reasons[1]
+
+
+def test_a_batch_is_verified_again_on_top_of_what_others_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.plan(fact("Spain", "The capital of Spain is", "Seville"))
+    shop.work()
+    save, moved = AdapterStore.save, []
+
+    def save_late(store: AdapterStore, shard: Shard) -> str:
+        if not moved:  # meanwhile somebody takes Spain back
+            moved.append(shop.story.ledger.generations.rollback_to(0, cause="test"))
+        return save(store, shard)
+
+    monkeypatch.setattr(AdapterStore, "save", save_late)
+    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    shop.work()
+    assert shop.states(edits) == ["live"]
+    assert [moved[0].number, shop.story.head()] == [2, 3]
+    assert (shop.ask(FRANCE), shop.ask("The capital of Spain is")) == ("Lyon", "Madrid")
+
+
+def test_a_store_that_refuses_costs_no_edit_and_work_goes_on_when_it_is_mended(
+    shop: Shop, tmp_path: Path
+) -> None:
+    (tmp_path / "store").write_text("in the way")
+    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    for _ in range(2 * shop.settings.verify.max_attempts):
+        shop.attempt()
+        assert shop.states(edits) == ["planned"]
+    (tmp_path / "store").unlink()
+    shop.attempt()
+    assert shop.states(edits) == ["live"]
+
+
+def test_a_probe_that_the_base_cannot_read_stops_neither_checks_nor_batches(
+    story: Story, tmp_path: Path
+) -> None:
+    probes = tmp_path / "probes.jsonl"
+    lines = [{"prompt": "word " * 1500}, {"prompt": "The opposite of hot is"}]
+    probes.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shop = Shop(story, tmp_path, monitoring={"suites": {"news": str(probes)}})
+    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    shop.work()
+    story.ledger.checks.request("news", "test")
+    shop.work()
+    (result,) = story.ledger.checks.latest()
+    assert (shop.states(edits), result.suite, result.passed, result.probes) == (["live"], "news", True, 1)
+
+
+def test_a_check_that_cannot_be_run_is_closed_and_the_batches_behind_it_are_worked_on(shop: Shop) -> None:
+    shop.story.ledger.checks.request("no such suite", "test")
+    edits = shop.story.arrive(fact("France", FRANCE, "Lyon"))
+    shop.story.plan(edits)
+    shop.work()
+    assert shop.states(edits) == ["live"]
+    assert shop.story.ledger.checks.claim("w", lease_seconds=1) is None
