@@ -7,111 +7,47 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
-from daemon.evaluation_data import Fact, read_facts, read_probes
+from daemon.evaluation_data import BadFile, Fact, Readable, read_facts, read_probes, readable
+from daemon.evaluation_report import Kinds, LeftOut, Pair, Portability, Report, Routing, Speed
 from daemon.events import prompt_key
 from editors.base import Base, load_base
+from editors.errors import BadRequest
+from editors.lemoe import LemoeSettings
 from editors.model import Answer, EditedModel
 from editors.registry import build_editor
 from editors.requests import EditRequest
+from editors.scen import ScenSettings
 from editors.scoring import fire_rate, next_token_kl, score_answers, teacher_forced
 from editors.surface import SurfaceIndex
+from editors.training import Progress
 from planners import Pending, PlannerSettings, TfidfEmbedder, plan
 
 RETENTION_AGES = (1, 10, 100)
 THROUGHPUT_PROMPTS = 64
+SETTINGS: Mapping[str, type[ScenSettings] | type[LemoeSettings]] = {
+    "scen": ScenSettings,
+    "lemoe": LemoeSettings,
+}
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """What to evaluate; `edits` None means all facts of the file."""
+    """What to evaluate; `editor` is scen, lemoe or auto, `edits` None means all facts of the file."""
 
     model: str
     facts: Path
     probes: Path | None
-    editor: Literal["scen", "lemoe", "auto"] | str
+    editor: str
     edits: int | None
     batch_size: int
     seed: int
     max_new_tokens: int = 32
-
-
-class Kinds(BaseModel):
-    """One number per kind of locality probe; None where there is no probe."""
-
-    model_config = ConfigDict(frozen=True)
-    far: float | None
-    relation: float | None
-    subject: float | None
-
-
-class Pair(BaseModel):
-    """Reliability and generality."""
-
-    model_config = ConfigDict(frozen=True)
-    reliability: float | None
-    generality: float | None
-
-
-class Routing(BaseModel):
-    """What the scope index did: on held-out rephrases, and on probes that no edit may answer."""
-
-    model_config = ConfigDict(frozen=True)
-    right_expert: float | None
-    miss: float | None
-    false_fire: Kinds
-
-
-class Portability(BaseModel):
-    """Other names of the subject; questions that follow from the fact."""
-
-    model_config = ConfigDict(frozen=True)
-    alias: float | None
-    reasoning: float | None
-
-
-class Speed(BaseModel):
-    """Generated tokens a second on the edits' own prompts."""
-
-    model_config = ConfigDict(frozen=True)
-    base: float
-    edited: float
-
-
-class Report(BaseModel):
-    """All scores (0..1 unless the name says a unit); None where the files lack the probes."""
-
-    model_config = ConfigDict(frozen=True)
-    edits: int
-    superseded: int
-    reliability: float | None
-    generality: float | None
-    locality: Kinds
-    locality_kl: Kinds
-    teacher_forced: Pair
-    routing: Routing
-    portability: Portability
-    retention: list[tuple[int, float | None, float | None]]
-    stale_answer_rate: float | None
-    edit_seconds_total: float
-    edit_seconds_p50: float
-    edit_seconds_p95: float
-    bytes_per_edit: float
-    peak_memory_bytes: int
-    generation_tokens_per_second: Speed
-    model: str
-    base_hash: str
-    facts: str
-    editor: str
-    batch_size: int
-    seed: int
-    machine: str
 
 
 @dataclass
@@ -120,46 +56,74 @@ class _Edited:
 
     model: EditedModel
     live: dict[int, Fact]
-    stale: list[tuple[str, str]] = field(default_factory=list)  # (prompt, value that must not come any more)
+    superseded: list[Fact] = field(default_factory=list)
+    editors: set[str] = field(default_factory=set)  # those that had a batch
+    order: str = ""
     seconds: list[float] = field(default_factory=list)  # one per edit
     size_bytes: int = 0
 
 
-def evaluate(options: EvaluateOptions) -> Report:
-    """Edit and score.
+def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> Report:
+    """Edit and score; `progress` is told the stage, how much of it is done, and how much there is.
 
     Raises:
-        BadFile: the facts or probes cannot be read.
+        BadFile: the facts or probes cannot be read, or the base can read none of the facts.
         PermanentError: the base or the editor cannot be used.
     """
+    told = progress or _tell_nobody
     facts = read_facts(options.facts, options.edits)
     far = [p.prompt for p in read_probes(options.probes) if p.kind == "far"] if options.probes else []
     torch.manual_seed(options.seed)
     base = load_base(options.model)
-    edited = _edit_all(base, facts, options)
-    return _score(edited, far, options)
+    known = readable(facts, far, partial(_can_ask, base))
+    if not known.facts:
+        raise BadFile(f"{options.facts}: every prompt or answer is too long for the base {options.model}")
+    edited = _edit_all(base, known.facts, options, told)
+    return _score(edited, known, len(facts), options, told)
 
 
-def _edit_all(base: Base, facts: Sequence[Fact], options: EvaluateOptions) -> _Edited:
+def _tell_nobody(_stage: str, _done: int, _total: int) -> None:
+    return None
+
+
+def _can_ask(base: Base, prompt: str, answer: str) -> bool:
+    try:
+        base.answer_ids(prompt, answer)
+    except BadRequest:
+        return False
+    return True
+
+
+def _edit_all(base: Base, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress) -> _Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
-    edited = _Edited(EditedModel(base), {})
-    by_key: dict[str, int] = {}
-    pending = [_pending(index, fact) for index, fact in enumerate(facts)]
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
-    for start in range(0, len(facts), options.batch_size):
+    edited = _Edited(EditedModel(base), {}, order=planner.order)
+    by_key: dict[str, int] = {}
+    pending = [_pending(index, fact) for index, fact in facts.items()]
+    for start in range(0, len(pending), options.batch_size):
         arrived = pending[start : start + options.batch_size]
         draft = plan(arrived, settings=planner, embedder=TfidfEmbedder(seed=options.seed))
-        for loser, _ in draft.superseded:
-            edited.stale.append((facts[loser].prompt, facts[loser].target_new))
+        edited.superseded += [facts[loser] for loser, _ in draft.superseded]
         for batch in draft.batches:
-            editor = build_editor(batch.editor or "scen", {"seed": options.seed})
+            name = batch.editor or "scen"
+            edited.editors.add(name)
+            before = len(edited.seconds)
+
+            def within(
+                _stage: str, done: int, total: int, first: int = before, n: int = len(batch.edit_ids)
+            ) -> None:
+                progress("edits", first + n * done // total, len(facts))
+
             begun = time.perf_counter()
-            shard = editor.apply([_request(i, facts[i]) for i in batch.edit_ids], base=base)
+            shard = build_editor(name, {"seed": options.seed}).apply(
+                [_request(i, facts[i]) for i in batch.edit_ids], base=base, progress=within
+            )
             edited.seconds += [(time.perf_counter() - begun) / len(batch.edit_ids)] * len(batch.edit_ids)
             edited.size_bytes += shard.size_bytes
             edited.model.enable(shard)
             for index in batch.edit_ids:
                 _displace(edited, by_key, index, facts[index])
+    progress("edits", len(facts), len(facts))
     return edited
 
 
@@ -169,33 +133,61 @@ def _displace(edited: _Edited, by_key: dict[str, int], index: int, fact: Fact) -
     older = by_key.get(key)
     if older is not None:
         edited.model.disable([str(older)])
-        gone = edited.live.pop(older)
-        if gone.target_new.strip() != fact.target_new.strip():
-            edited.stale.append((gone.prompt, gone.target_new))
+        edited.superseded.append(edited.live.pop(older))
     by_key[key] = index
     edited.live[index] = fact
 
 
-def _score(edited: _Edited, far: Sequence[str], options: EvaluateOptions) -> Report:
+def _stale(edited: _Edited) -> list[tuple[str, str]]:
+    """Prompts and the values that they must not generate any more; a fact that was only repeated is not stale."""
+    now = {prompt_key(fact.prompt): fact.target_new.strip() for fact in edited.live.values()}
+    return [
+        (gone.prompt, gone.target_new)
+        for gone in edited.superseded
+        if gone.target_new.strip() != now[prompt_key(gone.prompt)]
+    ]
+
+
+def _score(
+    edited: _Edited, known: Readable, requested: int, options: EvaluateOptions, progress: Progress
+) -> Report:
     model, tokens = edited.model, options.max_new_tokens
     live = sorted(edited.live.items())
-    own = _Asked(model, [(f.prompt, f.target_new, i) for i, f in live], tokens)
-    rephrased = _Asked(model, [(p, f.target_new, i) for i, f in live for p in f.rephrase_prompts], tokens)
-    alias = _Asked(
-        model, [(p, f.target_new, i) for i, f in live for p in f.portability_prompts.alias], tokens
-    )
-    reasoning = _Asked(
-        model, [(r.prompt, r.answer, i) for i, f in live for r in f.portability_prompts.reasoning], tokens
-    )
-    probes = _probes(live, far)
-    answers = {kind: model.generate(asked, max_new_tokens=tokens) for kind, asked in probes.items()}
-    bases = {kind: model.base.generate(asked, max_new_tokens=tokens) for kind, asked in probes.items()}
-    stale = _Asked(model, [(prompt, old, -1) for prompt, old in edited.stale], tokens)
+    probes = _probes(live, known.far)
+    rows = {
+        "own": [(f.prompt, f.target_new, i) for i, f in live],
+        "rephrased": [(p, f.target_new, i) for i, f in live for p in f.rephrase_prompts],
+        "alias": [(p, f.target_new, i) for i, f in live for p in f.portability_prompts.alias],
+        "reasoning": [(r.prompt, r.answer, i) for i, f in live for r in f.portability_prompts.reasoning],
+        "stale": [(prompt, old, -1) for prompt, old in _stale(edited)],
+    }
+    total = sum(map(len, rows.values())) + sum(map(len, probes.values()))
+    done = 0
+
+    def asked_more(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("scores", done, total)
+
+    asked: dict[str, _Asked] = {}
+    for name, questions in rows.items():
+        asked[name] = _Asked(model, questions, tokens)
+        asked_more(len(questions))
+    answers: dict[str, list[Answer]] = {}
+    bases: dict[str, list[str]] = {}
+    for kind, prompts in probes.items():
+        answers[kind] = model.generate(prompts, max_new_tokens=tokens)
+        bases[kind] = model.base.generate(prompts, max_new_tokens=tokens)
+        asked_more(len(prompts))
+    own, rephrased = asked["own"], asked["rephrased"]
     seconds = sorted(edited.seconds)
+    unlearnable = known.left_out.get("facts", 0)
     return Report(
+        requested=requested,
         edits=len(live),
-        superseded=len(edited.seconds) - len(live),
-        reliability=own.score,
+        superseded=len(edited.superseded),
+        left_out=LeftOut(**known.left_out),
+        reliability=(own.score or 0.0) * len(live) / (len(live) + unlearnable),
         generality=rephrased.score,
         locality=Kinds(**{kind: score_answers(answers[kind], bases[kind]) for kind in probes}),
         locality_kl=Kinds(**{kind: next_token_kl(model, asked) for kind, asked in probes.items()}),
@@ -205,9 +197,9 @@ def _score(edited: _Edited, far: Sequence[str], options: EvaluateOptions) -> Rep
             miss=rephrased.miss,
             false_fire=Kinds(**{kind: fire_rate(answers[kind]) for kind in probes}),
         ),
-        portability=Portability(alias=alias.score, reasoning=reasoning.score),
+        portability=Portability(alias=asked["alias"].score, reasoning=asked["reasoning"].score),
         retention=list(_retention(own, rephrased, newest=max(edited.live))),
-        stale_answer_rate=stale.score,
+        stale_answer_rate=asked["stale"].score,
         edit_seconds_total=sum(seconds),
         edit_seconds_p50=statistics.median(seconds),
         edit_seconds_p95=seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
@@ -218,6 +210,10 @@ def _score(edited: _Edited, far: Sequence[str], options: EvaluateOptions) -> Rep
         base_hash=model.base.hash,
         facts=str(options.facts),
         editor=options.editor,
+        editor_settings={
+            name: SETTINGS[name](seed=options.seed).model_dump() for name in sorted(edited.editors)
+        },
+        order=edited.order,
         batch_size=options.batch_size,
         seed=options.seed,
         machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.base.device}",

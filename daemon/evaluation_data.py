@@ -1,6 +1,8 @@
 """Facts and probes for `upkeep evaluate`, read from JSONL files of the form of evaluation.md; every line is checked."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -12,7 +14,7 @@ MAX_LINE_BYTES = 1 << 20
 MAX_LINES = 1_000_000
 
 _Model = TypeVar("_Model", bound=BaseModel)
-Text = Annotated[str, Field(min_length=1, max_length=8192)]
+Text = Annotated[str, Field(pattern=r"\S", max_length=8192)]
 
 
 class BadFile(PermanentError):
@@ -63,6 +65,49 @@ class Probe(BaseModel):
     model_config = ConfigDict(frozen=True)
     prompt: Text
     kind: str = "far"
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The facts and probes that a base can read, by their place in the file; `left_out` counts the others by kind."""
+
+    facts: dict[int, Fact]
+    far: tuple[str, ...]
+    left_out: dict[str, int]
+
+
+def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, str], bool]) -> Readable:
+    """What is left when everything goes that the base cannot read.
+
+    Args:
+        can_ask: whether the base can read a prompt and has room for an answer behind it.
+    """
+    gone: Counter[str] = Counter()
+
+    def kept(kind: str, prompts: Iterable[str], answer: str = "") -> tuple[str, ...]:
+        asked = tuple(prompts)
+        fitting = tuple(prompt for prompt in asked if can_ask(prompt, answer))
+        gone[kind] += len(asked) - len(fitting)
+        return fitting
+
+    found: dict[int, Fact] = {}
+    for index, fact in enumerate(facts):
+        if not kept("facts", [fact.prompt], fact.target_new):
+            continue
+        near, further = fact.locality_prompts, fact.portability_prompts
+        reasoning = tuple(r for r in further.reasoning if kept("reasoning", [r.prompt], r.answer))
+        found[index] = fact.model_copy(
+            update={
+                "rephrase_prompts": kept("rephrase", fact.rephrase_prompts, fact.target_new),
+                "locality_prompts": LocalityPrompts(
+                    relation=kept("relation", near.relation), subject=kept("subject", near.subject)
+                ),
+                "portability_prompts": PortabilityPrompts(
+                    alias=kept("alias", further.alias, fact.target_new), reasoning=reasoning
+                ),
+            }
+        )
+    return Readable(found, kept("far", far), dict(gone))
 
 
 def read_facts(path: Path, limit: int | None) -> list[Fact]:

@@ -54,7 +54,9 @@ class ModelSettings(Section):
         "auto", description='"auto" takes what the checkpoint says'
     )
     ffn_module: str | None = Field(
-        None, description="where an architecture that Upkeep does not know keeps its FFNs"
+        None,
+        description="for an architecture that Upkeep does not know: layers|FFN|its last projection|final norm, "
+        "such as model.layers|mlp|mlp.down_proj|model.norm",
     )
     layer: int | None = Field(
         None, ge=0, description="the layer that is edited; unset: chosen from the depth"
@@ -204,7 +206,7 @@ class EditorsSettings(Section):
 
 
 class VerifySettings(Section):
-    """The floors under which a candidate generation is not published."""
+    """The floors under which an edit does not go live, and how often accidents are forgiven."""
 
     reliability_floor: Ratio = Field(
         0.5, description="share of an edit's own phrasings that must answer as told; its prompt always must"
@@ -213,7 +215,7 @@ class VerifySettings(Section):
     retention_sample: int = Field(64, ge=0, le=10_000, description="how many earlier edits are asked again")
     retention_floor: Ratio = Field(0.95, description="share of those that must still answer as told")
     max_attempts: int = Field(
-        5, ge=1, le=100, description="failures by accident before a batch is quarantined"
+        5, ge=1, le=100, description="failures by accident after which a batch is halved, one edit quarantined"
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
@@ -41,11 +41,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What may be published: verified together, in this form, on top of the model's generation."""
+    """What a batch came to, and on top of which generation it was verified together in this form (None: not yet)."""
 
-    parts: tuple[Part, ...]
-    rejected: Mapping[int, RejectedEdit]
-    scores: Mapping[str, float | None]
+    parts: tuple[Part, ...] = ()
+    rejected: Mapping[int, RejectedEdit] = field(default_factory=dict)
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    verified_on: int | None = None
 
 
 class Trial:
@@ -60,7 +61,7 @@ class Trial:
         self._probes = _probes(settings, model)
 
     def train(self, editor: str, edits: Sequence[Edit]) -> Result:
-        """Train a batch, and what fails once more as experts of their own; not yet fit to be published.
+        """Train a batch, and what fails once more as experts of their own.
 
         Raises:
             TemporaryError: the device or the ledger is unwell.
@@ -68,11 +69,13 @@ class Trial:
         refused = self._unusable(edits)
         first = self._trained(editor, [edit for edit in edits if edit.id not in refused])
         if not first or editor == SECOND_EDITOR:
-            return Result(tuple(first), refused, {})
+            return Result(tuple(first), refused)
         verdict = self._judge(first, editor)
+        if not verdict.failed and verdict.fault is None:
+            return Result(tuple(first), refused, verdict.scores, self._model.generation)
         parts = [kept for part in first if (kept := part.only(set(verdict.passed)))]
         again = [edit for edit in edits if edit.id in verdict.failed]
-        return Result((*parts, *self._trained(SECOND_EDITOR, again)), refused, verdict.scores)
+        return Result((*parts, *self._trained(SECOND_EDITOR, again)), refused)
 
     def verify(self, trained: Result, editor: str) -> Result:
         """Verify together what would be published together; who fails is left out, until nobody does.
@@ -81,6 +84,8 @@ class Trial:
             UnexplainedFault: a floor is missed and no edit of the batch is the cause.
             TemporaryError: the device or the ledger is unwell.
         """
+        if trained.verified_on == self._model.generation:
+            return trained
         parts, rejected = list(trained.parts), dict(trained.rejected)
         scores: Mapping[str, float | None] = {}
         while parts:
@@ -92,7 +97,7 @@ class Trial:
                 break
             rejected |= verdict.failed
             parts = [kept for part in parts if (kept := part.only(set(verdict.passed)))]
-        return Result(tuple(parts), rejected, scores if parts else {})
+        return Result(tuple(parts), rejected, scores if parts else {}, self._model.generation)
 
     def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
         if not edits:

@@ -126,7 +126,7 @@ class Worker:
         asserts = [edit for edit in batch.edits if edit.op == "assert"]
         editor = batch.editor or "none"
         self._follow_head()
-        trained = self._trial.train(editor, asserts) if asserts else Result((), {}, {})
+        trained = self._trial.train(editor, asserts) if asserts else Result()
         for _ in range(PUBLISH_ATTEMPTS):
             self._follow_head()
             result = self._trial.verify(trained, editor)

@@ -29,6 +29,7 @@ CONFIG = """\
 
 [model]
 path = {model}
+max_new_tokens = 20          # no answer of this world is longer
 
 [kafka]
 bootstrap_servers = {brokers}

@@ -1,12 +1,16 @@
 """`upkeep evaluate`: score an editor on any base model and any file of facts, without daemon and Kafka."""
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from editors.errors import PermanentError
 
 
 class EditorChoice(StrEnum):
@@ -41,7 +45,8 @@ def evaluate(
     """Apply T edits, then score the final model against its own base by free greedy generation.
 
     Rephrases, locality and portability prompts of the facts file are for scoring: the editor never sees them.
-    A score whose probes the files lack is null.
+    A score whose probes the files lack is null. Prompts that the base cannot read are left out and counted;
+    a fact that it cannot read is a failure in the reliability.
 
     \b
     Example:
@@ -55,21 +60,52 @@ def evaluate(
     from daemon.settings import LogSettings
 
     configure_logging(LogSettings(level="warning", as_json=False), "evaluate")
-    report = run_evaluation(
-        EvaluateOptions(
-            model=model,
-            facts=facts,
-            probes=probes,
-            editor=editor.value,
-            edits=edits,
-            batch_size=batch_size,
-            seed=seed,
-        )
-    )
-    scores = report.model_dump(mode="json")
     if json_out is not None:
-        json_out.write_text(json.dumps(scores, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        _require_writable(json_out)
+    options = EvaluateOptions(
+        model=model,
+        facts=facts,
+        probes=probes,
+        editor=editor.value,
+        edits=edits,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    with _progress_bars() as progress:
+        report = run_evaluation(options, progress=progress)
+    scores = report.model_dump(mode="json")
     console().print(table(f"{facts.name} on {model}", ("score", "value"), _flat(scores)))
+    if json_out is not None:
+        try:
+            json_out.write_text(json.dumps(scores, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise PermanentError(f"{json_out} cannot be written: {error.strerror}") from error
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse now what would be refused after hours of work."""
+    if not path.parent.is_dir():
+        raise PermanentError(f"--json {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermanentError(f"--json {path} cannot be written")
+
+
+@contextmanager
+def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar for each stage, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
 
 
 def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -1,0 +1,98 @@
+"""What `upkeep evaluate` reports: the form of its JSON."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Kinds(BaseModel):
+    """One number per kind of locality probe; None where there is no probe."""
+
+    model_config = ConfigDict(frozen=True)
+    far: float | None
+    relation: float | None
+    subject: float | None
+
+
+class Pair(BaseModel):
+    """Reliability and generality."""
+
+    model_config = ConfigDict(frozen=True)
+    reliability: float | None
+    generality: float | None
+
+
+class Routing(BaseModel):
+    """What the scope index did: on held-out rephrases, and on probes that no edit may answer."""
+
+    model_config = ConfigDict(frozen=True)
+    right_expert: float | None
+    miss: float | None
+    false_fire: Kinds
+
+
+class Portability(BaseModel):
+    """Other names of the subject; questions that follow from the fact."""
+
+    model_config = ConfigDict(frozen=True)
+    alias: float | None
+    reasoning: float | None
+
+
+class Speed(BaseModel):
+    """Generated tokens a second on the edits' own prompts."""
+
+    model_config = ConfigDict(frozen=True)
+    base: float
+    edited: float
+
+
+class LeftOut(BaseModel):
+    """How many prompts were not asked because the base cannot read them; `facts` count against reliability."""
+
+    model_config = ConfigDict(frozen=True)
+    facts: int = 0
+    rephrase: int = 0
+    far: int = 0
+    relation: int = 0
+    subject: int = 0
+    alias: int = 0
+    reasoning: int = 0
+
+
+class Report(BaseModel):
+    """All scores (0..1 unless the name says a unit); None where the files lack the probes.
+
+    Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt, and
+    `left_out.facts` cannot be read by the base: nothing was trained for those, and each is a failure in `reliability`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    requested: int
+    edits: int
+    superseded: int
+    left_out: LeftOut
+    reliability: float | None
+    generality: float | None
+    locality: Kinds
+    locality_kl: Kinds
+    teacher_forced: Pair
+    routing: Routing
+    portability: Portability
+    retention: list[tuple[int, float | None, float | None]]
+    stale_answer_rate: float | None
+    edit_seconds_total: float
+    edit_seconds_p50: float
+    edit_seconds_p95: float
+    bytes_per_edit: float
+    peak_memory_bytes: int
+    generation_tokens_per_second: Speed
+    model: str
+    base_hash: str
+    facts: str
+    editor: str
+    editor_settings: dict[str, dict[str, Any]]  # of each editor that had a batch
+    order: str
+    batch_size: int
+    seed: int
+    machine: str

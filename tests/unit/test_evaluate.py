@@ -1,0 +1,96 @@
+"""`upkeep evaluate` on a tiny model with random weights: the scores are bad, the counting must be right."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import tiny_model, tiny_tokenizer
+
+from daemon.cli.evaluate import evaluate as command
+from daemon.evaluate import EvaluateOptions, evaluate
+from daemon.evaluation_data import BadFile
+from daemon.evaluation_report import Report
+from editors.errors import PermanentError
+
+LONG = "The capital of " + "a long way " * 200
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def fact(subject: str, target: str, **more: object) -> dict[str, object]:
+    return {"subject": subject, "prompt": f"The capital of {subject} is", "target_new": target, **more}
+
+
+def scores(model: Path, folder: Path, *facts: dict[str, object], far: tuple[str, ...] = ()) -> Report:
+    (folder / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in facts))
+    (folder / "far.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in far))
+    told: list[tuple[str, int, int]] = []
+    report = evaluate(
+        EvaluateOptions(
+            model=str(model),
+            facts=folder / "facts.jsonl",
+            probes=folder / "far.jsonl",
+            editor="scen",
+            edits=None,
+            batch_size=2,
+            seed=0,
+            max_new_tokens=4,
+        ),
+        progress=lambda *step: told.append(step),
+    )
+    assert {stage for stage, _, _ in told} == {"edits", "scores"}
+    assert all(done <= total for _, done, total in told)
+    assert {stage: done == total for stage, done, total in told} == {"edits": True, "scores": True}
+    return report
+
+
+def test_a_fact_that_is_only_repeated_is_superseded_but_not_stale(model: Path, tmp_path: Path) -> None:
+    same = fact("Norland", "Elbing")
+    there_and_back = [fact("Sudland", "Marrow"), fact("Sudland", "Elbing"), fact("Sudland", "Marrow")]
+    report = scores(model, tmp_path, same, same, same, *there_and_back)
+    assert (report.requested, report.edits, report.superseded) == (6, 2, 4)
+    # Of Sudland's superseded values only "Elbing" is another than the one that holds.
+    assert report.stale_answer_rate == 0.0
+    assert scores(model, tmp_path, same, same).stale_answer_rate is None
+
+
+def test_what_the_base_cannot_read_is_counted_and_ends_nothing(model: Path, tmp_path: Path) -> None:
+    readable = fact(
+        "Norland",
+        "Elbing",
+        rephrase_prompts=["Norland is ruled from", LONG],
+        locality_prompts={"relation": [LONG], "subject": ["The river of Norland is", LONG]},
+        portability_prompts={"alias": [LONG], "reasoning": [{"prompt": LONG, "answer": "x"}]},
+    )
+    unreadable = {"subject": "Sudland", "prompt": LONG, "target_new": "Marrow"}
+    report = scores(model, tmp_path, readable, unreadable, far=("Who wrote it?", LONG))
+    assert report.left_out.model_dump() == dict.fromkeys(
+        ("facts", "rephrase", "far", "relation", "subject", "alias", "reasoning"), 1
+    )
+    assert (report.requested, report.edits) == (2, 1)
+    assert report.reliability is not None
+    assert report.reliability <= 0.5, "a fact that cannot be learned is a failure"
+    assert report.locality.relation is None
+    assert report.locality.far is not None
+    with pytest.raises(BadFile, match="too long for the base"):
+        scores(model, tmp_path, unreadable)
+
+
+def test_the_report_names_what_a_repetition_needs(model: Path, tmp_path: Path) -> None:
+    report = scores(model, tmp_path, fact("Norland", "Elbing"))
+    assert (report.order, report.seed, report.batch_size) == ("nearest", 0, 2)
+    assert report.editor_settings["scen"]["seed"] == 0
+    assert set(report.editor_settings) == {"scen"}
+
+
+def test_a_place_where_the_scores_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    facts = tmp_path / "no-such-facts.jsonl"
+    for place in (tmp_path / "missing" / "scores.json", tmp_path):
+        with pytest.raises(PermanentError, match="--json"):
+            command(model="no-such-model", facts=facts, json_out=place)
