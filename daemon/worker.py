@@ -26,7 +26,7 @@ from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
 from daemon.telemetry import role_metrics
 from daemon.trial import Result, Trial, UnexplainedFault
-from editors.errors import DeviceBusy, PermanentError, ShardCorrupt, TemporaryError
+from editors.errors import BadRequest, DeviceBusy, PermanentError, ShardCorrupt, TemporaryError
 from editors.passes import prove_replayable
 from editors.registry import build_editor
 from editors.store import AdapterStore
@@ -89,10 +89,10 @@ class Worker:
         except LeaseLost as error:
             _log.warning("batch taken over by another worker", reason=str(error))
             self._metrics.batches.labels(editor, "lease_lost").inc()
-        except DeviceBusy as error:
+        except (BadRequest, DeviceBusy) as error:
             # This may be the batch's fault: it is split when it has failed too often.
             _log.warning("batch put off", reason=str(error))
-            self._put_off(batch, str(error), error.retry_after_seconds)
+            self._put_off(batch, str(error), RETRY_SECONDS)
         except TemporaryError as error:
             _log.warning("batch put off", reason=str(error))
             self._put_off(batch, str(error), error.retry_after_seconds, blameless=True)

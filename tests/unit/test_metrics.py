@@ -1,6 +1,7 @@
 """What a scrape shows: of one process, of several, and of the ledger."""
 
 import os
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from daemon.settings import MetricsSettings, Settings
+from daemon.telemetry import MULTIPROC_VARIABLE, role_metrics
 from editors.errors import TemporaryError
 from monitoring.collector import LedgerCollector, LedgerFigures, SuiteFigures
 from monitoring.metrics import STATE_GAUGES, Metrics, StateGauge, exposed_registry
@@ -107,3 +110,12 @@ def test_a_ledger_that_is_away_shows_as_down_and_not_as_an_error() -> None:
 def test_a_state_gauge_says_what_it_is_and_carries_no_unbounded_label(gauge: StateGauge) -> None:
     assert gauge.help.endswith(".")
     assert set(gauge.labels) <= {"state", "suite", "job", "generation", "base"}
+
+
+def test_an_errand_beside_a_role_leaves_the_metrics_port_to_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MULTIPROC_VARIABLE, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as role:
+        settings = Settings(metrics=MetricsSettings(port=role.getsockname()[1]))
+        role_metrics(settings, expose=False)
+        with pytest.raises(TemporaryError, match="cannot listen"):
+            role_metrics(settings)
