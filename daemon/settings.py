@@ -215,7 +215,10 @@ class VerifySettings(Section):
     retention_sample: int = Field(64, ge=0, le=10_000, description="how many earlier edits are asked again")
     retention_floor: Ratio = Field(0.95, description="share of those that must still answer as told")
     max_attempts: int = Field(
-        5, ge=1, le=100, description="failures by accident after which a batch is halved, one edit quarantined"
+        5,
+        ge=1,
+        le=100,
+        description="failures by accident after which a batch is halved, one edit quarantined",
     )
 
 

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import structlog
@@ -168,7 +168,10 @@ class Worker:
         except LeaseLost as error:
             _log.warning("check taken over by another worker", reason=str(error))
             return True
-        except TemporaryError:
+        except TemporaryError as error:
+            with suppress(TemporaryError):  # the ledger may be what is unwell; then the lease runs out
+                delay = error.retry_after_seconds
+                self._ledger.checks.release(claimed.id, claimed.token, delay_seconds=delay)
             raise
         except Exception as error:
             # A check that cannot be run must not be claimed for ever, before all that waits behind it.
@@ -269,7 +272,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         PermanentError: the base, the ledger or a setting cannot be used at all.
     """
     with open_ledger(settings.ledger.url) as ledger:
-        worker = _open_worker(settings, ledger)
+        worker = _open_worker(settings, ledger, role_metrics(settings))
         _log.info("worker ready", worker=worker.name)
         outage = Outage("the ledger or the adapter store", "no batch is begun, nothing is lost; trying again")
         while not stop.is_set():
@@ -286,18 +289,19 @@ def run(settings: Settings, stop: threading.Event) -> None:
 def work_until_idle(settings: Settings) -> None:
     """Do all the work that there is now, in this process; for `upkeep apply`."""
     with open_ledger(settings.ledger.url) as ledger:
-        worker = _open_worker(settings, ledger)
+        # Beside a running daemon: its metrics port is taken.
+        worker = _open_worker(settings, ledger, role_metrics(settings, expose=False))
         while worker.work_once():
             pass
 
 
-def _open_worker(settings: Settings, ledger: Ledger) -> Worker:
+def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
     for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
         build_editor(name, table)  # a wrong setting is told now, not at two in the morning
     ledger.migrate()
     model = open_model(settings, ledger)
     prove_replayable(model.edited.base)
-    return Worker(settings, ledger, model, role_metrics(settings))
+    return Worker(settings, ledger, model, metrics)
 
 
 def _seconds_since(then: datetime, now: datetime) -> float:

@@ -94,6 +94,28 @@ def test_whatever_cannot_be_read_becomes_a_dead_letter_with_its_reason(
     assert dict(by_offset[len(letters) + 3].headers)["reason_code"] == b"event_id_reused"
 
 
+def test_the_log_names_the_event_of_a_dead_letter_where_it_could_be_read(
+    kafka_settings: KafkaSettings, ledger: Ledger
+) -> None:
+    publish(
+        kafka_settings,
+        [event(0), event(0, target_new="Z"), Message(kafka_settings.topic, b"k", b"{")],
+    )
+    with (
+        structlog.testing.capture_logs() as log,
+        consuming(settings_for(kafka_settings), ledger) as metrics,
+    ):
+        eventually(lambda: sum(metrics.events.values()) == 3, "all records taken")
+        eventually(lambda: len(read_topic(kafka_settings, kafka_settings.dead_letters, 2)) == 2, "letters")
+
+    told = [line for line in log if line["event"] == "dead letter"]
+    first = next(edit.event_id for edit in ledger.audit.facts())
+    assert [(line["reason_code"], line["event_id"]) for line in told] == [
+        ("event_id_reused", first),
+        ("not_json", None),
+    ]
+
+
 def test_a_redelivered_topic_changes_nothing_in_the_ledger(
     kafka_settings: KafkaSettings, ledger: Ledger
 ) -> None:

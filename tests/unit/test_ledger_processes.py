@@ -93,10 +93,12 @@ def test_processes_that_write_at_once_lose_nothing(shared: Ledger, url: str, pro
     assert shared.intake.backlog() == ledger_process.RECORDS
     plan_all(shared)
 
-    workers = [processes.start("work", url, f"worker-{n}") for n in range(3)]
-    wait_for_claim(workers[0])
-    workers[0].kill()
-    for worker in workers[1:]:
+    # The first alone until it has claimed: else the others may leave nothing for it.
+    killed = processes.start("work", url, "worker-0")
+    wait_for_claim(killed)
+    workers = [processes.start("work", url, f"worker-{n}") for n in (1, 2)]
+    killed.kill()
+    for worker in workers:
         finish(worker)
 
     assert_the_newest_facts_are_live(shared)
