@@ -9,12 +9,12 @@ from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.runtime import ServedModel
 from daemon.settings import Settings
 from daemon.verify import Verdict, Verifier
+from editors.base import device_errors
 from editors.errors import BadRequest, PermanentError
 from editors.registry import build_editor
 from editors.requests import EditRequest
 from editors.shards import Shard
 from monitoring.metrics import Metrics
-from monitoring.suites import load_suite
 
 # An edit that its batch's editor failed on gets an expert of its own before it is rejected.
 SECOND_EDITOR = "scen"
@@ -58,7 +58,6 @@ class Trial:
         self._model = model
         self._metrics = metrics
         self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
-        self._probes = _probes(settings, model)
 
     def train(self, editor: str, edits: Sequence[Edit]) -> Result:
         """Train a batch, and what fails once more as experts of their own.
@@ -104,42 +103,44 @@ class Trial:
             return []
         tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
         requests = [self._request(edit) for edit in edits]
-        with self._timed(editor, "train"):
+        with self._timed(editor, "train"), device_errors():
             shard = build_editor(editor, tables.get(editor)).apply(requests, base=self._model.edited.base)
         return [Part(shard, tuple(edits))]
 
     def _request(self, edit: Edit) -> EditRequest:
-        """The edit request, without phrasings that the base cannot read."""
+        """The edit request, without phrasings that the base cannot read, or not answer."""
         request, fits = edit.request(), self._model.fits
         return replace(
             request,
-            rephrase_prompts=tuple(p for p in request.rephrase_prompts if fits(p)),
+            rephrase_prompts=tuple(
+                p for p in request.rephrase_prompts if self._answerable(p, request.target_new)
+            ),
             locality_prompts=tuple(p for p in request.locality_prompts if fits(p)),
         )
 
     def _judge(self, parts: Sequence[Part], editor: str) -> Verdict:
         edits = [edit for part in parts for edit in part.edits]
         rivals = self._ledger.plans.rivals(edits)
-        with self._timed(editor, "verify"):
+        with self._timed(editor, "verify"), device_errors():
             return self._verifier.check(
                 self._model.edited,
                 [part.shard for part in parts],
                 edits,
                 replaced=[rival.edit_id for rival in rivals if rival.state is EditState.LIVE],
                 earlier=self._earlier(edits),
-                probes=self._probes,
             )
 
     def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
         """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
         generations = self._ledger.generations
-        # Seeded by the generation: a verification that is repeated asks the same.
         sample = generations.live_sample(self._settings.verify.retention_sample, seed=self._model.generation)
         names = {form for edit in edits for form in (edit.subject, *edit.event.aliases)}
         near = sorted({int(edit_id) for name in names for edit_id in self._model.edited.named(name)})
         known = {edit.id for edit in sample}
         neighbours = generations.live_among([i for i in near if i not in known][-MOST_NEIGHBOURS:])
-        return [*sample, *neighbours]
+        # The ledger may be ahead of the model: what it does not have yet says nothing about it.
+        live = self._model.edited.live
+        return [edit for edit in (*sample, *neighbours) if edit.edit_id in live]
 
     def _unusable(self, edits: Sequence[Edit]) -> dict[int, RejectedEdit]:
         """Edits that this base cannot take in at all: too long for its context or for an answer."""
@@ -157,18 +158,14 @@ class Trial:
                 refused[edit.id] = RejectedEdit(told)
         return refused
 
+    def _answerable(self, prompt: str, target: str) -> bool:
+        try:
+            self._model.edited.base.answer_ids(prompt, target)
+        except BadRequest:
+            return False
+        return True
+
     @contextmanager
     def _timed(self, editor: str, stage: str) -> Iterator[None]:
         with self._metrics.batch_duration.labels(editor, stage).time():
             yield
-
-
-def _probes(settings: Settings, model: ServedModel) -> list[str]:
-    """A sample of each configured suite; read at the start, so that a wrong file is told then."""
-    suites = (load_suite(name, path) for name, path in settings.monitoring.suites.items())
-    return [
-        probe.prompt
-        for suite in suites
-        for probe in suite.sample(settings.verify.retention_sample, seed=0).probes
-        if model.fits(probe.prompt)
-    ]

@@ -4,7 +4,7 @@ Every answer says which edit gave it, so that a failure always has a culprit: th
 and the innocent ones go live.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +48,6 @@ class Verifier:
         *,
         replaced: Iterable[str],
         earlier: Sequence[Edit],
-        probes: Sequence[str] = (),
     ) -> Verdict:
         """Ask the candidate: the batch's own prompts, earlier edits, and what must not change.
 
@@ -57,7 +56,6 @@ class Verifier:
             edits: the assertions that the shards carry.
             replaced: ids of live edits that these will supersede.
             earlier: live edits that must go on answering.
-            probes: prompts that no edit concerns, in addition to the edits' own locality prompts.
         """
         gone = set(replaced)
         own = [Question(e.prompt or "", e.target_new or "", e.id) for e in edits]
@@ -69,7 +67,7 @@ class Verifier:
         ]
         retained = [Question(e.prompt or "", e.target_new or "") for e in earlier if e.edit_id not in gone]
         with model.candidate(shards, without=gone):
-            untouched = self._untouched(model, edits, probes)
+            untouched = self._untouched(model, edits)
             asked = (own, rephrased, retained, untouched)
             answers = [self._ask(model, part) for part in asked]
         names = ("reliability", "generality", "retention", "locality")
@@ -104,13 +102,14 @@ class Verifier:
     ) -> dict[int, RejectedEdit]:
         """Edits that do not answer their own prompt, or too few of the phrasings that came with them."""
         failed: dict[int, RejectedEdit] = {}
+        counts = Counter(question.edit_id for question in questions)
         missed: defaultdict[int | None, list[tuple[Question, Answer]]] = defaultdict(list)
         for asked, given in zip(questions, answers, strict=True):
             if given.text != asked.expected:
                 missed[asked.edit_id].append((asked, given))
         for edit in edits:
             wrong = missed[edit.id]
-            share = 1 - len(wrong) / (1 + len(edit.event.rephrase_prompts))
+            share = 1 - len(wrong) / max(1, counts[edit.id])
             if not wrong or (share >= self._settings.reliability_floor and wrong[0][0].prompt != edit.prompt):
                 continue
             question, answer = wrong[0]
@@ -122,12 +121,14 @@ class Verifier:
             )
         return failed
 
-    def _untouched(self, model: EditedModel, edits: Sequence[Edit], probes: Sequence[str]) -> list[Question]:
-        """What must be answered as by the base; prompts that name another edited subject say nothing about that."""
+    def _untouched(self, model: EditedModel, edits: Sequence[Edit]) -> list[Question]:
+        """What must be answered as by the base: the batch's locality prompts that name no other edited subject.
+
+        Probes that name no edited subject at all are the regression's: no edit can fire on them.
+        """
         asked = {prompt for edit in edits for prompt in (edit.prompt, *edit.event.rephrase_prompts)}
         mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
-        others = [p for p in probes if not model.named(p)]
-        prompts = [p for p in dict.fromkeys([*mine, *others]) if p not in asked and model.base.fits(p)]
+        prompts = [p for p in dict.fromkeys(mine) if p not in asked and model.base.fits(p)]
         texts = model.base.generate(prompts, max_new_tokens=self._tokens) if prompts else []
         return [Question(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
 

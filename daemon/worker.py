@@ -31,6 +31,7 @@ from editors.passes import prove_replayable
 from editors.registry import build_editor
 from editors.store import AdapterStore
 from monitoring.metrics import Metrics
+from monitoring.suites import load_suite
 
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20
@@ -99,8 +100,8 @@ class Worker:
         except UnexplainedFault as error:
             # Not this batch's doing, and no batch should go on top of it before somebody has looked.
             _log.exception("batches are held")
-            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
             self._ledger.control.hold(str(error))
+            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
         except PermanentError as error:
             # The base, the store or the settings: no edit is to blame, and no other batch would fare better.
             self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
@@ -167,6 +168,10 @@ class Worker:
             self._ledger.checks.finish(claimed.id, claimed.token, results)
         except LeaseLost as error:
             _log.warning("check taken over by another worker", reason=str(error))
+            return True
+        except DeviceBusy:
+            # This may be the check's own fault: the lease runs out, the attempt counts, batches have their turn.
+            _log.exception("check failed")
             return True
         except TemporaryError as error:
             with suppress(TemporaryError):  # the ledger may be what is unwell; then the lease runs out
@@ -298,6 +303,8 @@ def work_until_idle(settings: Settings) -> None:
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
     for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
         build_editor(name, table)  # a wrong setting is told now, not at two in the morning
+    for suite, path in settings.monitoring.suites.items():
+        load_suite(suite, path)
     ledger.migrate()
     model = open_model(settings, ledger)
     prove_replayable(model.edited.base)

@@ -58,7 +58,7 @@ class Base:
             tokenizer.pad_token = tokenizer.eos_token
         self.pad_id = int(tokenizer.pad_token_id)
         self.eos_id = int(tokenizer.eos_token_id)
-        self._stop_ids = [self.eos_id, *_newline_token_ids(tokenizer)]
+        self._stop_ids = frozenset((self.eos_id, *_newline_token_ids(tokenizer)))
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +137,11 @@ class Base:
 
     def generate_ids(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuations of one batch of prompts, up to and without the token that stops each."""
+        rows = self.generate_closed(rows, max_new_tokens=max_new_tokens)
+        return [row[:-1] if row and row[-1] in self._stop_ids else row for row in rows]
+
+    def generate_closed(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
+        """The same with the token that stopped each, if one did."""
         ids, mask = self.pad(rows, side="left")
         max_new_tokens = max(1, min(max_new_tokens, self.context - ids.shape[1]))
         with device_errors(), torch.inference_mode():
@@ -146,12 +151,12 @@ class Base:
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
-                eos_token_id=self._stop_ids,
+                eos_token_id=sorted(self._stop_ids),
                 pad_token_id=self.pad_id,
             )
-        stops = set(self._stop_ids)
-        continued = out[:, ids.shape[1] :].tolist()
-        return [row[: next((i for i, t in enumerate(row) if t in stops), len(row))] for row in continued]
+        continued: list[list[int]] = out[:, ids.shape[1] :].tolist()
+        stopped = (next((i for i, t in enumerate(row) if t in self._stop_ids), len(row)) for row in continued)
+        return [row[: end + 1] for row, end in zip(continued, stopped, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as stripped text of one line."""

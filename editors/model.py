@@ -12,7 +12,7 @@ from editors.shards import Shard
 from editors.store import AdapterStore
 from editors.surface import SurfaceIndex
 
-# A prompt that names one subject with more edits than this is compared with the newest only.
+# A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
 MAX_CANDIDATES = 64
 
 
@@ -120,7 +120,9 @@ class EditedModel:
         pairs: list[tuple[int, str, int]] = []
         for index, prompt in enumerate(prompts):
             found = self._surface.find(prompt)
-            chosen = sorted(found, key=_newest_first)[:MAX_CANDIDATES]
+            chosen = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))[
+                :MAX_CANDIDATES
+            ]
             pairs += [(index, edit_id, found[edit_id]) for edit_id in chosen]
         routes = [Route(None, 0.0)] * len(prompts)
         if not pairs:

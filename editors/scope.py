@@ -56,8 +56,8 @@ def make_keys(
     rows = [base.prompt_ids(prompt) for prompt in prompts]
     keys: list[ScopeKey | None] = [None] * len(rows)
     for chunk in length_sorted_chunks(rows, batch_size):
-        answers = base.generate_ids([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
-        closed = [[*answer, base.eos_id] if len(answer) < max_answer_tokens else answer for answer in answers]
+        # With the token that stopped it: a base may end its answers with a newline.
+        closed = base.generate_closed([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
         batch = training_rows(base, [(n, rows[i], closed[n]) for n, i in enumerate(chunk)])
         replay = Replay(base, batch.ids, batch.mask)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 # Scripts written without spaces, or with endings joined to the noun: every character counts as a word.
 _SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 # Symbols that end a name: C++, C#.
-_NAME_ENDS = "+#"
+_NAME_ENDS = re.compile(r"[+#]+")
 _MAX_WORDS = 4096
 
 Words = tuple[str, ...]
@@ -19,13 +19,16 @@ def words_of(text: str) -> Words:
     plain = unicodedata.normalize("NFKC", text).casefold()
     words: list[str] = []
     word = ""
+    checked_to, ends_to = 0, 0  # symbols looked at so far; symbols that belong to the word before them
     for place, character in enumerate(plain):
+        if word and place >= checked_to and (run := _NAME_ENDS.match(plain, place)):
+            checked_to = run.end()
+            followed = checked_to < len(plain) and _is_letter(plain[checked_to])
+            ends_to = place if followed else checked_to
         if _SINGLE.match(character):
             words += [word, character]
             word = ""
-        elif _is_letter(character) or (
-            word and character in _NAME_ENDS and not _letter_follows(plain, place)
-        ):
+        elif _is_letter(character) or place < ends_to:
             word += character
         else:
             words.append(word)
@@ -37,11 +40,6 @@ def words_of(text: str) -> Words:
 def _is_letter(character: str) -> bool:
     # Marks are the vowel signs of many scripts: part of the word.
     return character.isalnum() or unicodedata.category(character)[0] == "M"
-
-
-def _letter_follows(text: str, place: int) -> bool:
-    rest = text[place:].lstrip(_NAME_ENDS)
-    return bool(rest) and _is_letter(rest[0])
 
 
 class SurfaceIndex:
@@ -77,6 +75,8 @@ class SurfaceIndex:
         found: dict[str, int] = {}
         for start, word in enumerate(words):
             for length in self._lengths.get(word, ()):
+                if start + length > len(words):
+                    continue
                 for edit_id in self._edits.get(words[start : start + length], ()):
                     found[edit_id] = max(length, found.get(edit_id, 0))
         return found

@@ -65,7 +65,7 @@ def plan(
 
 
 def apply(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Run one maintenance cycle now: plan both lanes, then train, verify and publish until nothing is left.
+    """Run one maintenance cycle now: plan both lanes, then train, verify and publish what can be done now.
 
     Works beside a running daemon: a batch is claimed by one worker only.
     """

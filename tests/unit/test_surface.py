@@ -30,6 +30,7 @@ def test_a_name_inside_a_longer_one_is_found_with_its_own_length() -> None:
     names = index(state="New York", city="New York City")
     assert names.find("In New York City it rains") == {"state": 2, "city": 3}
     assert names.find("In New York it rains") == {"state": 2}
+    assert names.find("The lake is in New York") == {"state": 2}
     names.remove("city", ["New York City"])
     assert names.find("In New York City it rains") == {"state": 2}
 
