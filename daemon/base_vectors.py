@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from daemon.runtime import open_base
 from daemon.settings import ModelSettings
-from editors import load_base
 from editors.base import device_errors, length_sorted_chunks
 from planners.embedding import Vectors
 
@@ -22,13 +22,7 @@ def base_vectors(texts: Sequence[str], settings: ModelSettings) -> Vectors:
         DeviceBusy: the device has no room for the base at this moment.
         PermanentError: the base cannot be loaded.
     """
-    base = load_base(
-        settings.required_path(),
-        device=settings.device,
-        dtype=settings.dtype,
-        ffn_module=settings.ffn_module,
-        layer=settings.layer,
-    )
+    base = open_base(settings)
     rows = [base.prompt_ids(text) for text in texts]
     vectors = np.zeros((len(rows), base.hidden_size), dtype=np.float32)
     for chunk in length_sorted_chunks(rows, CHUNK):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.ledger import Ledger
-from daemon.settings import Settings
-from editors.base import load_base
+from daemon.settings import ModelSettings, Settings
+from editors.base import Base, load_base
 from editors.model import Answer, EditedModel
 from editors.store import AdapterStore
 
@@ -90,6 +90,22 @@ class ServedModel:
         self._generation = generation
 
 
+def open_base(model: ModelSettings) -> Base:
+    """The base that the settings name.
+
+    Raises:
+        BaseUnreadable, UnknownArchitecture: the base cannot be used; the message names the setting.
+        DeviceBusy: the device has no room for it at this moment.
+    """
+    return load_base(
+        model.required_path(),
+        device=model.device,
+        dtype=model.dtype,
+        ffn_module=model.ffn_module,
+        layer=model.layer,
+    )
+
+
 def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     """Load the base of the settings and bring it to the ledger's head.
 
@@ -97,14 +113,7 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
         BaseUnreadable, UnknownArchitecture: the base cannot be used; the message names the setting.
         BaseChanged: the ledger belongs to another base.
     """
-    model = settings.model
-    base = load_base(
-        model.required_path(),
-        device=model.device,
-        dtype=model.dtype,
-        ffn_module=model.ffn_module,
-        layer=model.layer,
-    )
+    base = open_base(settings.model)
     ledger.generations.start(base.hash)
     served = ServedModel(EditedModel(base, AdapterStore(settings.store.path)), ledger)
     served.refresh()

@@ -49,11 +49,6 @@ class ModelDesk:
         self._counter = threading.Lock()
 
     @property
-    def ready(self) -> bool:
-        """True once the model is loaded."""
-        return self._model is not None
-
-    @property
     def generation(self) -> int:
         """The generation that answers now; TemporaryError until the model is loaded."""
         return self._loaded().generation

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from daemon.ledger.values import Edit, RejectedEdit
 from daemon.settings import VerifySettings
 from editors.model import Answer, EditedModel
+from editors.scoring import score_answers
 from editors.shards import Shard
 
 
@@ -71,7 +72,10 @@ class Verifier:
             asked = (own, rephrased, retained, untouched)
             answers = [self._ask(model, part) for part in asked]
         names = ("reliability", "generality", "retention", "locality")
-        scores = {name: _share(part, got) for name, part, got in zip(names, asked, answers, strict=True)}
+        scores = {
+            name: score_answers(given, [question.expected for question in part])
+            for name, part, given in zip(names, asked, answers, strict=True)
+        }
         failed = self._failures([*own, *rephrased], [*answers[0], *answers[1]], edits)
         # An earlier edit that lost its voice to this batch is always somebody's fault, however large the sample.
         failed |= _culprits("retention", scores["retention"], retained, answers[2], edits)
@@ -134,12 +138,6 @@ class Verifier:
 
     def _ask(self, model: EditedModel, questions: Sequence[Question]) -> list[Answer]:
         return model.generate([q.prompt for q in questions], max_new_tokens=self._tokens) if questions else []
-
-
-def _share(questions: Sequence[Question], answers: Sequence[Answer]) -> float | None:
-    if not questions:
-        return None
-    return sum(a.text == q.expected for q, a in zip(questions, answers, strict=True)) / len(questions)
 
 
 def _culprits(
