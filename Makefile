@@ -25,6 +25,7 @@ check: setup  ## format, lint, types, import contracts
 test: setup check  ## everything that must hold (installs PostgreSQL where it may)
 	@bash scripts/system-packages.sh
 	$(BIN)/pytest -m "not gpu"
+	@bash scripts/test-transformers4.sh
 
 format: setup  ## let ruff repair what it can
 	$(BIN)/ruff format .

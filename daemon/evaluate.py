@@ -9,30 +9,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from daemon.evaluation_data import BadFile, Fact, Readable, read_facts, read_probes, readable
-from daemon.evaluation_report import Kinds, LeftOut, Pair, Portability, Report, Routing, Speed
+from daemon.evaluation_report import Kinds, LeftOut, Oldest, Pair, Portability, Report, Routing, Speed
 from daemon.events import prompt_key
 from editors.base import Base, load_base
 from editors.errors import BadRequest
-from editors.lemoe import LemoeSettings
 from editors.model import Answer, EditedModel
 from editors.registry import build_editor
 from editors.requests import EditRequest
-from editors.scen import ScenSettings
 from editors.scoring import fire_rate, next_token_kl, score_answers, teacher_forced
 from editors.surface import SurfaceIndex
 from editors.training import Progress
-from planners import Pending, PlannerSettings, TfidfEmbedder, plan
+from planners import DraftBatch, Pending, PlannerSettings, TfidfEmbedder, plan
 
 RETENTION_AGES = (1, 10, 100)
 THROUGHPUT_PROMPTS = 64
-SETTINGS: Mapping[str, type[ScenSettings] | type[LemoeSettings]] = {
-    "scen": ScenSettings,
-    "lemoe": LemoeSettings,
-}
+OLDEST = 100
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +44,7 @@ class EvaluateOptions:
     batch_size: int
     seed: int
     max_new_tokens: int = 32
+    mode: str = "default"  # or "paper"; see editors.registry
 
 
 @dataclass
@@ -56,8 +53,10 @@ class _Edited:
 
     model: EditedModel
     live: dict[int, Fact]
-    superseded: list[Fact] = field(default_factory=list)
-    editors: set[str] = field(default_factory=set)  # those that had a batch
+    superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
+    by_prompt: dict[str, int] = field(default_factory=dict)  # live edits by the prompt that they answer
+    when_new: dict[int, bool] = field(default_factory=dict)  # of the oldest: did they answer right when new?
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the editors that had a batch
     order: str = ""
     seconds: list[float] = field(default_factory=list)  # one per edit
     size_bytes: int = 0
@@ -98,54 +97,81 @@ def _edit_all(base: Base, facts: Mapping[int, Fact], options: EvaluateOptions, p
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
     edited = _Edited(EditedModel(base), {}, order=planner.order)
-    by_key: dict[str, int] = {}
     pending = [_pending(index, fact) for index, fact in facts.items()]
     for start in range(0, len(pending), options.batch_size):
         arrived = pending[start : start + options.batch_size]
         draft = plan(arrived, settings=planner, embedder=TfidfEmbedder(seed=options.seed))
-        edited.superseded += [facts[loser] for loser, _ in draft.superseded]
+        edited.superseded |= dict(draft.superseded)
         for batch in draft.batches:
-            name = batch.editor or "scen"
-            edited.editors.add(name)
-            before = len(edited.seconds)
-
-            def within(
-                _stage: str, done: int, total: int, first: int = before, n: int = len(batch.edit_ids)
-            ) -> None:
-                progress("edits", first + n * done // total, len(facts))
-
-            begun = time.perf_counter()
-            shard = build_editor(name, {"seed": options.seed}).apply(
-                [_request(i, facts[i]) for i in batch.edit_ids], base=base, progress=within
-            )
-            edited.seconds += [(time.perf_counter() - begun) / len(batch.edit_ids)] * len(batch.edit_ids)
-            edited.size_bytes += shard.size_bytes
-            edited.model.enable(shard)
-            for index in batch.edit_ids:
-                _displace(edited, by_key, index, facts[index])
+            _edit(edited, batch, facts, options, progress)
+        _ask_when_new(edited, options)
     progress("edits", len(facts), len(facts))
     return edited
 
 
-def _displace(edited: _Edited, by_key: dict[str, int], index: int, fact: Fact) -> None:
-    """The newest edit of a prompt wins over one that is live."""
+def _edit(
+    edited: _Edited,
+    batch: DraftBatch,
+    facts: Mapping[int, Fact],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> None:
+    """Train one batch and let it answer; each of its edits ends the older edits of its fact."""
+    count, before = len(batch.edit_ids), len(edited.seconds)
+
+    def within(_stage: str, done: int, total: int) -> None:
+        progress("edits", before + count * done // total, len(facts))
+
+    name = batch.editor or "scen"
+    editor = build_editor(name, {"seed": options.seed, "mode": options.mode})
+    requests = [_request(i, facts[i]) for i in batch.edit_ids]
+    begun = time.perf_counter()
+    shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
+    edited.model.enable(shard)
+    alike = edited.model.asked_alike(shard)
+    edited.seconds += [(time.perf_counter() - begun) / count] * count
+    edited.settings[name] = editor.settings.model_dump()
+    edited.size_bytes += shard.size_bytes
+    edited.live |= {index: facts[index] for index in batch.edit_ids}
+    for index in sorted(batch.edit_ids):
+        _settle(edited, index, [int(other) for other in alike.get(str(index), ())])
+
+
+def _settle(edited: _Edited, index: int, alike: Sequence[int]) -> None:
+    """Of the edits of one prompt, or of one question in other words, the newest wins."""
+    fact = edited.live.get(index)
+    if fact is None:  # lost already to a newer one of its own batch
+        return
     key = prompt_key(fact.prompt)
-    older = by_key.get(key)
-    if older is not None:
+    same = {index, *alike, edited.by_prompt.get(key, index)} & edited.live.keys()
+    newest = max(same)
+    for older in same - {newest}:
         edited.model.disable([str(older)])
-        edited.superseded.append(edited.live.pop(older))
-    by_key[key] = index
-    edited.live[index] = fact
+        del edited.live[older]
+        edited.superseded[older] = newest
+    if newest == index:
+        edited.by_prompt[key] = index
 
 
-def _stale(edited: _Edited) -> list[tuple[str, str]]:
+def _ask_when_new(edited: _Edited, options: EvaluateOptions) -> None:
+    """Ask the oldest edits once they are in, to know later what they lost."""
+    asked = [i for i in sorted(edited.live)[:OLDEST] if i not in edited.when_new]
+    if len(edited.when_new) < OLDEST and asked:
+        prompts = [edited.live[i].prompt for i in asked]
+        answers = edited.model.generate(prompts, max_new_tokens=options.max_new_tokens)
+        for index, answer in zip(asked, answers, strict=True):
+            edited.when_new[index] = answer.text == edited.live[index].target_new.strip()
+
+
+def _stale(edited: _Edited, facts: Mapping[int, Fact]) -> list[tuple[str, str]]:
     """Prompts and the values that they must not generate any more; a fact that was only repeated is not stale."""
-    now = {prompt_key(fact.prompt): fact.target_new.strip() for fact in edited.live.values()}
-    return [
-        (gone.prompt, gone.target_new)
-        for gone in edited.superseded
-        if gone.target_new.strip() != now[prompt_key(gone.prompt)]
-    ]
+    stale = []
+    for loser, winner in edited.superseded.items():
+        while winner in edited.superseded:  # each step is newer: this ends
+            winner = edited.superseded[winner]
+        if facts[loser].target_new.strip() != facts[winner].target_new.strip():
+            stale.append((facts[loser].prompt, facts[loser].target_new))
+    return stale
 
 
 def _score(
@@ -159,7 +185,7 @@ def _score(
         "rephrased": [(p, f.target_new, i) for i, f in live for p in f.rephrase_prompts],
         "alias": [(p, f.target_new, i) for i, f in live for p in f.portability_prompts.alias],
         "reasoning": [(r.prompt, r.answer, i) for i, f in live for r in f.portability_prompts.reasoning],
-        "stale": [(prompt, old, -1) for prompt, old in _stale(edited)],
+        "stale": [(prompt, old, -1) for prompt, old in _stale(edited, known.facts)],
     }
     total = sum(map(len, rows.values())) + sum(map(len, probes.values()))
     done = 0
@@ -199,6 +225,7 @@ def _score(
         ),
         portability=Portability(alias=asked["alias"].score, reasoning=asked["reasoning"].score),
         retention=list(_retention(own, rephrased, newest=max(edited.live))),
+        oldest=_oldest(edited, own),
         stale_answer_rate=asked["stale"].score,
         edit_seconds_total=sum(seconds),
         edit_seconds_p50=statistics.median(seconds),
@@ -210,9 +237,8 @@ def _score(
         base_hash=model.base.hash,
         facts=str(options.facts),
         editor=options.editor,
-        editor_settings={
-            name: SETTINGS[name](seed=options.seed).model_dump() for name in sorted(edited.editors)
-        },
+        editor_settings=dict(sorted(edited.settings.items())),
+        mode=options.mode,
         order=edited.order,
         batch_size=options.batch_size,
         seed=options.seed,
@@ -277,6 +303,13 @@ def _retention(
         if owners:
             yield age, own.among(owners), rephrased.among(owners)
         younger = age - 1
+
+
+def _oldest(edited: _Edited, own: _Asked) -> Oldest:
+    """What the oldest edits that are still live lost since they were new."""
+    still = {index for index in edited.when_new if index in edited.live}
+    new = sum(edited.when_new[index] for index in still) / len(still) if still else None
+    return Oldest(edits=len(still), reliability_new=new, reliability_final=own.among(still))
 
 
 def _speed(model: EditedModel, prompts: Sequence[str], tokens: int) -> Speed:

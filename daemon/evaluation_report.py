@@ -39,6 +39,15 @@ class Portability(BaseModel):
     reasoning: float | None
 
 
+class Oldest(BaseModel):
+    """The oldest edits that are still live: how they answered when they were new, and after all the others."""
+
+    model_config = ConfigDict(frozen=True)
+    edits: int
+    reliability_new: float | None
+    reliability_final: float | None
+
+
 class Speed(BaseModel):
     """Generated tokens a second on the edits' own prompts."""
 
@@ -63,7 +72,8 @@ class LeftOut(BaseModel):
 class Report(BaseModel):
     """All scores (0..1 unless the name says a unit); None where the files lack the probes.
 
-    Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt, and
+    Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt or, so the
+    base found, with their question in other words, and
     `left_out.facts` cannot be read by the base: nothing was trained for those, and each is a failure in `reliability`.
     """
 
@@ -80,6 +90,7 @@ class Report(BaseModel):
     routing: Routing
     portability: Portability
     retention: list[tuple[int, float | None, float | None]]
+    oldest: Oldest
     stale_answer_rate: float | None
     edit_seconds_total: float
     edit_seconds_p50: float
@@ -91,6 +102,7 @@ class Report(BaseModel):
     base_hash: str
     facts: str
     editor: str
+    mode: str
     editor_settings: dict[str, dict[str, Any]]  # of each editor that had a batch
     order: str
     batch_size: int

@@ -5,25 +5,33 @@ from datetime import datetime, timedelta
 
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import CheckResult
-from monitoring.collector import LedgerFigures, SuiteFigures
+from monitoring.collector import LedgerFigures, OpenBatches, SuiteFigures
 
 WORKER_SILENT_SECONDS = 120.0  # a worker that has said nothing for so long does not count
+# A suite that was taken out of the settings is no longer checked: what it said last is no news, and no alert.
+SUITE_FORGOTTEN = timedelta(days=3)
 
 
 def ledger_figures(ledger: Ledger, *, clock: Callable[[], datetime] = utc_now) -> LedgerFigures:
-    """Read everything that is exported; a handful of indexed queries.
+    """Read everything that is exported; a handful of queries, none of which grows with the number of edits.
 
     Raises:
         LedgerUnavailable: the ledger cannot be read at this moment.
     """
-    head = ledger.generations.head()
+    tip = ledger.generations.tip()
     results = ledger.checks.latest()
-    heard = clock() - timedelta(seconds=WORKER_SILENT_SECONDS)
+    now = clock()
+    heard = now - timedelta(seconds=WORKER_SILENT_SECONDS)
     return LedgerFigures(
         edits={state.value: count for state, count in ledger.audit.counts().items()},
-        generation=head.number if head else None,
-        base_hash=head.base_hash if head else None,
-        suites={result.suite: _suite(result) for result in results},
+        generation=tip[0] if tip else None,
+        base_hash=tip[1] if tip else None,
+        rollbacks=ledger.audit.rollbacks(),
+        batches=tuple(
+            OpenBatches(found.lane.value, found.state, found.count, found.oldest)
+            for found in ledger.batches.open_ones()
+        ),
+        suites={result.suite: _suite(result) for result in results if now - result.at < SUITE_FORGOTTEN},
         job_last_success=ledger.jobs.last_success(),
         regression_last_success=max((result.at for result in results), default=None),
         held=ledger.control.held() is not None,
@@ -32,12 +40,4 @@ def ledger_figures(ledger: Ledger, *, clock: Callable[[], datetime] = utc_now) -
 
 
 def _suite(result: CheckResult) -> SuiteFigures:
-    scores = result.scores
-    return SuiteFigures(
-        passed=result.passed,
-        locality=scores.get("locality"),
-        locality_low=scores.get("locality_low"),
-        locality_high=scores.get("locality_high"),
-        false_fire=scores.get("false_fire"),
-        retention=scores.get("retention"),
-    )
+    return SuiteFigures(passed=result.passed, at=result.at, probes=result.probes, scores=dict(result.scores))

@@ -1,13 +1,15 @@
 """One maintenance cycle: what waits in the ledger becomes a plan, and the plan is put to work."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
+from daemon.embedding import open_embedder
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 from daemon.settings import Settings
-from planners import BaseEmbedder, Embedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
+from planners import Pending, PlanDraft, PlannerSettings, plan
 
 # An assertion is a rival from the moment it is planned. A pending one of the other lane does not: while
 # it waits for its own cycle, an older urgent edit still brings the model nearer to the truth.
@@ -17,17 +19,21 @@ _RETRACTIONS_IN_PLAY = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING
 _log = structlog.get_logger(__name__)
 
 
-def plan_cycle(
-    ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane], dry_run: bool = False
-) -> Plan | None:
-    """Plan the pending edits of `lanes`; None when nothing is pending there.
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What one cycle would do: the plan, the planner's draft of it, and the edits that it was made from."""
 
-    The plan returned is the stored one: edits that moved while it was made are left out. With `dry_run` it is
-    the plan that would be stored, and the ledger stays as it is.
+    plan: Plan
+    draft: PlanDraft
+    edits: Sequence[Edit]
+
+
+def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> Cycle | None:
+    """Plan the pending edits of `lanes` and store nothing but the embeddings; None when nothing is pending there.
 
     Raises:
-        TemporaryError: the ledger, or the device of `planner.embedding = "base"`, is unwell; nothing changed.
-        PermanentError: a planner setting or the base model cannot be used.
+        TemporaryError: the ledger is unwell; nothing changed.
+        PermanentError: a planner setting cannot be used.
     """
     lane = lanes[0] if len(set(lanes)) == 1 else None
     edits = ledger.plans.pending(lane, settings.planner.max_edits_per_cycle)
@@ -38,21 +44,29 @@ def plan_cycle(
         [_pending(edit) for edit in edits],
         rivals=[_pending(edit) for edit in rivals],
         settings=_planner_settings(settings),
-        embedder=_embedder(settings),
+        embedder=open_embedder(settings, ledger),
     )
-    made = _plan(draft, lane=lane, seed=settings.planner.seed)
-    if dry_run:
-        return made
-    stored = ledger.plans.get(ledger.plans.store(made))
+    return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
+
+
+def store_cycle(ledger: Ledger, cycle: Cycle) -> Plan:
+    """Put a drafted plan to work; what comes back is the stored one, without edits that moved since."""
+    stored = ledger.plans.get(ledger.plans.store(cycle.plan))
     _log.info(
         "plan stored",
         plan_id=stored.id,
-        lane=lane.value if lane else "all",
+        lane=stored.lane.value if stored.lane else "all",
         batches=len(stored.batches),
         edits=sum(len(batch.edit_ids) for batch in stored.batches),
         superseded=len(stored.superseded),
     )
     return stored
+
+
+def plan_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> Plan | None:
+    """Plan the pending edits of `lanes` and put the plan to work; None when nothing is pending there."""
+    cycle = draft_cycle(ledger, settings, lanes=lanes)
+    return None if cycle is None else store_cycle(ledger, cycle)
 
 
 def _in_play(edit: Edit) -> bool:
@@ -101,11 +115,3 @@ def _planner_settings(settings: Settings) -> PlannerSettings:
         urgent_editor=chosen.urgent_editor,
         min_lemoe_cluster=chosen.min_lemoe_cluster,
     )
-
-
-def _embedder(settings: Settings) -> Embedder:
-    if settings.planner.embedding == "tfidf":
-        return TfidfEmbedder(seed=settings.planner.seed)
-    from daemon.base_vectors import base_vectors  # loads torch: only where the settings ask for it
-
-    return BaseEmbedder(lambda texts: base_vectors(texts, settings.model))

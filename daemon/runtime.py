@@ -1,12 +1,14 @@
 """The model of a process that answers or edits: the base, and the generation of the ledger that it follows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from daemon.ledger import Ledger
 from daemon.settings import ModelSettings, Settings
 from editors.base import Base, load_base
+from editors.likelihood import TextChange, next_token_kls, text_changes
 from editors.model import Answer, EditedModel
+from editors.routing import Route
 from editors.store import AdapterStore
 
 
@@ -50,17 +52,30 @@ class ServedModel:
         Raises:
             NotInLedger: it was never published.
         """
-        self._ledger.generations.get(generation)
         before = self._generation
+        if generation == before:
+            yield
+            return
+        self._ledger.generations.get(generation)
         self._become(generation)
         try:
             yield
         finally:
             self._become(before)
 
+    @contextmanager
+    def without(self, edit_ids: Collection[str]) -> Iterator[None]:
+        """While the block runs, the model lacks these edits."""
+        with self.edited.candidate((), without=edit_ids):
+            yield
+
     def fits(self, prompt: str) -> bool:
         """Whether the base can read the prompt and still has room for an answer."""
         return self.edited.base.fits(prompt)
+
+    def named(self, text: str) -> set[str]:
+        """The live edits whose subject the text names."""
+        return self.edited.named(text)
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Answer]:
         """Greedy answers with the live edits, in the order of `prompts`."""
@@ -71,22 +86,37 @@ class ServedModel:
         texts = self.edited.base.generate(prompts, max_new_tokens=max_new_tokens)
         return [Answer(prompt, text, None, 0.0) for prompt, text in zip(prompts, texts, strict=True)]
 
+    def divergences(self, prompts: Sequence[str]) -> list[float]:
+        """KL(base || edited) in nats of each prompt's next token; exactly 0 where no edit fires."""
+        return next_token_kls(self.edited, prompts)
+
+    def text_changes(self, texts: Sequence[str]) -> list[TextChange]:
+        """How much less likely the live edits make each text."""
+        return text_changes(self.edited, texts)
+
+    def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
+        """Whether the edit that fired has the expert of `edit_id`; None unless that is one of LEMoE's, which are shared."""
+        own = self.edited.expert(Route(edit_id, 0.0))
+        if own is None or own.shard.header.editor != "lemoe":
+            return None
+        other = self.edited.expert(Route(fired, 0.0))
+        return other is not None and other.shard is own.shard
+
     def _become(self, generation: int) -> None:
-        # What appended generations changed, where we only move on; the whole live set, where we go back.
-        if generation > self._generation:
-            steps = [g for g in self._ledger.generations.since(self._generation) if g.number <= generation]
+        # Only what the generations between the two changed: what that costs does not grow with what is live.
+        forward = generation > self._generation
+        steps = self._ledger.generations.since(min(generation, self._generation))
+        between = [step for step in steps if step.number <= max(generation, self._generation)]
+        touched = {edit_id for step in between for edit_id in (*step.enabled, *step.disabled)}
+        if forward:
             enabled: dict[str, str] = {}
-            disabled: set[str] = set()
-            for step in steps:
+            for step in between:
                 for edit_id in step.disabled:
                     enabled.pop(edit_id, None)
-                    disabled.add(edit_id)
                 enabled.update(step.enabled)
-                disabled -= step.enabled.keys()
         else:
-            enabled = dict(self._ledger.generations.live_at(generation))
-            disabled = set(self.edited.live - enabled.keys())
-        self.edited.apply_generation(enabled=enabled, disabled=disabled)
+            enabled = self._ledger.generations.shards_at(generation, touched)
+        self.edited.apply_generation(enabled=enabled, disabled=touched - enabled.keys())
         self._generation = generation
 
 
@@ -115,6 +145,9 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     """
     base = open_base(settings.model)
     ledger.generations.start(base.hash)
-    served = ServedModel(EditedModel(base, AdapterStore(settings.store.path)), ledger)
+    edited = EditedModel(
+        base, AdapterStore(settings.store.path), device_expert_bytes=settings.model.bank_bytes
+    )
+    served = ServedModel(edited, ledger)
     served.refresh()
     return served

@@ -16,8 +16,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from daemon.lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
-from daemon.ledger.values import Lane
+from daemon.ledger.values import CheckKind, Lane
 from daemon.maintenance import plan_cycle
 from daemon.outage import Outage
 from daemon.settings import ScheduleSettings, Settings
@@ -116,14 +117,17 @@ class Job:
 
 
 def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
-    """The four jobs of the daemon."""
+    """The five jobs of the daemon."""
     schedule = settings.schedule
     grace = float(schedule.misfire_grace_seconds)
-    nightly = Cron(schedule.nightly_cron, ZoneInfo(schedule.timezone), grace)
+    zone = ZoneInfo(schedule.timezone)
+    nightly = Cron(schedule.nightly_cron, zone, grace)
+    full = Cron(schedule.full_check_cron, zone, grace)
     return (
         Job("nightly_plan", nightly, lambda: _plan(ledger, settings, Lane.URGENT, Lane.BATCH)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
-        Job("locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger)),
+        Job("locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger, CheckKind.SAMPLE)),
+        Job("full_check", full, lambda: _request_check(ledger, CheckKind.FULL)),
         Job("housekeeping", Every(schedule.housekeeping_seconds), lambda: _housekeep(ledger)),
     )
 
@@ -224,8 +228,15 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
-        jobs = jobs_of(settings, ledger)
-        Scheduler(jobs, settings.schedule, ledger=ledger, metrics=role_metrics(settings)).run(stop)
+        jobs, metrics = jobs_of(settings, ledger), role_metrics(settings)
+        every = settings.schedule.lag_seconds
+        lag = threading.Thread(
+            target=lambda: watch_lag(settings.kafka, metrics.group_lag, every_seconds=every, stop=stop),
+            name="lag",
+            daemon=True,  # a broker that does not answer must not keep the role from ending
+        )
+        lag.start()
+        Scheduler(jobs, settings.schedule, ledger=ledger, metrics=metrics).run(stop)
 
 
 def _plan(ledger: Ledger, settings: Settings, *lanes: Lane) -> str:
@@ -233,8 +244,8 @@ def _plan(ledger: Ledger, settings: Settings, *lanes: Lane) -> str:
     return "nothing is pending" if stored is None else f"plan {stored.id}: {len(stored.batches)} batches"
 
 
-def _request_check(ledger: Ledger) -> str:
-    return f"check {ledger.checks.request(None, 'schedule')} is asked for"
+def _request_check(ledger: Ledger, kind: CheckKind) -> str:
+    return f"{kind.value} check {ledger.checks.request(None, 'schedule', kind=kind)} is asked for"
 
 
 def _housekeep(ledger: Ledger) -> str:

@@ -79,7 +79,11 @@ def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Serv
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
-    exposed.register(LedgerCollector(lambda: ledger_figures(ledger)))
+    exposed.register(
+        LedgerCollector(
+            lambda: ledger_figures(ledger), check_interval_seconds=settings.schedule.check_seconds
+        )
+    )
     app = create_app(
         desk=desk,
         read_head=lambda: _head(ledger),
@@ -114,8 +118,12 @@ def _listen(serve: ServeSettings) -> socket.socket:
     """Bind before the model is loaded: a taken port is told at once, and may be free again soon."""
     family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
     try:
-        return socket.create_server((serve.host, serve.port), family=family, backlog=256)
+        listener = socket.create_server((serve.host, serve.port), family=family, backlog=256)
     except OSError as error:
         raise TemporaryError(
             f"cannot listen on {serve.host}:{serve.port} ({error.strerror}): set serve.host and serve.port"
         ) from error
+    # asyncio does this itself only for sockets that name their protocol, which this one does not; without it a
+    # response in two writes may wait for the client's delayed acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

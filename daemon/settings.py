@@ -61,6 +61,9 @@ class ModelSettings(Section):
     layer: int | None = Field(
         None, ge=0, description="the layer that is edited; unset: chosen from the depth"
     )
+    bank_bytes: int = Field(
+        2 * 1024**3, ge=0, description="device memory for experts; those that do not fit are paged"
+    )
     max_new_tokens: int = Field(32, ge=1, le=4096, description="the longest answer, in tokens")
 
     def required_path(self) -> str:
@@ -181,8 +184,15 @@ class PlannerSettings(Section):
     order: Literal["nearest", "arrival", "random", "farthest", "size"] = Field(
         "nearest", description='order among batches: "nearest", "arrival", "random", "farthest" or "size"'
     )
-    embedding: Literal["tfidf", "base"] = Field(
-        "tfidf", description='"tfidf", or "base": the base model\'s own (loads the model in the scheduler)'
+    embedding: Literal["base", "sentence-transformers", "tfidf"] = Field(
+        "base",
+        description='"base" (the base itself, loaded by the scheduler for it; where that fails, "tfidf"), '
+        '"sentence-transformers" or "tfidf"',
+    )
+    embedding_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        min_length=1,
+        description='folder or hub id of the model of embedding = "sentence-transformers"',
     )
     batch_editor: Literal["auto", "lemoe", "scen"] = Field(
         "auto", description='editor of the batch lane; "auto": lemoe for dense clusters, scen for the rest'
@@ -242,7 +252,13 @@ class ScheduleSettings(Section):
         5.0, ge=0.1, le=86_400.0, description="how often the urgent lane is planned"
     )
     check_seconds: float = Field(900.0, ge=1.0, description="how often a locality regression is asked for")
+    full_check_cron: str = Field(
+        "0 4 * * *", description="when all probes and all live edits are asked, not a sample"
+    )
     housekeeping_seconds: float = Field(300.0, ge=1.0, description="how often old rows are cleared away")
+    lag_seconds: float = Field(
+        15.0, ge=0.1, le=3_600.0, description="how often the consumer group's lag is measured"
+    )
     misfire_grace_seconds: int = Field(600, ge=1, description="a job later than this waits for its next turn")
 
     @field_validator("timezone")
@@ -254,7 +270,7 @@ class ScheduleSettings(Section):
             raise ValueError("must be the name of a time zone, such as UTC or Europe/Berlin") from error
         return value
 
-    @field_validator("nightly_cron")
+    @field_validator("nightly_cron", "full_check_cron")
     @classmethod
     def _is_a_crontab(cls, value: str) -> str:
         from apscheduler.triggers.cron import CronTrigger
@@ -272,8 +288,31 @@ class MonitoringSettings(Section):
     suites: dict[str, Path] = Field(
         default_factory=dict, description='name = "probes.jsonl": one {"prompt": ..., "kind": ...} a line'
     )
-    probe_sample: int = Field(500, ge=1, le=1_000_000, description="most probes asked of one suite")
+    text: Path | None = Field(
+        None, description="running text for the perplexity, passages between blank lines; unset: a shipped one"
+    )
+    error_bound: float = Field(
+        0.004, gt=0.0, lt=0.5, description="a suite's sample is as large as this error at the floor needs"
+    )
+    retention_error_bound: float = Field(
+        0.02, gt=0.0, lt=0.5, description="the same for the sample of live edits"
+    )
     locality_floor: Ratio = Field(0.99, description="share of probes that must answer as the base")
+    perplexity_ceiling: float = Field(
+        1.02, ge=1.0, description="the most by which edits may raise the perplexity of unrelated text"
+    )
+    drift_shift: float = Field(
+        0.01, gt=0.0, lt=0.9, description="the rise of a suite's bad answers that must not be missed"
+    )
+    drift_threshold: float = Field(
+        3.0, gt=0.0, description="evidence (log likelihood ratio, summed) at which a rise is an alarm"
+    )
+    drift_window: int = Field(
+        20, ge=1, le=1_000, description="earlier checks that say what is usual for a suite"
+    )
+    slice_seconds: float = Field(
+        5.0, gt=0.0, le=3_600.0, description="a check gives way to urgent batches after so long"
+    )
     on_failure: Literal["observe", "hold", "rollback"] = Field(
         "observe",
         description='"observe", "hold" (no further batches) or "rollback" (to the last good generation)',
@@ -346,7 +385,8 @@ class Settings(BaseSettings):
 
     def anchored(self, folder: Path) -> "Settings":
         """The same settings with every relative path taken from `folder` instead of the working directory."""
-        consumer, store, suites = self.consumer, self.store, self.monitoring.suites
+        consumer, store = self.consumer, self.store
+        suites, text = self.monitoring.suites, self.monitoring.text
         ssl_files = {
             key: _under(folder, path)
             for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
@@ -355,10 +395,16 @@ class Settings(BaseSettings):
         changes: dict[str, BaseModel] = {
             "model": self.model.model_copy(update={"path": _anchored_model(folder, self.model.path)}),
             "kafka": self.kafka.model_copy(update=ssl_files),
+            "planner": self.planner.model_copy(
+                update={"embedding_model": _anchored_model(folder, self.planner.embedding_model)}
+            ),
             "ledger": self.ledger.model_copy(update={"url": _anchored_url(folder, self.ledger.url)}),
             "store": store.model_copy(update={"path": _under(folder, store.path)}),
             "monitoring": self.monitoring.model_copy(
-                update={"suites": {name: _under(folder, path) for name, path in suites.items()}}
+                update={
+                    "suites": {name: _under(folder, path) for name, path in suites.items()},
+                    "text": _under(folder, text) if text is not None else None,
+                }
             ),
         }
         if consumer.templates is not None:

@@ -47,6 +47,7 @@ class Result:
     rejected: Mapping[int, RejectedEdit] = field(default_factory=dict)
     scores: Mapping[str, float | None] = field(default_factory=dict)
     verified_on: int | None = None
+    same: Mapping[int, frozenset[int]] = field(default_factory=dict)  # edit -> others that ask what it asks
 
 
 class Trial:
@@ -84,7 +85,7 @@ class Trial:
             TemporaryError: the device or the ledger is unwell.
         """
         if trained.verified_on == self._model.generation:
-            return trained
+            return replace(trained, same=self._same(trained.parts))
         parts, rejected = list(trained.parts), dict(trained.rejected)
         scores: Mapping[str, float | None] = {}
         while parts:
@@ -96,7 +97,9 @@ class Trial:
                 break
             rejected |= verdict.failed
             parts = [kept for part in parts if (kept := part.only(set(verdict.passed)))]
-        return Result(tuple(parts), rejected, scores if parts else {}, self._model.generation)
+        return Result(
+            tuple(parts), rejected, scores if parts else {}, self._model.generation, self._same(parts)
+        )
 
     def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
         if not edits:
@@ -104,7 +107,8 @@ class Trial:
         tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
         requests = [self._request(edit) for edit in edits]
         with self._timed(editor, "train"), device_errors():
-            shard = build_editor(editor, tables.get(editor)).apply(requests, base=self._model.edited.base)
+            edited = self._model.edited
+            shard = build_editor(editor, tables.get(editor)).apply(requests, base=edited.base, parent=edited)
         return [Part(shard, tuple(edits))]
 
     def _request(self, edit: Edit) -> EditRequest:
@@ -118,6 +122,28 @@ class Trial:
             locality_prompts=tuple(p for p in request.locality_prompts if fits(p)),
         )
 
+    def _same(self, parts: Sequence[Part]) -> dict[int, frozenset[int]]:
+        """For each edit, others of the batch or live that ask the same of the same subject in other words.
+
+        The base finds them; of two edits that name their relation, the relation has decided already.
+        """
+        shards = [part.shard for part in parts]
+        with self._model.edited.candidate(shards):
+            alike = {
+                int(edit_id): {int(other) for other in others}
+                for shard in shards
+                for edit_id, others in self._model.edited.asked_alike(shard).items()
+            }
+        edits = {edit.id: edit for part in parts for edit in part.edits}
+        unknown = sorted(set().union(*alike.values()) - edits.keys()) if alike else []
+        edits |= {edit.id: edit for edit in self._ledger.generations.live_among(unknown)}
+        return {
+            one: frozenset(
+                other for other in others if other in edits and _may_be_one(edits[one], edits[other])
+            )
+            for one, others in alike.items()
+        }
+
     def _judge(self, parts: Sequence[Part], editor: str) -> Verdict:
         edits = [edit for part in parts for edit in part.edits]
         rivals = self._ledger.plans.rivals(edits)
@@ -126,9 +152,22 @@ class Trial:
                 self._model.edited,
                 [part.shard for part in parts],
                 edits,
-                replaced=[rival.edit_id for rival in rivals if rival.state is EditState.LIVE],
+                replaced=self._replaced(parts, rivals),
                 earlier=self._earlier(edits),
             )
+
+    def _replaced(self, parts: Sequence[Part], rivals: Sequence[Edit]) -> list[str]:
+        """Live edits that the batch would end: rivals by fact or prompt, and older ones that ask the same."""
+        ages = {edit.id: edit.recency for part in parts for edit in part.edits}
+        same = self._same(parts)
+        live = {edit.id: edit for edit in rivals if edit.state is EditState.LIVE}
+        others = self._ledger.generations.live_among(
+            [other for alike in same.values() for other in alike if other not in ages]
+        )
+        older = {
+            edit.id for edit in others if any(edit.id in same[i] and edit.recency < ages[i] for i in same)
+        }
+        return [str(edit_id) for edit_id in sorted({*live, *older})]
 
     def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
         """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
@@ -169,3 +208,8 @@ class Trial:
     def _timed(self, editor: str, stage: str) -> Iterator[None]:
         with self._metrics.batch_duration.labels(editor, stage).time():
             yield
+
+
+def _may_be_one(one: Edit, other: Edit) -> bool:
+    """Whether two edits that ask alike may be edits of one fact: not if both say that they are of different ones."""
+    return one.relation is None or other.relation is None or one.fact_key == other.fact_key

@@ -16,12 +16,13 @@ from datetime import datetime
 
 import structlog
 
+from daemon.check_suites import fixed_probes, known_suites
 from daemon.lease import kept
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.errors import HeadMoved, LeaseLost
-from daemon.ledger.values import ClaimedBatch, Generation, Lane
+from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
 from daemon.outage import Outage
-from daemon.regression import apply_policy, run_checks
+from daemon.regression import work_on_check
 from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
 from daemon.telemetry import role_metrics
@@ -31,7 +32,6 @@ from editors.passes import prove_replayable
 from editors.registry import build_editor
 from editors.store import AdapterStore
 from monitoring.metrics import Metrics
-from monitoring.suites import load_suite
 
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20
@@ -61,6 +61,9 @@ class Worker:
     def work_once(self) -> bool:
         """Do the most urgent piece of work, if there is any: urgent batches, then checks, then the batch lane.
 
+        Of a check a slice is done at a time, so that an urgent batch waits for one slice at most. A full check, which
+        may take hours, comes after the batch lane.
+
         Raises:
             TemporaryError: the ledger or the store is unwell; nothing was lost, come again.
         """
@@ -69,11 +72,11 @@ class Worker:
         self._sign_of_life(None)
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
-        if batch is None and self._check_once():
+        if batch is None and self._check_once(CheckKind.BLAME, CheckKind.SAMPLE):
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
-            return False
+            return self._check_once(CheckKind.FULL)
         with structlog.contextvars.bound_contextvars(batch_id=batch.id):
             self._work_on(batch)
         return True
@@ -140,51 +143,61 @@ class Worker:
                         live=carriers,
                         rejected=result.rejected,
                         scores=result.scores,
+                        same=result.same,
                         cause=f"batch {batch.id} ({batch.editor or 'retractions'}, {batch.lane})",
                     )
             except HeadMoved:
                 _log.info("another generation was published meanwhile; verifying on top of it")
                 continue
+            self._metrics.verdict(editor, passed=len(carriers), rejected=len(result.rejected))
             _log_rejected(batch, result)
             return generation
         raise TemporaryError(
             "other workers publish faster than this batch is verified", retry_after_seconds=5.0
         )
 
-    def _check_once(self) -> bool:
-        claimed = self._ledger.checks.claim(self.name, lease_seconds=self._settings.worker.lease_seconds)
+    def _check_once(self, *kinds: CheckKind) -> bool:
+        """One slice of the oldest check of these kinds, if there is any."""
+        checks, lease = self._ledger.checks, self._settings.worker.lease_seconds
+        claimed = checks.claim(self.name, lease_seconds=lease, kinds=kinds)
         if claimed is None:
             return False
-        lease = self._settings.worker.lease_seconds
-
-        def beat() -> None:
-            self._ledger.checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease)
-
+        until = time.monotonic() + self._settings.monitoring.slice_seconds
         try:
-            with kept(beat, every_seconds=lease / 3):
-                results = run_checks(
-                    self._ledger, self._settings, self._model, suite=claimed.suite, clock=utc_now
+            with kept(
+                lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease),
+                every_seconds=lease / 3,
+            ):
+                _, outcome = work_on_check(
+                    self._ledger,
+                    self._settings,
+                    self._model,
+                    claimed,
+                    clock=utc_now,
+                    time_is_up=lambda: time.monotonic() > until,
                 )
-            self._ledger.checks.finish(claimed.id, claimed.token, results)
         except LeaseLost as error:
             _log.warning("check taken over by another worker", reason=str(error))
-            return True
         except DeviceBusy:
             # This may be the check's own fault: the lease runs out, the attempt counts, batches have their turn.
             _log.exception("check failed")
-            return True
         except TemporaryError as error:
             with suppress(TemporaryError):  # the ledger may be what is unwell; then the lease runs out
-                delay = error.retry_after_seconds
-                self._ledger.checks.release(claimed.id, claimed.token, delay_seconds=delay)
+                checks.release(claimed.id, claimed.token, delay_seconds=error.retry_after_seconds)
             raise
         except Exception as error:
             # A check that cannot be run must not be claimed for ever, before all that waits behind it.
             _log.exception("check failed")
-            self._ledger.checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
-            return True
-        outcome = apply_policy(self._ledger, self._settings, results)
-        _log.info("regression checked", generation=self._model.generation, outcome=outcome)
+            with suppress(LeaseLost):
+                checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
+        else:
+            if outcome != "paused":
+                _log.info(
+                    "regression checked",
+                    generation=self._model.generation,
+                    kind=claimed.kind.value,
+                    outcome=outcome,
+                )
         return True
 
     def _sweep_if_due(self) -> None:
@@ -237,8 +250,11 @@ class Worker:
             return
         now = utc_now()
         live = [edit for edit in batch.edits if edit.edit_id in generation.enabled]
+        accepted_at = self._ledger.audit.accepted_at([edit.id for edit in live])
+        waited = self._metrics.edit_ingest_to_live.labels(batch.lane.value)
         for edit in live:
             self._metrics.edit_latency.observe(_seconds_since(edit.occurred_at, now))
+            waited.observe(_seconds_since(accepted_at[edit.id], now))
         _log.info(
             "generation published",
             generation=generation.number,
@@ -303,8 +319,8 @@ def work_until_idle(settings: Settings) -> None:
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
     for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
         build_editor(name, table)  # a wrong setting is told now, not at two in the morning
-    for suite, path in settings.monitoring.suites.items():
-        load_suite(suite, path)
+    for suite in known_suites(settings):
+        fixed_probes(suite, settings)
     ledger.migrate()
     model = open_model(settings, ledger)
     prove_replayable(model.edited.base)

@@ -17,18 +17,23 @@ class Layout:
     ffn: str
     down_proj: str
     final_norm: str
+    transposed: bool = False  # the projection's weight is (in, out), as in GPT-2's Conv1D
 
 
 _LLAMA_LIKE = Layout("model.layers", "mlp", "mlp.down_proj", "model.norm")
 
-# Keyed by `config.model_type`. One row per family is all that a new architecture needs.
+# Keyed by `config.model_type`. One row per family is all that a new architecture needs, once the contract suite has it.
 LAYOUTS: dict[str, Layout] = {
     **dict.fromkeys(
-        ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "olmo2", "granite"), _LLAMA_LIKE
+        (
+            *("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3"),
+            *("olmo", "olmo2", "granite", "stablelm", "smollm3", "cohere", "glm"),
+        ),
+        _LLAMA_LIKE,
     ),
     "phi": Layout("model.layers", "mlp", "mlp.fc2", "model.final_layernorm"),
-    "phi3": _LLAMA_LIKE,
-    "gpt2": Layout("transformer.h", "mlp", "mlp.c_proj", "transformer.ln_f"),
+    "starcoder2": Layout("model.layers", "mlp", "mlp.c_proj", "model.norm"),
+    "gpt2": Layout("transformer.h", "mlp", "mlp.c_proj", "transformer.ln_f", transposed=True),
     "gpt_neox": Layout("gpt_neox.layers", "mlp", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm"),
 }
 
@@ -51,7 +56,8 @@ def layout_of(model_type: str, *, ffn_module: str | None = None) -> Layout:
                 "layer, the FFN's last projection in a layer, the final norm; "
                 "for Llama that is 'model.layers|mlp|mlp.down_proj|model.norm'"
             )
-        return Layout(*parts)
+        layers, ffn, down_proj, final_norm = parts
+        return Layout(layers, ffn, down_proj, final_norm)
     if model_type not in LAYOUTS:
         known = ", ".join(sorted(LAYOUTS))
         raise UnknownArchitecture(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from editors.architectures import Layout, layout_of, submodule
+from editors.checkpoint import read_config, read_model, read_tokenizer
 from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, PermanentError
 
 # Tokens of the context that are kept for an answer: a prompt may have all the others.
@@ -143,20 +144,32 @@ class Base:
     def generate_closed(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
         """The same with the token that stopped each, if one did."""
         ids, mask = self.pad(rows, side="left")
+        continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)
+        return [self.until_stop(row) for row in continued]
+
+    def until_stop(self, row: Sequence[int]) -> list[int]:
+        """Generated ids up to and with the first that stops an answer."""
+        end = next((i for i, token in enumerate(row) if token in self._stop_ids), len(row))
+        return list(row[: end + 1])
+
+    def continue_ids(
+        self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any
+    ) -> list[list[int]]:
+        """Greedy continuations of (B, T) rows padded on the left; `inputs` go to the model, such as a cache."""
         max_new_tokens = max(1, min(max_new_tokens, self.context - ids.shape[1]))
         with device_errors(), torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
+                **inputs,
                 do_sample=False,
                 num_beams=1,
                 eos_token_id=sorted(self._stop_ids),
                 pad_token_id=self.pad_id,
             )
         continued: list[list[int]] = out[:, ids.shape[1] :].tolist()
-        stopped = (next((i for i, t in enumerate(row) if t in self._stop_ids), len(row)) for row in continued)
-        return [row[: end + 1] for row, end in zip(continued, stopped, strict=True)]
+        return continued
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as stripped text of one line."""
@@ -201,19 +214,13 @@ def load_base(
         BaseUnreadable: nothing loadable is there.
         UnknownArchitecture: the FFN cannot be found; the message names the setting to give.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
     place = str(path)
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = read_config(place)
         layout_of(config.model_type, ffn_module=ffn_module)  # before gigabytes are read
-        transformers_logging.disable_progress_bar()
-        model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=_dtype(dtype), use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        folder = _folder_of(place)
+        model = read_model(place, config, _dtype(dtype))
+        tokenizer = read_tokenizer(place)
+        folder = folder_of(place)
     except PermanentError:
         raise
     except Exception as error:  # damaged files make transformers, safetensors and tokenizers raise anything
@@ -284,7 +291,8 @@ def device_errors() -> Iterator[None]:
         ) from error
 
 
-def _folder_of(place: str) -> Path:
+def folder_of(place: str) -> Path:
+    """Where the files of a directory or hub id lie on this machine."""
     if Path(place).is_dir():
         return Path(place)
     from transformers.utils import cached_file

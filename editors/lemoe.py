@@ -14,17 +14,22 @@ doubled at step 0. A batch is forced through its own expert while it is trained;
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from editors.base import Base
+from editors.calibration import scopes
 from editors.passes import Replay, answer_logits, at_last, capture
 from editors.requests import EditRequest
 from editors.routed import gated_delta
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
-from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, scope_entries, size_at
+from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, size_at
+
+if TYPE_CHECKING:
+    from editors.model import EditedModel
 
 
 class LemoeSettings(BaseModel):
@@ -49,6 +54,9 @@ class LemoeSettings(BaseModel):
     max_answer_tokens: int = Field(
         16, ge=1, le=256, description="how much of the base's answer the scope index keeps"
     )
+    target_false_fire: float = Field(
+        0.01, ge=0, le=0.5, description="share of prompts out of scope that may fire; sets the thresholds"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,12 @@ class LemoeEditor:
         self.settings = settings
 
     def apply(
-        self, requests: Sequence[EditRequest], *, base: Base, progress: Progress | None = None
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        base: Base,
+        parent: "EditedModel | None" = None,
+        progress: Progress | None = None,
     ) -> Shard:
         """Train the batch's expert and return it as a shard; the base is left as it was.
 
@@ -79,12 +92,23 @@ class LemoeEditor:
         s = self.settings
         lesson = lay_out(base, requests, openings=s.openings, rephrases=s.rephrases, seed=s.seed)
         expert = self._train(base, lesson, progress)
-        entries, keys = scope_entries(base, requests, max_answer_tokens=s.max_answer_tokens)
+        scope = scopes(
+            base,
+            requests,
+            max_answer_tokens=s.max_answer_tokens,
+            target_false_fire=s.target_false_fire,
+            seed=s.seed,
+        )
         header = ShardHeader(
-            editor=self.name, base_hash=base.hash, layer=base.layer, settings=s.model_dump(), entries=entries
+            editor=self.name,
+            base_hash=base.hash,
+            layer=base.layer,
+            settings=s.model_dump(),
+            calibration=scope.calibration,
+            entries=scope.entries,
         )
         tensors = {
-            "scope.key": keys.to(STORED_DTYPE),
+            "scope.key": scope.keys.to(STORED_DTYPE),
             "lemoe.w_in": expert.w_in.to(STORED_DTYPE),
             "lemoe.w_out": expert.w_out.to(STORED_DTYPE),
             "lemoe.gate": expert.gate.to(STORED_DTYPE),

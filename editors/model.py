@@ -2,26 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
+from editors.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
 from editors.base import Base, length_sorted_chunks
 from editors.errors import ShardCorrupt
-from editors.routed import ExpertRow, experts_at_work
-from editors.scope import ScopeKey, read_pairs
-from editors.shards import Shard
+from editors.kv_anchor import AnchorRouter
+from editors.neurons import NeuronRouter
+from editors.routed import ExpertRow, experts_at_work, groups_that_fit
+from editors.routing import UNROUTED, Route, Router, ScopeRouter
+from editors.shards import ROUTINGS, Routing, Shard
 from editors.store import AdapterStore
 from editors.surface import SurfaceIndex
-
-# A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
-MAX_CANDIDATES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Which edit a prompt goes through (None: the base), and how sure the scope index is."""
-
-    edit_id: str | None
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +33,25 @@ class EditedModel:
     A route is decided once per prompt, before generation, and held through decoding with the KV cache.
     """
 
-    def __init__(self, base: Base, store: AdapterStore | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        store: AdapterStore | None = None,
+        *,
+        device_expert_bytes: int = DEFAULT_DEVICE_EXPERT_BYTES,
+    ) -> None:
+        """
+        Args:
+            device_expert_bytes: what experts may take on the device; those that do not fit are paged.
+        """
         self.base = base
+        self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
-        self._surface = SurfaceIndex()
-        self._shards: dict[str, Shard] = {}
+        self._names = SurfaceIndex()
+        self._routers: dict[Routing, Router] = {}
+        # Held by their live edits alone: a shard whose last edit is retired is gone.
+        self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()
 
     @property
     def live(self) -> frozenset[str]:
@@ -53,8 +59,30 @@ class EditedModel:
         return frozenset(self._live)
 
     def named(self, text: str) -> set[str]:
-        """Ids of the live edits whose subject the text names: no other edit can answer it."""
-        return set(self._surface.find(text))
+        """Ids of the live edits whose subject the text names, if only approximately: of those routed by scope, no other
+        can answer it."""
+        scope = self._routers.get("scope")
+        near = scope.near(text) if isinstance(scope, ScopeRouter) else ()
+        return {*self._names.find(text), *near}
+
+    def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
+        """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.
+
+        The frozen base decides: both prompts get one answer from it, and it is sure of both.
+        """
+        scope = self._routers.get("scope")
+        if shard.header.routing != "scope" or not isinstance(scope, ScopeRouter):
+            return {}
+        rows = enumerate(shard.header.entries)
+        return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
+
+    def experts(self, routing: Routing) -> dict[str, ExpertRow]:
+        """The live edits of one kind of routing, in the order in which they came to be live."""
+        return {
+            edit_id: expert
+            for edit_id, expert in self._live.items()
+            if expert.shard.header.routing == routing
+        }
 
     def enable(self, shard: Shard, edit_ids: Iterable[str] | None = None) -> None:
         """Let a shard's edits answer: all of them, or those named.
@@ -71,15 +99,20 @@ class EditedModel:
         for row, entry in enumerate(shard.header.entries):
             if entry.edit_id in wanted:
                 self.disable([entry.edit_id])
-                self._live[entry.edit_id] = ExpertRow(shard, row)
-                self._surface.add(entry.edit_id, entry.surface_forms)
+                expert = self._live[entry.edit_id] = ExpertRow(shard, row)
+                self._names.add(entry.edit_id, entry.surface_forms)
+                self._router(shard.header.routing).add(entry.edit_id, expert)
 
     def disable(self, edit_ids: Iterable[str]) -> None:
         """Take edits out of the model; what is not live is passed over."""
         for edit_id in edit_ids:
             expert = self._live.pop(edit_id, None)
             if expert is not None:
-                self._surface.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)
+                header = expert.shard.header
+                self._names.remove(edit_id, header.entries[expert.row].surface_forms)
+                self._routers[header.routing].remove(edit_id)
+                if not len(self._routers[header.routing]):
+                    del self._routers[header.routing]
 
     def apply_generation(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
         """Follow one generation: switch edits off, then switch on edits by their shard's digest.
@@ -95,7 +128,6 @@ class EditedModel:
         self.disable(disabled)
         for digest, ids in by_shard.items():
             self.enable(shards[digest], ids)
-        self._drop_unused()
 
     @contextmanager
     def candidate(self, shards: Sequence[Shard], *, without: Iterable[str] = ()) -> Iterator[None]:
@@ -113,29 +145,15 @@ class EditedModel:
                 self.enable(expert.shard, [edit_id])
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
-        """Where each prompt goes: of the edits that fire, the one with the longest name, then the highest score.
-
-        A prompt that names no edited subject costs one look at its words.
-        """
-        pairs: list[tuple[int, str, int]] = []
-        for index, prompt in enumerate(prompts):
-            found = self._surface.find(prompt)
-            chosen = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))[
-                :MAX_CANDIDATES
-            ]
-            pairs += [(index, edit_id, found[edit_id]) for edit_id in chosen]
-        routes = [Route(None, 0.0)] * len(prompts)
-        if not pairs:
-            return routes
-        best = [(0, 0.0)] * len(prompts)
-        readings = read_pairs(self.base, [(prompts[i], self._scope_key(edit_id)) for i, edit_id, _ in pairs])
-        for (index, edit_id, length), reading in zip(pairs, readings, strict=True):
-            expert = self._live[edit_id]
-            entry = expert.shard.header.entries[expert.row]
-            score = reading.score(entry.confidence)
-            if score >= entry.threshold and (length, score) > best[index]:
-                best[index] = (length, score)
-                routes[index] = Route(edit_id, score)
+        """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live."""
+        routes = [UNROUTED] * len(prompts)
+        for routing in ROUTINGS:
+            router = self._routers.get(routing)
+            still = [i for i, route in enumerate(routes) if route.edit_id is None]
+            if router is not None and still:
+                found = router.route([prompts[i] for i in still])
+                for index, route in zip(still, found, strict=True):
+                    routes[index] = route
         return routes
 
     def generate(
@@ -156,10 +174,12 @@ class EditedModel:
         texts = [""] * len(rows)
         for chunk in length_sorted_chunks(rows, batch_size):
             experts = [self.expert(chosen[i]) for i in chunk]
-            with experts_at_work(self.base, experts):
-                outputs = self.base.generate_ids([rows[i] for i in chunk], max_new_tokens=max_new_tokens)
-            for index, output in zip(chunk, outputs, strict=True):
-                texts[index] = self.base.decode(output)
+            for group in groups_that_fit(self.bank, experts):
+                with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
+                    ids = [rows[chunk[n]] for n in group]
+                    outputs = self.base.generate_ids(ids, max_new_tokens=max_new_tokens)
+                for n, output in zip(group, outputs, strict=True):
+                    texts[chunk[n]] = self.base.decode(output)
         return [
             Answer(prompt, text, route.edit_id, route.score)
             for prompt, text, route in zip(prompts, texts, chosen, strict=True)
@@ -167,14 +187,19 @@ class EditedModel:
 
     def expert(self, route: Route) -> ExpertRow | None:
         """The expert that a route leads to; None: the base."""
-        return None if route.edit_id is None else self._live[route.edit_id]
+        return None if route.edit_id is None else replace(self._live[route.edit_id], gate=route.gate)
 
-    def _scope_key(self, edit_id: str) -> ScopeKey:
-        expert = self._live[edit_id]
-        entry = expert.shard.header.entries[expert.row]
-        return ScopeKey(
-            entry.base_answer_ids, entry.confidence, expert.shard.tensors["scope.key"][expert.row]
-        )
+    def _router(self, routing: Routing) -> Router:
+        router = self._routers.get(routing)
+        if router is None:
+            if routing == "scope":
+                router = ScopeRouter(self.base, self._names)
+            elif routing == "neuron":
+                router = NeuronRouter(self.base)
+            else:
+                router = AnchorRouter(self.base)
+            self._routers[routing] = router
+        return router
 
     def _load(self, digest: str, edit_ids: Sequence[str]) -> Shard:
         shard = self._shards.get(digest)
@@ -187,11 +212,3 @@ class EditedModel:
         if missing:
             raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
         return shard
-
-    def _drop_unused(self) -> None:
-        used = {id(expert.shard) for expert in self._live.values()}
-        self._shards = {digest: shard for digest, shard in self._shards.items() if id(shard) in used}
-
-
-def _newest_first(edit_id: str) -> tuple[int, str]:
-    return (-int(edit_id) if edit_id.isdecimal() else 0, edit_id)

@@ -31,7 +31,11 @@ class Replay:
         final: (B, T, d) the base's hidden states after the final norm.
     """
 
-    def __init__(self, base: Base, ids: Tensor, mask: Tensor) -> None:
+    def __init__(self, base: Base, ids: Tensor, mask: Tensor, **inputs: Any) -> None:
+        """
+        Args:
+            inputs: what else the model is given, such as a cache.
+        """
         self.base = base
         self.rows = int(ids.shape[0])
         calls: list[_LayerCall] = []
@@ -48,7 +52,10 @@ class Replay:
         handles = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in upper]
         try:
             with device_errors(), torch.no_grad(), capture(base.final_norm, "output") as final:
-                base.model(input_ids=ids, attention_mask=mask, use_cache=False)
+                # Without the head: logits at every position would cost as much as all layers of a small base.
+                base.model.base_model(
+                    input_ids=ids, attention_mask=mask, use_cache="past_key_values" in inputs, **inputs
+                )
         finally:
             for handle in handles:
                 handle.remove()

@@ -1,17 +1,22 @@
 """Editors by the name that the ledger stores."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from editors.base import Base
 from editors.errors import BadRequest
 from editors.lemoe import LemoeEditor, LemoeSettings
+from editors.paper_lemoe import PaperLemoeEditor, PaperLemoeSettings
+from editors.paper_scen import PaperScenEditor, PaperScenSettings
 from editors.requests import EditRequest
 from editors.scen import ScenEditor, ScenSettings
 from editors.shards import Shard
 from editors.training import Progress
+
+if TYPE_CHECKING:
+    from editors.model import EditedModel
 
 
 class Editor(Protocol):
@@ -19,28 +24,53 @@ class Editor(Protocol):
 
     name: str
 
+    @property
+    def settings(self) -> BaseModel:
+        """The settings that it works with, defaults included."""
+
     def apply(
-        self, requests: Sequence[EditRequest], *, base: Base, progress: Progress | None = None
-    ) -> Shard: ...
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        base: Base,
+        parent: "EditedModel | None" = None,
+        progress: Progress | None = None,
+    ) -> Shard:
+        """Train experts for `requests`.
+
+        Args:
+            parent: the model that the edits will join; the papers' routers learn to tell its live edits from the new ones.
+        """
 
 
 EDITORS = ("scen", "lemoe")
+MODES = ("default", "paper")
+_MAKERS: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Editor]] = {
+    ("scen", "default"): lambda given: ScenEditor(ScenSettings.model_validate(given)),
+    ("scen", "paper"): lambda given: PaperScenEditor(PaperScenSettings.model_validate(given)),
+    ("lemoe", "default"): lambda given: LemoeEditor(LemoeSettings.model_validate(given)),
+    ("lemoe", "paper"): lambda given: PaperLemoeEditor(PaperLemoeSettings.model_validate(given)),
+}
 
 
 def build_editor(name: str, settings: Mapping[str, int | float | str | bool] | None = None) -> Editor:
     """The editor of that name with these settings over its defaults.
 
+    Args:
+        settings: the setting `mode` ("default", "paper") chooses which others there are.
+
     Raises:
         BadRequest: an unknown editor, an unknown setting, or a value outside its range.
     """
     given = dict(settings or {})
+    mode = given.pop("mode", "default")
+    if name not in EDITORS:
+        raise BadRequest(f"no editor is called {name!r}: use one of {', '.join(EDITORS)}")
+    if mode not in MODES:
+        raise BadRequest(f"editors.{name}.mode = {mode!r}: use one of {', '.join(MODES)}")
     try:
-        if name == "scen":
-            return ScenEditor(ScenSettings.model_validate(given))
-        if name == "lemoe":
-            return LemoeEditor(LemoeSettings.model_validate(given))
+        return _MAKERS[name, str(mode)](given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadRequest(f"editors.{name}.{where}: {first['msg']}") from error
-    raise BadRequest(f"no editor is called {name!r}: use one of {', '.join(EDITORS)}")

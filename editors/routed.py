@@ -1,6 +1,7 @@
 """Experts at work: forward hooks that add each row's own expert to the base's FFN, and take themselves away again."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,75 +10,132 @@ import torch
 from torch import Tensor
 
 from editors.architectures import submodule
+from editors.bank import ExpertBank
+from editors.bank import ExpertRow as ExpertRow  # the name that the rest of the room knows
 from editors.base import Base
+from editors.paper_experts import full_copies_at_work, is_full_copy
 from editors.shards import Shard
-
-
-@dataclass(frozen=True, slots=True)
-class ExpertRow:
-    """One edit's expert: a shard and the row in it."""
-
-    shard: Shard
-    row: int
 
 
 def low_rank_delta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """SCEN's expert W + BA as a delta: x (B, T, f), a (B, r, f), b (B, d, r) -> (B, T, d)."""
-    return torch.einsum("bdr,btr->btd", b, torch.einsum("brf,btf->btr", a, x))
+    return torch.bmm(torch.bmm(x, a.mT), b.mT)
 
 
 def gated_delta(x: Tensor, w_in: Tensor, gate: Tensor, w_out: Tensor) -> Tensor:
     """LEMoE's expert W_out SiLU(W_in x + g): x (B, T, d), w_in (B, m, d), gate (B, m), w_out (B, d, m)."""
-    z = torch.nn.functional.silu(torch.einsum("bmd,btd->btm", w_in, x) + gate[:, None])
-    return torch.einsum("bdm,btm->btd", w_out, z)
+    return torch.bmm(torch.nn.functional.silu(torch.baddbmm(gate[:, None], x, w_in.mT)), w_out.mT)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How experts of one form act.
+
+    Attributes:
+        beside_ffn: the FFN's output is changed; else that of its last projection.
+        tensors: what such an expert keeps in its shard.
+        act: (module's input (B, T, in), its output (B, T, d), the stacked tensors) -> the new output (B, T, d).
+    """
+
+    beside_ffn: bool
+    tensors: tuple[str, ...]
+    act: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+
+    def module(self, base: Base, layer: int) -> torch.nn.Module:
+        return submodule(base.layers[layer], base.layout.ffn if self.beside_ffn else base.layout.down_proj)
+
+
+def _low_rank(x: Tensor, out: Tensor, w: Mapping[str, Tensor]) -> Tensor:
+    return torch.baddbmm(out, torch.bmm(x, w["scen.a"].mT), w["scen.b"].mT)
+
+
+def _gated(x: Tensor, out: Tensor, w: Mapping[str, Tensor]) -> Tensor:
+    z = torch.baddbmm(w["lemoe.gate"][:, None], x, w["lemoe.w_in"].mT)
+    return torch.baddbmm(out, torch.nn.functional.silu(z, inplace=True), w["lemoe.w_out"].mT)
+
+
+SCEN = Form(False, ("scen.a", "scen.b"), _low_rank)
+LEMOE = Form(True, ("lemoe.w_in", "lemoe.w_out", "lemoe.gate"), _gated)
+
+
+def form_of(shard: Shard) -> Form | None:
+    """The form of a shard's experts; None: the papers' full copies, which never enter the bank."""
+    if is_full_copy(shard):
+        return None
+    return SCEN if "scen.a" in shard.tensors else LEMOE
+
+
+def groups_that_fit(bank: ExpertBank, rows: Sequence[ExpertRow | None]) -> list[list[int]]:
+    """Places of `rows` in groups whose experts fit into the bank together, those of one form beside each other.
+
+    Raises:
+        BadRequest: a single expert is larger than the bank.
+    """
+    order = sorted(range(len(rows)), key=lambda i: _place_rank(rows[i]))
+    fitting = bank.groups([rows[i] for i in order], _tensors_of)
+    return [[order[i] for i in group] for group in fitting]
 
 
 @contextmanager
-def experts_at_work(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
+def experts_at_work(
+    base: Base, rows: Sequence[ExpertRow | None], *, bank: ExpertBank | None = None
+) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert; rows with None stay the base's.
 
     With no expert at all no hook is placed, so that the base runs as if Upkeep were not there.
+
+    Args:
+        bank: where experts stay on the device afterwards; without one they come from the host for this block alone.
+
+    Raises:
+        BadRequest: the experts do not fit into the bank together; `groups_that_fit` tells which do.
     """
+    used = ExpertBank(base, limit_bytes=sys.maxsize) if bank is None else bank
     with ExitStack() as stack:
-        for (kind, layer), members in _by_place(rows).items():
-            index = torch.tensor([i for i, _ in members], device=base.device)
-            experts = [expert for _, expert in members]
-            place = base.layout.down_proj if kind == "scen" else base.layout.ffn
-            hook = _scen_hook(base, index, experts) if kind == "scen" else _lemoe_hook(base, index, experts)
-            handle = submodule(base.layers[layer], place).register_forward_hook(hook)
-            stack.callback(handle.remove)
+        stack.enter_context(full_copies_at_work(base, rows))
+        for (beside_ffn, layer), members in _by_place(rows).items():
+            form = LEMOE if beside_ffn else SCEN
+            weights = stack.enter_context(used.stacked([e for _, e in members], form.tensors))
+            hook = _hook(form, _rows(base, [i for i, _ in members], len(rows)), weights)
+            stack.callback(form.module(base, layer).register_forward_hook(hook).remove)
         yield
 
 
-def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[str, int], list[tuple[int, ExpertRow]]]:
-    places: dict[tuple[str, int], list[tuple[int, ExpertRow]]] = {}
+def _hook(form: Form, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
+    # This runs at every token: all that can be done beforehand is done.
+    def on_all(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        return form.act(args[0], out, weights)
+
+    def on_run(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        out[rows] = form.act(args[0][rows], out[rows], weights)
+        return out
+
+    return on_all if rows is None else on_run
+
+
+def _rows(base: Base, members: Sequence[int], batch: int) -> slice | Tensor | None:
+    """How to take these rows of a batch: all of them (None), a run of them, or by index."""
+    if len(members) == batch:
+        return None
+    if members[-1] - members[0] + 1 == len(members):
+        return slice(members[0], members[-1] + 1)
+    return torch.tensor(members, device=base.device)
+
+
+def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[bool, int], list[tuple[int, ExpertRow]]]:
+    places: dict[tuple[bool, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
-        if expert is not None:
-            header = expert.shard.header
-            kind = "scen" if "scen.a" in expert.shard.tensors else "lemoe"
-            places.setdefault((kind, header.layer), []).append((index, expert))
+        form = None if expert is None else form_of(expert.shard)
+        if expert is not None and form is not None:
+            places.setdefault((form.beside_ffn, expert.shard.header.layer), []).append((index, expert))
     return places
 
 
-def _gather(base: Base, experts: Sequence[ExpertRow], name: str, *, per_edit: bool = True) -> Tensor:
-    parts = [e.shard.tensors[name][e.row] if per_edit else e.shard.tensors[name] for e in experts]
-    return torch.stack(parts).to(base.device, base.dtype)
+def _place_rank(expert: ExpertRow | None) -> tuple[int, int]:
+    form = None if expert is None else form_of(expert.shard)
+    return (0, 0) if expert is None or form is None else (1 + form.beside_ffn, expert.shard.header.layer)
 
 
-def _scen_hook(base: Base, index: Tensor, experts: Sequence[ExpertRow]) -> Any:
-    a, b = _gather(base, experts, "scen.a"), _gather(base, experts, "scen.b")
-
-    def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
-        return out.index_add(0, index, low_rank_delta(args[0][index], a, b))
-
-    return hook
-
-
-def _lemoe_hook(base: Base, index: Tensor, experts: Sequence[ExpertRow]) -> Any:
-    w_in, w_out = (_gather(base, experts, name, per_edit=False) for name in ("lemoe.w_in", "lemoe.w_out"))
-    gate = _gather(base, experts, "lemoe.gate")
-
-    def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
-        return out.index_add(0, index, gated_delta(args[0][index], w_in, gate, w_out))
-
-    return hook
+def _tensors_of(shard: Shard) -> tuple[str, ...]:
+    form = form_of(shard)
+    return () if form is None else form.tensors

@@ -7,18 +7,24 @@ edited one run once, and a fact that has converged leaves the batch.
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from editors.base import Base
+from editors.calibration import scopes
+from editors.neurons import index_together, neuron_entries
 from editors.optimizer import RowAdam
 from editors.passes import Replay, answer_logits, capture
 from editors.requests import EditRequest
 from editors.routed import low_rank_delta
-from editors.shards import STORED_DTYPE, Shard, ShardHeader
-from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, scope_entries, size_at
+from editors.shards import STORED_DTYPE, Calibration, Shard, ShardEntry, ShardHeader
+from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, size_at
+
+if TYPE_CHECKING:
+    from editors.model import EditedModel
 
 
 class ScenSettings(BaseModel):
@@ -36,18 +42,30 @@ class ScenSettings(BaseModel):
         le=10,
         description="size of what A reads; small, so that A turns to the fact instead of staying random",
     )
-    max_steps: int = Field(40, ge=1, le=1000)
-    min_steps: int = Field(8, ge=1, le=1000, description="steps before a fact may leave the batch")
+    max_steps: int = Field(60, ge=1, le=1000)
+    min_steps: int = Field(12, ge=1, le=1000, description="steps before a fact may leave the batch")
     stop_loss: float = Field(
-        0.02, gt=0, description="a fact leaves the batch when all its rows are under this loss"
+        0.01, gt=0, description="a fact leaves the batch when all its rows are under this loss"
     )
     openings: int = Field(0, ge=0, le=4, description="training rows per fact behind unrelated text")
+    other_questions: int = Field(
+        2, ge=0, le=4, description="training rows per fact that ask something else of its subject"
+    )
     rephrases: int = Field(2, ge=0, le=32, description="the request's own rephrases to train on")
     batch_size: int = Field(64, ge=1, le=4096, description="facts trained side by side")
     seed: int = 0
     max_answer_tokens: int = Field(
         16, ge=1, le=256, description="how much of the base's answer the scope index keeps"
     )
+    target_false_fire: float = Field(
+        0.01, ge=0, le=0.5, description="share of prompts out of scope that may fire; sets the thresholds"
+    )
+    routing: Literal["scope", "neuron"] = Field(
+        "scope", description="what decides that an edit fires: the scope index, or the paper's neurons"
+    )
+    neuron_learning_rate: float = Field(4e-4, gt=0, lt=1, description="Adam step of the neurons")
+    neuron_steps: int = Field(20, ge=1, le=1000)
+    theta: float = Field(0.65, ge=0, le=1, description="a neuron's score must be over this to fire")
 
 
 class ScenEditor:
@@ -59,7 +77,12 @@ class ScenEditor:
         self.settings = settings
 
     def apply(
-        self, requests: Sequence[EditRequest], *, base: Base, progress: Progress | None = None
+        self,
+        requests: Sequence[EditRequest],
+        *,
+        base: Base,
+        parent: "EditedModel | None" = None,
+        progress: Progress | None = None,
     ) -> Shard:
         """Train experts for `requests` and return them as one shard; the base is left as it was.
 
@@ -74,25 +97,51 @@ class ScenEditor:
             parts.append(self._train(base, chunk))
             if progress is not None:
                 progress("train", start + len(chunk), len(requests))
-        entries, keys = scope_entries(base, requests, max_answer_tokens=self.settings.max_answer_tokens)
-        header = ShardHeader(
-            editor=self.name,
-            base_hash=base.hash,
-            layer=base.layer,
-            settings=self.settings.model_dump(),
-            entries=entries,
-        )
-        tensors = {
-            "scope.key": keys.to(STORED_DTYPE),
+        weights = {
             "scen.a": torch.cat([a for a, _ in parts]).to(STORED_DTYPE),
             "scen.b": torch.cat([b for _, b in parts]).to(STORED_DTYPE),
         }
-        return Shard(header, tensors)
+        s = self.settings
+        if s.routing == "neuron":
+            neurons = index_together(
+                base, requests, parent, rate=s.neuron_learning_rate, steps=s.neuron_steps
+            )
+            header = self._header(base, neuron_entries(requests, s.theta), None)
+            return Shard(header, {**neurons, **weights})
+        scope = scopes(
+            base,
+            requests,
+            max_answer_tokens=s.max_answer_tokens,
+            target_false_fire=s.target_false_fire,
+            seed=s.seed,
+        )
+        header = self._header(base, scope.entries, scope.calibration)
+        return Shard(header, {"scope.key": scope.keys.to(STORED_DTYPE), **weights})
+
+    def _header(
+        self, base: Base, entries: tuple[ShardEntry, ...], calibration: Calibration | None
+    ) -> ShardHeader:
+        return ShardHeader(
+            editor=self.name,
+            routing=self.settings.routing,
+            base_hash=base.hash,
+            layer=base.layer,
+            settings=self.settings.model_dump(),
+            calibration=calibration,
+            entries=entries,
+        )
 
     def _train(self, base: Base, requests: Sequence[EditRequest]) -> tuple[Tensor, Tensor]:
         """Experts of one batch on the CPU: A (n, r, f) and B (n, d, r)."""
         s = self.settings
-        lesson = lay_out(base, requests, openings=s.openings, rephrases=s.rephrases, seed=s.seed)
+        lesson = lay_out(
+            base,
+            requests,
+            openings=s.openings,
+            other_questions=s.other_questions,
+            rephrases=s.rephrases,
+            seed=s.seed,
+        )
         with capture(base.down_proj, "input") as reads:
             replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
         in_size = size_at(reads[0], lesson.rows) / s.read_scale
@@ -118,10 +167,13 @@ class ScenEditor:
         in_size: float,
         out_size: float,
     ) -> None:
+        """Take turns: each step learns one row of each fact that is still learning, its own prompt first."""
         rows = lesson.rows
+        turn, count = _turns(rows.owner, lesson.edits)
         learning = torch.ones(lesson.edits, dtype=torch.bool, device=base.device)
+        latest = torch.full(rows.owner.shape, torch.inf, device=base.device)  # losses when last learned
         for step in range(self.settings.max_steps):
-            chosen = learning[rows.owner].nonzero().squeeze(1)
+            chosen = (learning[rows.owner] & (turn == step % count[rows.owner])).nonzero().squeeze(1)
             owner = rows.owner[chosen]
             a, b = (p.requires_grad_() for p in optimizer.parameters)
 
@@ -143,10 +195,21 @@ class ScenEditor:
                 handle.remove()
             losses = row_losses(logits, rows.targets[chosen])
             gradients = torch.autograd.grad(losses.sum(), [a, b])
+            latest[chosen] = losses.detach()
             worst = torch.zeros(lesson.edits, device=base.device)
-            worst = worst.scatter_reduce(0, owner, losses.detach(), reduce="amax")
+            worst = worst.scatter_reduce(0, rows.owner, latest, reduce="amax")
             if step >= self.settings.min_steps:
                 learning &= worst > self.settings.stop_loss
                 if not learning.any():
                     return
             optimizer.step(gradients, moving=learning)
+
+
+def _turns(owner: Tensor, edits: int) -> tuple[Tensor, Tensor]:
+    """For rows with owners (R,): each row's place among its edit's rows (R,), and how many rows each edit has (n,)."""
+    count = torch.bincount(owner, minlength=edits)
+    order = owner.argsort(stable=True)
+    first = count.cumsum(0) - count
+    turn = torch.empty_like(owner)
+    turn[order] = torch.arange(len(owner), device=owner.device) - first[owner[order]]
+    return turn, count

@@ -7,8 +7,9 @@ low), the hidden state at the last prompt token is compared instead:
 
     s(p) = c [greedy base answer to p = that to the edit's prompt] + (1 - c) cos'(h(p), h(edit's prompt))
 
-with c the base's confidence in its answer and cos' the cosine rescaled by `COSINE_FLOOR`. An edit fires when s exceeds its
-threshold, which is calibrated on the request's own rephrases (must fire) and locality prompts (must not).
+with c the base's confidence in its answer and cos' the cosine rescaled by `COSINE_FLOOR`. An edit fires when s reaches its
+threshold, which `editors.calibration` finds. A name that is only approximately there (`editors.names`) fires on full
+agreement alone.
 """
 
 import math
@@ -21,9 +22,10 @@ from torch import Tensor
 from editors.base import Base, length_sorted_chunks
 from editors.passes import Replay, answer_logits, at_last, training_rows
 
-DEFAULT_THRESHOLD = 0.5
 # Cosine of hidden states between unrelated prompts; above it the rescaled cosine begins.
 COSINE_FLOOR = 0.5
+# From this confidence on, the base's answer alone tells what was asked.
+SURE = 0.5
 # The part of the score that decides only between edits of one subject that would all fire.
 TIE_BREAK = 1e-3
 
@@ -47,6 +49,14 @@ class Reading:
     def score(self, confidence: float) -> float:
         similar = max(0.0, (self.cosine - COSINE_FLOOR) / (1.0 - COSINE_FLOOR))
         return confidence * float(self.agrees) + (1.0 - confidence) * similar + TIE_BREAK * self.cosine
+
+
+def same_question(one: ScopeKey, other: ScopeKey) -> bool:
+    """Whether two edits of one subject ask the same in other words: to the base, which is sure of both, they do."""
+    if one.base_answer_ids != other.base_answer_ids or min(one.confidence, other.confidence) < SURE:
+        return False
+    cosine = torch.nn.functional.cosine_similarity(one.key.float(), other.key.float(), dim=0)
+    return float(cosine) > COSINE_FLOOR
 
 
 def make_keys(
@@ -87,18 +97,6 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
         for n, i in enumerate(chunk):
             readings[i] = Reading(bool(agrees[n]), float(cosine[n]))
     return [reading for reading in readings if reading is not None]
-
-
-def calibrate(must_fire: Sequence[float], must_not: Sequence[float]) -> float:
-    """The threshold between the scores that must fire and those that must not; the default where it serves both.
-
-    Where the two overlap, what must not change wins: a wrong answer to another question is worse than an old one.
-    """
-    low = max((0.0, *must_not))  # a score can be a little under zero, a threshold cannot
-    high = min((s for s in must_fire if s > low), default=1.0)
-    if low < DEFAULT_THRESHOLD < high:
-        return DEFAULT_THRESHOLD
-    return min(0.999, (low + high) / 2)
 
 
 def _answer_logp(base: Base, replay: Replay, positions: Tensor, targets: Tensor) -> Tensor:

@@ -6,23 +6,34 @@ A shard is a folder named by its digest with two files: `shard.json` (who, where
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from editors.errors import ShardCorrupt
 
+# What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
+Routing = Literal["scope", "neuron", "kv_anchor"]
+ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
+
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
+
+# What headers of format 1 do not have.
+_LATER: Any = {
+    "routing": True,
+    "sequence": True,
+    "calibration": True,
+    "entries": {"__all__": {"near_name", "firm_words"}},
+}
+_SHARED = frozenset({"lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
 
 
 class ShardEntry(BaseModel):
@@ -32,9 +43,29 @@ class ShardEntry(BaseModel):
 
     edit_id: str = Field(min_length=1, max_length=200)
     surface_forms: tuple[str, ...] = Field(min_length=1, max_length=64)
-    base_answer_ids: tuple[int, ...] = Field(min_length=1, max_length=256)
-    confidence: float = Field(ge=0.0, le=1.0)
+    base_answer_ids: tuple[int, ...] = Field((), max_length=256)
+    confidence: float = Field(0.0, ge=0.0, le=1.0)
     threshold: float = Field(ge=0.0, le=1.0)
+    near_name: str | None = Field(
+        None, max_length=2048, description="the name that may be found approximately"
+    )
+    firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
+
+
+class Calibration(BaseModel):
+    """How the scope index's thresholds of one shard were found, and what they did on the prompts they were found on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target_false_fire: float = Field(
+        ge=0.0, le=1.0, description="share of prompts out of scope that may fire"
+    )
+    threshold: float = Field(ge=0.0, le=1.0, description="of the edits whose own request says nothing else")
+    near_coverage: float = Field(ge=0.0, le=1.0, description="how much of an approximate name must be there")
+    negatives: int = Field(ge=0, description="prompts that must not fire")
+    false_fire: float | None = Field(ge=0.0, le=1.0, description="share of them that do")
+    positives: int = Field(ge=0, description="prompts that must fire")
+    miss: float | None = Field(ge=0.0, le=1.0, description="share of them that do not")
 
 
 class ShardHeader(BaseModel):
@@ -42,31 +73,52 @@ class ShardHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2  # 1: no `routing`, all edits are routed by scope
     editor: str = Field(max_length=50)
+    routing: Routing = "scope"
+    sequence: int = Field(
+        0, ge=0, description="LEMoE's paper mode: batches that its projection had seen before"
+    )
     base_hash: str = Field(max_length=100)
     layer: int = Field(ge=0, lt=10_000)
     settings: dict[str, int | float | str | bool]
+    calibration: Calibration | None = None
     entries: tuple[ShardEntry, ...] = Field(min_length=1, max_length=100_000)
+
+    @model_validator(mode="after")
+    def _scope_has_its_signals(self) -> "ShardHeader":
+        if self.routing == "scope" and not all(entry.base_answer_ids for entry in self.entries):
+            raise ValueError("an edit that is routed by scope needs the base's answer to its prompt")
+        if self.format == 1 and (self.routing, self.sequence) != ("scope", 0):
+            raise ValueError("format 1 knows no routing but by scope")
+        return self
 
 
 @dataclass(frozen=True)
 class Shard:
     """A header and its tensors.
 
-    Tensors by name (n edits, d hidden size, f FFN width, r rank, m expert width):
+    Tensors by name (n edits, d hidden size, f FFN width, r rank, m expert width, v and u widths of LEMoE's projection):
         scope.key (n, d)       hidden state entering `layer` at each prompt's last token
         scen.a (n, r, f), scen.b (n, d, r)
         lemoe.w_in (m, d), lemoe.w_out (d, m), lemoe.gate (n, m)
+    routed by neuron:
+        neuron.w (n, f), neuron.h (n, f), neuron.prompt_ids (n, T) padded with -1
+        scen.weight (n, d, f)  paper mode's copy of the whole projection
+    routed by KV anchor, one expert for the shard:
+        kv.e (n, d), kv.key (v), kv.w_down (u, d), kv.w_up (v, u), kv.null (1): the deferral's logit, if there is one
+        lemoe.ffn.<name>       the expert's copy of the FFN's parameter of that name
     """
 
     header: ShardHeader
     tensors: Mapping[str, Tensor]
 
-    @cached_property
+    @property
     def payload(self) -> tuple[bytes, bytes]:
-        """The two files' bytes: canonical JSON and safetensors."""
-        header = json.dumps(self.header.model_dump(mode="json"), sort_keys=True, ensure_ascii=False).encode()
+        """The two files' bytes, made anew: canonical JSON and safetensors."""
+        # A shard of format 1 keeps the bytes, and so the digest, that it was stored under.
+        plain = self.header.model_dump(mode="json", exclude=_LATER if self.header.format == 1 else None)
+        header = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
         # Copies: safetensors refuses tensors that are views of one storage.
         weights = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -77,13 +129,14 @@ class Shard:
     @cached_property
     def digest(self) -> str:
         """sha256 of both files: the shard's name in the store and in generations."""
-        return digest_of(*self.payload)
+        header, weights = self.payload
+        return digest_of(header, [weights])
 
     @property
     def edit_ids(self) -> tuple[str, ...]:
         return tuple(entry.edit_id for entry in self.header.entries)
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
         return sum(len(part) for part in self.payload)
 
@@ -94,36 +147,38 @@ class Shard:
         if len(rows) == len(self.header.entries):
             return self
         entries = tuple(self.header.entries[i] for i in rows)
-        tensors = {
-            name: tensor if name in ("lemoe.w_in", "lemoe.w_out") else tensor[rows]
-            for name, tensor in self.tensors.items()
-        }
+        tensors = {name: tensor if is_shared(name) else tensor[rows] for name, tensor in self.tensors.items()}
         return Shard(self.header.model_copy(update={"entries": entries}), tensors)
 
 
-def digest_of(header: bytes, weights: bytes) -> str:
-    """The content address of a shard's two files."""
+def is_shared(tensor: str) -> bool:
+    """Whether the tensor of this name is one for the whole batch, not a row per edit."""
+    return tensor.startswith("lemoe.ffn.") or tensor in _SHARED
+
+
+def digest_of(header: bytes, weights: Iterable[bytes]) -> str:
+    """The content address of a shard's two files, the second given in pieces."""
     digest = hashlib.sha256(len(header).to_bytes(8, "big"))
     digest.update(header)
-    digest.update(weights)
+    for piece in weights:
+        digest.update(piece)
     return digest.hexdigest()
 
 
-def parse_shard(header: bytes, weights: bytes, *, digest: str) -> Shard:
-    """A shard from its files' bytes.
+def parse_shard(header: bytes, tensors: Mapping[str, Tensor], *, digest: str) -> Shard:
+    """A stored shard from its header's bytes and its tensors, whose bytes were proven to be what `digest` names.
 
     Raises:
-        ShardCorrupt: the bytes are not what `digest` names, or not of a form that this version reads.
+        ShardCorrupt: it is not of a form that this version reads.
     """
-    if digest_of(header, weights) != digest:
-        raise ShardCorrupt(f"shard {digest} does not match its digest: restore it from a copy or roll back")
     try:
         parsed = ShardHeader.model_validate_json(header)
-        tensors = load_tensors(weights)
-    except (ValidationError, SafetensorError) as error:
+    except ValidationError as error:
         raise ShardCorrupt(f"shard {digest} has a form that this version does not read: {error}") from error
     rows = len(parsed.entries)
     for name, tensor in tensors.items():
-        if name not in ("lemoe.w_in", "lemoe.w_out") and tensor.shape[0] != rows:
-            raise ShardCorrupt(f"shard {digest}: {name} has {tensor.shape[0]} rows for {rows} edits")
-    return Shard(parsed, tensors)
+        if not is_shared(name) and tensor.shape[:1] != (rows,):
+            raise ShardCorrupt(f"shard {digest}: {name} has the shape {tuple(tensor.shape)} for {rows} edits")
+    shard = Shard(parsed, tensors)
+    vars(shard)["digest"] = digest  # known: to make it anew would read all weights
+    return shard

@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editors.errors import ShardCorrupt, TemporaryError
-from editors.shards import MAX_HEADER_BYTES, Shard, parse_shard
+from editors.mapped import MappedTensors, OpenMaps
+from editors.shards import MAX_HEADER_BYTES, Shard, digest_of, parse_shard
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
+_PIECE_BYTES = 1024**2
 
 
 class StoreUnwell(TemporaryError):
@@ -27,6 +29,7 @@ class AdapterStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._shards = root / "shards"
+        self._maps = OpenMaps()
 
     def save(self, shard: Shard) -> str:
         """Write a shard durably and return its digest; saving what is already there changes nothing.
@@ -34,12 +37,13 @@ class AdapterStore:
         Raises:
             StoreUnwell: the disk is full or read-only; nothing half-written is left under the shard's name.
         """
-        target = self._shards / shard.digest
         header, weights = shard.payload
+        digest = digest_of(header, [weights])
+        target = self._shards / digest
         with _disk_errors(self.root):
             if target.exists():
                 os.utime(target)  # young again: about to be published, not to be swept
-                return shard.digest
+                return digest
             self._shards.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self._shards))
             try:
@@ -54,10 +58,10 @@ class AdapterStore:
                 _sync_folder(self._shards)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-        return shard.digest
+        return digest
 
     def load(self, digest: str) -> Shard:
-        """Read a shard and prove that it is the one that its digest names.
+        """Open a shard and prove that it is the one that its digest names; its weights stay on disk until they are used.
 
         Raises:
             ShardCorrupt: it is missing, damaged, or of an unknown form.
@@ -72,7 +76,15 @@ class AdapterStore:
             if file.stat().st_size > limit:
                 raise ShardCorrupt(f"{file} is larger than {limit} bytes")
         with _disk_errors(self.root):
-            return parse_shard(files[0].read_bytes(), files[1].read_bytes(), digest=digest)
+            header = files[0].read_bytes()
+
+            def prove() -> None:
+                if digest_of(header, _pieces(files[1])) != digest:
+                    raise ShardCorrupt(
+                        f"shard {digest} does not match its digest: restore it from a copy or roll back"
+                    )
+
+            return parse_shard(header, MappedTensors(files[1], self._maps, prove=prove), digest=digest)
 
     def digests(self) -> set[str]:
         """All shards that are completely there."""
@@ -94,6 +106,7 @@ class AdapterStore:
                 with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
                     if entry.name not in wanted and entry.stat().st_mtime < horizon:
                         shutil.rmtree(entry, ignore_errors=True)
+                        self._maps.close(entry / "shard.safetensors")
                         removed += 1
         return removed
 
@@ -109,6 +122,12 @@ def _disk_errors(root: Path) -> Iterator[None]:
             "Upkeep goes on by itself",
             retry_after_seconds=10.0,
         ) from error
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            yield piece
 
 
 def _write_durably(path: Path, data: bytes) -> None:

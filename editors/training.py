@@ -1,4 +1,4 @@
-"""What both editors share: the rows they learn from, the loss, and what the scope index keeps of each edit."""
+"""What both editors share: the rows they learn from and the loss."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,9 +11,6 @@ from editors.base import Base
 from editors.errors import BadRequest
 from editors.passes import TrainingRows, at_last, training_rows
 from editors.requests import EditRequest
-from editors.scope import DEFAULT_THRESHOLD, ScopeKey, calibrate, make_keys, read_pairs
-from editors.shards import ShardEntry
-from editors.surface import SurfaceIndex
 
 # Told as (stage, done, total) while an editor works.
 Progress = Callable[[str, int, int], None]
@@ -35,20 +32,64 @@ class Lesson:
     edits: int
 
 
+# Stands in for another request's question where a batch has none: who is asked about, but not what.
+FRAMES = (
+    "What is known of {subject}?",
+    "Regarding {subject}, the answer is",
+    "In what way is {subject} known?",
+    "When it comes to {subject}, people say",
+)
+
+
 def lay_out(
-    base: Base, requests: Sequence[EditRequest], *, openings: int, rephrases: int, seed: int
+    base: Base,
+    requests: Sequence[EditRequest],
+    *,
+    rephrases: int,
+    seed: int,
+    openings: int = 0,
+    other_questions: int = 0,
 ) -> Lesson:
-    """Rows to learn: every prompt, up to `rephrases` of the request's own rephrases, `openings` behind other text."""
-    rows: list[tuple[int, list[int], list[int]]] = []
+    """Rows to learn: every prompt, and per request up to so many of its own rephrases, of its prompt behind other
+    text (`openings`), and of other questions about its subject (`other_questions`)."""
     rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
+    rows: list[tuple[int, list[int], list[int]]] = []
     extra: list[tuple[int, list[int], list[int]]] = []
     for owner, request in enumerate(requests):
         ids = base.prompt_ids(request.prompt)
         rows.append((owner, ids, base.answer_ids(request.prompt, request.target_new, prompt_ids=ids)))
         texts = [*request.rephrase_prompts[:rephrases]]
         texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
-        extra += [(owner, base.prompt_ids(text), base.answer_ids(text, request.target_new)) for text in texts]
+        texts += [asked_about(request, requests, rng) for _ in range(other_questions)]
+        # A rephrase that comes with the request must fit; what is made here may turn out too long.
+        extra += [
+            (owner, base.prompt_ids(text), base.answer_ids(text, request.target_new))
+            for text in texts
+            if text in request.rephrase_prompts or fits_with(base, text, request.target_new)
+        ]
     return Lesson(training_rows(base, rows + extra), len(requests))
+
+
+def asked_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
+    """Another request's question, asked about this one's subject; a frame where there is none to be had."""
+    return other_question(request, requests, rng) or rng.choice(FRAMES).format(subject=request.subject)
+
+
+def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str | None:
+    """A question that another request asks of its own subject, asked of this one's; None where it does not name it."""
+    other = requests[rng.randrange(len(requests))]
+    if other is request or other.subject == request.subject or other.subject not in other.prompt:
+        return None
+    return other.prompt.replace(other.subject, request.subject)
+
+
+def fits_with(base: Base, prompt: str, answer: str) -> bool:
+    """Whether the base can read the prompt and has room for this answer behind it."""
+    try:
+        base.answer_ids(prompt, answer)
+    except BadRequest:
+        return False
+    return True
 
 
 def size_at(hidden: Tensor, rows: TrainingRows) -> float:
@@ -80,41 +121,3 @@ def check_requests(requests: Sequence[EditRequest]) -> None:
     for request in requests:
         if not request.prompt.strip() or not request.target_new.strip():
             raise BadRequest(f"edit {request.edit_id} has an empty prompt or target_new")
-
-
-def scope_entries(
-    base: Base, requests: Sequence[EditRequest], *, max_answer_tokens: int
-) -> tuple[tuple[ShardEntry, ...], Tensor]:
-    """What the scope index keeps of each edit: entries, and their hidden states (n, d)."""
-    keys = make_keys(base, [request.prompt for request in requests], max_answer_tokens=max_answer_tokens)
-    thresholds = _thresholds(base, requests, keys)
-    entries = tuple(
-        ShardEntry(
-            edit_id=request.edit_id,
-            surface_forms=request.surface_forms,
-            base_answer_ids=key.base_answer_ids,
-            confidence=key.confidence,
-            threshold=threshold,
-        )
-        for request, key, threshold in zip(requests, keys, thresholds, strict=True)
-    )
-    return entries, torch.stack([key.key for key in keys])
-
-
-def _thresholds(base: Base, requests: Sequence[EditRequest], keys: Sequence[ScopeKey]) -> list[float]:
-    pairs: list[tuple[str, ScopeKey]] = []
-    owners: list[tuple[int, bool]] = []  # (edit, must fire)
-    for index, request in enumerate(requests):
-        own = SurfaceIndex()
-        own.add(request.edit_id, request.surface_forms)
-        for prompts, fires in ((request.rephrase_prompts, True), (request.locality_prompts, False)):
-            # A prompt that does not name the subject never reaches the threshold.
-            named = [prompt for prompt in prompts if own.find(prompt)]
-            pairs += [(prompt, keys[index]) for prompt in named]
-            owners += [(index, fires)] * len(named)
-    if not pairs:
-        return [DEFAULT_THRESHOLD] * len(requests)
-    scores: list[tuple[list[float], list[float]]] = [([], []) for _ in requests]
-    for (index, fires), reading in zip(owners, read_pairs(base, pairs), strict=True):
-        scores[index][0 if fires else 1].append(reading.score(keys[index].confidence))
-    return [calibrate(fire, stay) for fire, stay in scores]

@@ -4,26 +4,35 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from editors.errors import TemporaryError
 from monitoring import metrics
-from monitoring.metrics import StateGauge
+from monitoring.metrics import StateMetric
 
+Family = GaugeMetricFamily | CounterMetricFamily
 Sample = tuple[tuple[str, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteFigures:
-    """The newest check of one suite; a score that the suite does not have is None and is not exported."""
+    """The newest check of one suite; a score that is missing or None is not exported."""
 
     passed: bool
-    locality: float | None = None
-    locality_low: float | None = None
-    locality_high: float | None = None
-    false_fire: float | None = None
-    retention: float | None = None
+    at: datetime
+    probes: int
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatches:
+    """The batches of one lane and state that are not done."""
+
+    lane: str
+    state: str
+    count: int
+    oldest: datetime  # when the one that waits longest was planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class LedgerFigures:
     edits: Mapping[str, int]  # by state
     generation: int | None
     base_hash: str | None
+    rollbacks: int = 0
+    batches: tuple[OpenBatches, ...] = ()
     suites: Mapping[str, SuiteFigures] = field(default_factory=dict)
     job_last_success: Mapping[str, datetime] = field(default_factory=dict)
     regression_last_success: datetime | None = None
@@ -41,35 +52,36 @@ class LedgerFigures:
 
 
 class LedgerCollector(Collector):
-    """Exports `STATE_GAUGES`; a ledger that cannot be read shows as `upkeep_ledger_up 0`, not as an error."""
+    """Exports `STATE_METRICS`; a ledger that cannot be read shows as `upkeep_ledger_up 0`, not as an error."""
 
-    def __init__(self, read: Callable[[], LedgerFigures]) -> None:
+    def __init__(self, read: Callable[[], LedgerFigures], *, check_interval_seconds: float) -> None:
         self._read = read
+        self._check_interval_seconds = check_interval_seconds
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Read the ledger once and yield one family per state gauge that has a value."""
+    def collect(self) -> Iterator[Family]:
+        """Read the ledger once and yield one family per metric that has a value."""
+        yield _family(metrics.CHECK_INTERVAL, [((), self._check_interval_seconds)])
         try:
             figures = self._read()
         except TemporaryError:
             yield _family(metrics.LEDGER_UP, [((), 0)])
             return
         yield _family(metrics.LEDGER_UP, [((), 1)])
-        for gauge, samples in _samples(figures):
+        for metric, samples in (*_state(figures), *_checks(figures).items()):
             if samples:
-                yield _family(gauge, samples)
+                yield _family(metric, samples)
 
 
-def _samples(figures: LedgerFigures) -> Iterator[tuple[StateGauge, list[Sample]]]:
+def _state(figures: LedgerFigures) -> Iterator[tuple[StateMetric, list[Sample]]]:
+    """How the work stands."""
     yield metrics.EDITS, [((state,), count) for state, count in figures.edits.items()]
+    open_ones = [((batches.lane, batches.state), batches) for batches in figures.batches]
+    yield metrics.BATCHES_OPEN, [(labels, batches.count) for labels, batches in open_ones]
+    yield metrics.BATCH_OLDEST, [(labels, batches.oldest.timestamp()) for labels, batches in open_ones]
     if figures.generation is not None:
         yield metrics.GENERATION_INFO, [((str(figures.generation), figures.base_hash or ""), 1)]
-    suites = figures.suites.items()
-    yield metrics.LOCALITY, _known((name, suite.locality) for name, suite in suites)
-    yield metrics.LOCALITY_LOW, _known((name, suite.locality_low) for name, suite in suites)
-    yield metrics.LOCALITY_HIGH, _known((name, suite.locality_high) for name, suite in suites)
-    yield metrics.FALSE_FIRE, _known((name, suite.false_fire) for name, suite in suites)
-    yield metrics.CHECK_PASSED, [((name,), float(suite.passed)) for name, suite in suites]
-    yield metrics.RETENTION, [((), suite.retention) for _, suite in suites if suite.retention is not None]
+        yield metrics.GENERATION_NUMBER, [((), figures.generation)]
+    yield metrics.ROLLBACKS, [((), figures.rollbacks)]
     yield metrics.JOB_LAST_SUCCESS, [((job,), at.timestamp()) for job, at in figures.job_last_success.items()]
     if figures.regression_last_success is not None:
         yield metrics.REGRESSION_LAST_SUCCESS, [((), figures.regression_last_success.timestamp())]
@@ -77,12 +89,26 @@ def _samples(figures: LedgerFigures) -> Iterator[tuple[StateGauge, list[Sample]]
     yield metrics.WORKERS, [((), figures.workers)]
 
 
-def _known(values: Iterator[tuple[str, float | None]]) -> list[Sample]:
-    return [((name,), value) for name, value in values if value is not None]
+def _checks(figures: LedgerFigures) -> Mapping[StateMetric, list[Sample]]:
+    """What the newest check of each suite said."""
+    found: dict[StateMetric, list[Sample]] = {}
+    for name, suite in figures.suites.items():
+        found.setdefault(metrics.CHECK_PASSED, []).append(((name,), float(suite.passed)))
+        found.setdefault(metrics.CHECK_PROBES, []).append(((name,), suite.probes))
+        found.setdefault(metrics.CHECK_TIMESTAMP, []).append(((name,), suite.at.timestamp()))
+        for key, value in suite.scores.items():
+            if value is None:
+                continue
+            if (metric := metrics.SUITE_SCORES.get(key)) is not None:
+                found.setdefault(metric, []).append(((name,), value))
+            elif (known := metrics.RETENTION_SCORES.get(key)) is not None:
+                found.setdefault(known[0], []).append((known[1], value))
+    return found
 
 
-def _family(gauge: StateGauge, samples: list[Sample]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+def _family(metric: StateMetric, samples: list[Sample]) -> Family:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in samples:
         family.add_metric(labels, value)
     return family

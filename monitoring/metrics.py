@@ -1,23 +1,33 @@
 """Every metric that Upkeep exports, declared in one place.
 
 Two families: what a running process counts itself (`Metrics`), and what is read from the ledger at each
-scrape (`STATE_GAUGES`, filled by `monitoring.collector`). No label grows with edits, subjects or offsets.
+scrape (`STATE_METRICS`, filled by `monitoring.collector`). No label grows with edits, subjects or offsets.
+`docs/metrics.md` lists both; `python -m monitoring.metrics_docs` writes it.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # The outcome names of the ledger, repeated because monitoring may not import daemon.
 FACT_EVENT_OUTCOMES = ("accepted", "duplicate", "dead_lettered")
+LANES = ("urgent", "batch")
+EDITORS = ("scen", "lemoe")
+VERDICTS = ("passed", "rejected")
+YOUNG = ("1d", "7d", "30d")  # windows of age: live for at most so long
+
+# Up to these times is in time: the objectives of docs/operations.md, each a bucket of the histogram below.
+URGENT_OBJECTIVE_SECONDS = 300
+BATCH_OBJECTIVE_SECONDS = 100_800  # 28 hours: accepted just after one nightly run, live with the next
 
 # From "the urgent lane took it" (seconds) over "the next nightly run" (a day) to "it waited a weekend".
 EDIT_LATENCY_BUCKETS_SECONDS = (
     *(1, 2, 5, 10, 30),
-    *(60, 120, 300, 600, 1_800),
+    *(60, 120, URGENT_OBJECTIVE_SECONDS, 600, 1_800),
     *(3_600, 7_200, 14_400, 28_800, 43_200),
-    *(86_400, 172_800, 604_800),
+    *(86_400, BATCH_OBJECTIVE_SECONDS, 172_800, 604_800),
 )
 BATCH_DURATION_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
 REQUEST_DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -44,7 +54,15 @@ class Metrics:
         # When a partition moves to another consumer the newest value wins and the old one need not go.
         self.consumer_lag = Gauge(
             "upkeep_consumer_lag_records",
-            "Records of a partition that the consumer group has not yet committed.",
+            "Records of a partition that the consumer itself has yet to read.",
+            ["topic", "partition"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        # A consumer that is stopped cannot say how far behind it is: somebody else measures that.
+        self.consumer_group_lag = Gauge(
+            "upkeep_consumer_group_lag_records",
+            "Records of a partition that the consumer group has not yet committed, as the scheduler measures it.",
             ["topic", "partition"],
             registry=registry,
             multiprocess_mode="livemostrecent",
@@ -68,6 +86,24 @@ class Metrics:
             registry=registry,
             buckets=EDIT_LATENCY_BUCKETS_SECONDS,
         )
+        self.edit_ingest_to_live = Histogram(
+            "upkeep_edit_ingest_to_live_seconds",
+            "Time from the moment the ledger accepted an event to the moment its edit went live, by lane.",
+            ["lane"],
+            registry=registry,
+            buckets=EDIT_LATENCY_BUCKETS_SECONDS,
+        )
+        for lane in LANES:
+            self.edit_ingest_to_live.labels(lane)
+        self.edit_verdicts = Counter(
+            "upkeep_edit_verdicts_total",
+            "Edits that verification let pass or turned down for good, by editor and verdict.",
+            ["editor", "verdict"],
+            registry=registry,
+        )
+        for editor in EDITORS:
+            for verdict in VERDICTS:
+                self.edit_verdicts.labels(editor, verdict)
         self.serve_requests = Counter(
             "upkeep_serve_requests_total",
             "HTTP requests answered by the serving API, by route template and status code.",
@@ -81,10 +117,11 @@ class Metrics:
             registry=registry,
             buckets=REQUEST_DURATION_BUCKETS_SECONDS,
         )
+        # Not "job": that is Prometheus's own word for what it scrapes, and ours would be renamed.
         self.job_runs = Counter(
             "upkeep_job_runs_total",
-            "Scheduled jobs that this process ran, by job and outcome (succeeded, failed).",
-            ["job", "outcome"],
+            "Scheduled jobs that this process ran, by task and outcome (succeeded, failed).",
+            ["task", "outcome"],
             registry=registry,
         )
 
@@ -95,6 +132,15 @@ class Metrics:
     def lag(self, topic: str, partition: int, records: int) -> None:
         """So many records of a partition are not yet committed."""
         self.consumer_lag.labels(topic, str(partition)).set(records)
+
+    def group_lag(self, topic: str, partition: int, records: int) -> None:
+        """So many records of a partition the consumer group has not committed, whoever is to consume them."""
+        self.consumer_group_lag.labels(topic, str(partition)).set(records)
+
+    def verdict(self, editor: str, *, passed: int, rejected: int) -> None:
+        """A batch was published: so many of its edits passed verification, so many did not."""
+        self.edit_verdicts.labels(editor, "passed").inc(passed)
+        self.edit_verdicts.labels(editor, "rejected").inc(rejected)
 
 
 def exposed_registry(own: CollectorRegistry, *, multiproc_dir: str | None) -> CollectorRegistry:
@@ -111,70 +157,161 @@ def exposed_registry(own: CollectorRegistry, *, multiproc_dir: str | None) -> Co
 
 
 @dataclass(frozen=True, slots=True)
-class StateGauge:
-    """A gauge whose samples are read from the ledger when Prometheus scrapes."""
+class StateMetric:
+    """A metric whose samples are read from the ledger when Prometheus scrapes."""
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
+    kind: Literal["gauge", "counter"] = "gauge"
 
 
-LEDGER_UP = StateGauge("upkeep_ledger_up", "1 when the ledger could be read for this scrape, else 0.")
-EDITS = StateGauge("upkeep_edits", "Edits in the ledger by state.", ("state",))
-GENERATION_INFO = StateGauge(
+LEDGER_UP = StateMetric("upkeep_ledger_up", "1 when the ledger could be read for this scrape, else 0.")
+EDITS = StateMetric("upkeep_edits", "Edits in the ledger by state.", ("state",))
+BATCHES_OPEN = StateMetric(
+    "upkeep_batches_open",
+    "Batches that are not done, by lane and state (planned, leased).",
+    ("lane", "state"),
+)
+BATCH_OLDEST = StateMetric(
+    "upkeep_batch_oldest_timestamp_seconds",
+    "When the oldest batch that is not done was planned, in Unix time, by lane and state.",
+    ("lane", "state"),
+)
+GENERATION_INFO = StateMetric(
     "upkeep_generation_info",
     "Always 1; the labels name the published generation and the hash of its base model.",
     ("generation", "base"),
 )
-LOCALITY = StateGauge(
+GENERATION_NUMBER = StateMetric("upkeep_generation_number", "The number of the published generation.")
+ROLLBACKS = StateMetric(
+    "upkeep_rollbacks_total", "Generations that were published to take changes back.", kind="counter"
+)
+LOCALITY = StateMetric(
     "upkeep_locality_ratio",
     "Share of a suite's probes answered exactly as the base answers them, in the newest check.",
     ("suite",),
 )
-LOCALITY_LOW = StateGauge(
+LOCALITY_LOW = StateMetric(
     "upkeep_locality_ratio_low", "Lower end of the 95 % Wilson interval of upkeep_locality_ratio.", ("suite",)
 )
-LOCALITY_HIGH = StateGauge(
+LOCALITY_HIGH = StateMetric(
     "upkeep_locality_ratio_high",
     "Upper end of the 95 % Wilson interval of upkeep_locality_ratio.",
     ("suite",),
 )
-FALSE_FIRE = StateGauge(
+FALSE_FIRE = StateMetric(
     "upkeep_false_fire_ratio",
     "Share of a suite's probes for which some edit fired, in the newest check.",
     ("suite",),
 )
-RETENTION = StateGauge(
-    "upkeep_retention_ratio",
-    "Share of sampled live edits that still answer with their fact, in the newest check.",
+EXPECTED = StateMetric(
+    "upkeep_expected_answer_ratio",
+    "Share of a suite's probes with an expected answer that got it, in the newest check.",
+    ("suite",),
 )
-CHECK_PASSED = StateGauge(
+KL_MEAN = StateMetric(
+    "upkeep_kl_divergence_mean_nats",
+    "Mean KL divergence of the next token from the base's, over a suite's probes, in the newest check.",
+    ("suite",),
+)
+KL_P99 = StateMetric(
+    "upkeep_kl_divergence_p99_nats",
+    "99th percentile of the KL divergence of the next token from the base's, over a suite's probes.",
+    ("suite",),
+)
+PERPLEXITY = StateMetric(
+    "upkeep_perplexity_ratio",
+    "Perplexity of the edited model over that of the base on a suite's text, in the newest check.",
+    ("suite",),
+)
+RETENTION = StateMetric(
+    "upkeep_retention_ratio",
+    "Share of sampled live edits that still answer with their fact, by age of the edit (live for at most 1, "
+    "7 or 30 days, all) and by form of the question (prompt, rephrase), in the newest check.",
+    ("age", "form"),
+)
+RETENTION_LOW = StateMetric(
+    "upkeep_retention_ratio_low",
+    "Lower end of the 95 % Wilson interval of upkeep_retention_ratio.",
+    ("age", "form"),
+)
+RETENTION_HIGH = StateMetric(
+    "upkeep_retention_ratio_high",
+    "Upper end of the 95 % Wilson interval of upkeep_retention_ratio.",
+    ("age", "form"),
+)
+STALE_ANSWERS = StateMetric(
+    "upkeep_stale_answer_ratio",
+    "Share of sampled live edits, of those whose fact had another value before, that answer with the old one.",
+)
+ROUTING = StateMetric(
+    "upkeep_routing_consistency_ratio",
+    "Share of sampled LEMoE edits whose prompts are routed to the expert that was trained on them.",
+)
+DRIFT = StateMetric(
+    "upkeep_drift_statistic",
+    "How far a suite's score has moved against its trailing window (CUSUM), after the newest check.",
+    ("suite",),
+)
+DRIFT_ALARM = StateMetric(
+    "upkeep_drift_alarm", "1 while a suite's drift statistic is over its threshold, else 0.", ("suite",)
+)
+CHECK_PASSED = StateMetric(
     "upkeep_check_passed", "1 when the newest check of a suite held its floor, else 0.", ("suite",)
 )
-JOB_LAST_SUCCESS = StateGauge(
+CHECK_PROBES = StateMetric(
+    "upkeep_check_probes", "Probes that the newest check of a suite asked.", ("suite",)
+)
+CHECK_TIMESTAMP = StateMetric(
+    "upkeep_check_timestamp_seconds", "When a suite was last checked, in Unix time.", ("suite",)
+)
+CHECK_INTERVAL = StateMetric(
+    "upkeep_check_interval_seconds", "How often a regression check is asked for (schedule.check_seconds)."
+)
+JOB_LAST_SUCCESS = StateMetric(
     "upkeep_job_last_success_timestamp_seconds",
     "When a scheduled job last succeeded, in Unix time.",
-    ("job",),
+    ("task",),
 )
-REGRESSION_LAST_SUCCESS = StateGauge(
+REGRESSION_LAST_SUCCESS = StateMetric(
     "upkeep_regression_last_success_timestamp_seconds",
     "When a regression check was last completed, in Unix time.",
 )
-HOLD = StateGauge("upkeep_hold", "1 while further batches are held back, else 0.")
-WORKERS = StateGauge("upkeep_workers", "Workers that gave a sign of life lately.")
+HOLD = StateMetric("upkeep_hold", "1 while further batches are held back, else 0.")
+WORKERS = StateMetric("upkeep_workers", "Workers that gave a sign of life lately.")
 
-STATE_GAUGES = (
-    LEDGER_UP,
-    EDITS,
-    GENERATION_INFO,
-    LOCALITY,
-    LOCALITY_LOW,
-    LOCALITY_HIGH,
-    FALSE_FIRE,
-    RETENTION,
-    CHECK_PASSED,
-    JOB_LAST_SUCCESS,
-    REGRESSION_LAST_SUCCESS,
-    HOLD,
-    WORKERS,
+STATE_METRICS = (
+    *(LEDGER_UP, EDITS, BATCHES_OPEN, BATCH_OLDEST),
+    *(GENERATION_INFO, GENERATION_NUMBER, ROLLBACKS),
+    *(LOCALITY, LOCALITY_LOW, LOCALITY_HIGH, FALSE_FIRE, EXPECTED, KL_MEAN, KL_P99, PERPLEXITY),
+    *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING),
+    *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
+    *(JOB_LAST_SUCCESS, REGRESSION_LAST_SUCCESS, HOLD, WORKERS),
 )
+
+SUITE_SCORES = {
+    "locality": LOCALITY,
+    "locality_low": LOCALITY_LOW,
+    "locality_high": LOCALITY_HIGH,
+    "false_fire": FALSE_FIRE,
+    "expected": EXPECTED,
+    "kl_mean": KL_MEAN,
+    "kl_p99": KL_P99,
+    "perplexity_ratio": PERPLEXITY,
+    "drift": DRIFT,
+    "drift_alarm": DRIFT_ALARM,
+}
+"""Where a score of any suite goes, with the suite as its label."""
+
+RETENTION_SCORES = {
+    "retention": (RETENTION, ("all", "prompt")),
+    "retention_low": (RETENTION_LOW, ("all", "prompt")),
+    "retention_high": (RETENTION_HIGH, ("all", "prompt")),
+    "retention_rephrase": (RETENTION, ("all", "rephrase")),
+    **{f"retention_{age}": (RETENTION, (age, "prompt")) for age in YOUNG},
+    **{f"retention_rephrase_{age}": (RETENTION, (age, "rephrase")) for age in YOUNG},
+    "stale_answers": (STALE_ANSWERS, ()),
+    "routing_consistency": (ROUTING, ()),
+}
+"""Where a score that is known once, from the live edits, goes, and with which labels."""

@@ -12,7 +12,8 @@ MAX_FILE_BYTES = 64 << 20
 MAX_PROBES = 200_000
 MAX_PROMPT_CHARS = 8_192
 MAX_NAME_CHARS = 100
-KINDS = ("far", "relation", "subject")
+SHIPPED_TEXT = Path(__file__).parent / "data" / "unrelated.txt"
+KINDS = ("far", "relation", "subject", "text")
 
 
 class BadSuite(PermanentError):
@@ -21,7 +22,11 @@ class BadSuite(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One prompt; `answer` is what an edited model should say, where that is known beforehand."""
+    """One prompt; `answer` is what an edited model should say, where that is known beforehand.
+
+    `kind` says what it has to do with the edits: unrelated (`far`), an edited relation of another subject
+    (`relation`), another relation of an edited subject (`subject`), or running text that asks nothing (`text`).
+    """
 
     prompt: str
     kind: str = "far"
@@ -41,15 +46,12 @@ class ProbeSuite:
         content = [[probe.prompt, probe.kind, probe.answer] for probe in self.probes]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def sample(self, size: int, *, seed: int) -> "ProbeSuite":
-        """At most `size` probes, the same for the same seed.
+    def drawn(self, *, seed: int) -> tuple[Probe, ...]:
+        """All probes in the order of a lottery that is the same for the same seed: its first n are a sample of n.
 
-        A probe is kept for its own content, not for its place: a suite that grows keeps most of its sample.
+        A probe's lot is drawn from its own content, not from its place: a suite that grows keeps most of a sample.
         """
-        if len(self.probes) <= size:
-            return self
-        chosen = sorted(self.probes, key=lambda probe: _lot(probe.prompt, seed))[:size]
-        return ProbeSuite(self.name, tuple(chosen))
+        return tuple(sorted(self.probes, key=lambda probe: lot(probe.prompt, seed)))
 
 
 def distinct(probes: Iterable[Probe]) -> tuple[Probe, ...]:
@@ -65,7 +67,7 @@ def load_suite(name: str, path: Path) -> ProbeSuite:
     """
     if len(name) > MAX_NAME_CHARS:
         raise BadSuite(f"the suite name {name[:20]!r}... is longer than {MAX_NAME_CHARS} characters")
-    lines = _read(path).splitlines()
+    lines = read_probe_file(path).splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise BadSuite(f"the probe file {path} holds no probes")
@@ -74,7 +76,29 @@ def load_suite(name: str, path: Path) -> ProbeSuite:
     return ProbeSuite(name, distinct(_probe(line, f"{path}, line {number}") for number, line in numbered))
 
 
-def _read(path: Path) -> str:
+def load_texts(name: str, path: Path) -> ProbeSuite:
+    """Read running text, one passage between blank lines, as probes of the kind `text`.
+
+    Raises:
+        BadSuite: the file is missing, too large or empty, or a passage is too long.
+    """
+    passages = [" ".join(part.split()) for part in read_probe_file(path).split("\n\n") if part.strip()]
+    if not passages:
+        raise BadSuite(f"the text file {path} holds no text")
+    if len(passages) > MAX_PROBES:
+        raise BadSuite(f"the text file {path} holds more than {MAX_PROBES} passages")
+    for number, passage in enumerate(passages, start=1):
+        if len(passage) > MAX_PROMPT_CHARS:
+            raise BadSuite(f"{path}: passage {number} is longer than {MAX_PROMPT_CHARS} characters")
+    return ProbeSuite(name, distinct(Probe(passage, "text") for passage in passages))
+
+
+def read_probe_file(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        BadSuite: it is missing, no UTF-8, or too large.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadSuite(f"the probe file {path} is larger than {MAX_FILE_BYTES >> 20} MiB")
@@ -97,8 +121,13 @@ def _probe(line: str, where: str) -> Probe:
         raise BadSuite(f"{where}: the kind must be one of {', '.join(KINDS)}")
     if answer is not None and not isinstance(answer, str):
         raise BadSuite(f"{where}: the answer must be a text")
+    try:
+        (prompt + (answer or "")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadSuite(f"{where}: half a surrogate pair is no text") from error
     return Probe(prompt, kind, answer)
 
 
-def _lot(prompt: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\0{prompt}".encode("utf-8", "surrogatepass")).digest()
+def lot(text: str, seed: int) -> bytes:
+    """Where a text stands in the lottery of that seed."""
+    return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()

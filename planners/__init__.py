@@ -1,16 +1,19 @@
 """Turn pending edits into an ordered plan of batches: values in, values out, no Kafka, no SQL, no torch."""
 
-from planners.embedding import BaseEmbedder, Embedder, TfidfEmbedder
+from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
+from planners.picture import picture
 from planners.planning import plan
-from planners.values import DraftBatch, Pending, PlanDraft, PlannerSettings
+from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
 
 __all__ = [
-    "BaseEmbedder",
     "DraftBatch",
     "Embedder",
+    "MapPoint",
+    "ModelEmbedder",
     "Pending",
     "PlanDraft",
     "PlannerSettings",
     "TfidfEmbedder",
+    "picture",
     "plan",
 ]

@@ -1,7 +1,9 @@
 """Group vectors that lie close together: each method gives every vector the number of its cluster."""
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ Labels = NDArray[np.intp]
 
 # Above this many vectors the exact methods cost minutes (k-means) or n^2 memory (agglomerative).
 EXACT_LIMIT = 10_000
+PART = 4_000  # k-means of many vectors is made of k-means of parts of at most about this size
 SUMMARIES = 2_000
 
 
@@ -26,23 +29,62 @@ def cluster(vectors: Vectors, *, clusters: int, method: str, seed: int) -> Label
         raise BadRequest(f"no clustering is called {method!r}; known: {', '.join(CLUSTERINGS)}")
     if clusters <= 1 or len(vectors) <= 1:
         return np.zeros(len(vectors), dtype=np.intp)
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        # Fewer distinct vectors than clusters: the caller copes with fewer clusters.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with repeatable():
         labels = CLUSTERINGS[method](vectors, min(clusters, len(vectors)), seed)
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """While the block runs, scikit-learn gives the same clusters for the same input, and bears equal vectors.
+
+    Sums of two threads are the same whichever comes first; of three they are not.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    now = [int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "openmp"]
+    with warnings.catch_warnings(), threadpool_limits(limits=min([2, *now]), user_api="openmp"):
+        # Fewer distinct vectors than clusters: the caller copes with fewer clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
 def _kmeans(vectors: Vectors, clusters: int, seed: int) -> Labels:
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    """Lloyd's k-means; of many vectors, started from the centres of parts and gone over twice.
+
+    Measured at 100,000 vectors and 2,500 clusters: less inertia than MiniBatchKMeans in less time.
+    """
+    from sklearn.cluster import KMeans
 
     if len(vectors) <= EXACT_LIMIT:
-        model = KMeans(clusters, random_state=seed, n_init=1)
-    else:
-        model = MiniBatchKMeans(clusters, random_state=seed, n_init=1, batch_size=4_096)
-    return np.asarray(model.fit_predict(vectors))
+        return np.asarray(KMeans(clusters, random_state=seed, n_init=1).fit_predict(vectors))
+    centres = _centres_by_parts(vectors, clusters, seed)
+    return np.asarray(KMeans(len(centres), init=centres, n_init=1, max_iter=2).fit_predict(vectors))
+
+
+def _centres_by_parts(vectors: Vectors, clusters: int, seed: int) -> Vectors:
+    """About `clusters` centres: the vectors fall into parts, and each part gets its share of the clusters."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    if clusters <= 1:
+        return np.asarray(vectors.mean(axis=0, keepdims=True))
+    if len(vectors) <= PART:
+        return np.asarray(
+            KMeans(clusters, random_state=seed, n_init=1, max_iter=30).fit(vectors).cluster_centers_
+        )
+    parts = min(clusters, max(2, math.isqrt(clusters)))
+    coarse = MiniBatchKMeans(parts, random_state=seed, n_init=1, batch_size=4_096)
+    labels = np.unique(coarse.fit_predict(vectors), return_inverse=True)[1]
+    if labels.max() == 0:  # all of them are equal
+        return np.asarray(vectors[:1])
+    members = [vectors[labels == number] for number in range(int(labels.max()) + 1)]
+    return np.concatenate(
+        [
+            _centres_by_parts(part, min(len(part), max(1, round(clusters * len(part) / len(vectors)))), seed)
+            for part in members
+        ]
+    )
 
 
 def _bisecting(vectors: Vectors, clusters: int, seed: int) -> Labels:
@@ -59,7 +101,8 @@ def _agglomerative(vectors: Vectors, clusters: int, seed: int) -> Labels:
     if len(vectors) <= EXACT_LIMIT:
         return np.asarray(AgglomerativeClustering(clusters).fit_predict(vectors))
     # Merge summaries instead of vectors; every vector then follows its summary.
-    nearest = np.unique(_kmeans(vectors, max(SUMMARIES, clusters), seed), return_inverse=True)[1]
+    summaries = min(EXACT_LIMIT, max(SUMMARIES, 2 * clusters))
+    nearest = np.unique(_kmeans(vectors, summaries, seed), return_inverse=True)[1]
     means = group_means(vectors, nearest)
     merged = AgglomerativeClustering(min(clusters, len(means))).fit_predict(means)
     return np.asarray(merged)[nearest]

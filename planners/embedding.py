@@ -53,24 +53,25 @@ class TfidfEmbedder:
             return unit(reduce.fit_transform(weights))
 
 
-class BaseEmbedder:
-    """The base model's own vectors, from a function that the daemon supplies."""
+class ModelEmbedder:
+    """A language model's own vectors, from a function that the daemon supplies."""
 
-    name = "base"
-
-    def __init__(self, embed: Callable[[Sequence[str]], Vectors]) -> None:
-        self._embed = embed
+    def __init__(self, name: str, vectors: Callable[[Sequence[str]], Vectors]) -> None:
+        self.name = name
+        self._vectors = vectors
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """(n, d) as the base gives them, scaled to length 1.
+        """(n, d) as the model gives them, without what all texts have in common, at length 1.
+
+        A model's vectors point into one narrow cone; only what is left without their mean tells texts apart.
 
         Raises:
-            BadRequest: the base gave something else than one finite vector per text.
+            BadRequest: the model gave something else than one finite vector per text.
         """
-        vectors = np.asarray(self._embed(texts), dtype=np.float32)
+        vectors = np.asarray(self._vectors(texts), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise BadRequest(f"the base's embedding of {len(texts)} texts has the shape {vectors.shape}")
-        return unit(vectors)
+            raise BadRequest(f"{self.name}'s embedding of {len(texts)} texts has the shape {vectors.shape}")
+        return unit(vectors - vectors.mean(axis=0))
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:

@@ -1,7 +1,7 @@
 """Turn pending edits into an ordered plan of bounded batches: a pure function of its arguments."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ from editors.errors import BadRequest
 from planners.clustering import Labels, cluster
 from planners.conflicts import resolve
 from planners.embedding import Embedder, Vectors, unit
-from planners.explain import batch_notes, similarities
+from planners.explain import explain_lane
+from planners.landscape import lay_out
 from planners.ordering import Unordered, order_batches
 from planners.seating import seat
-from planners.values import DraftBatch, Pending, PlanDraft, PlannerSettings
+from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
 
 # Clusters are asked to fill a batch to this share: room for a cluster to keep its members together.
 FILL = 0.8
@@ -22,12 +23,20 @@ BATCH_EDITORS = ("auto", "lemoe", "scen")
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A batch in the making: its edits (oldest first) and their vectors."""
+    """A batch in the making: which of the lane's edits it holds, oldest first."""
 
     editor: str
-    edits: tuple[Pending, ...]
-    vectors: Vectors
+    members: Labels
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """What became of the batch lane."""
+
+    batches: tuple[DraftBatch, ...] = ()
+    explanation: Mapping[str, Any] = field(default_factory=dict)
+    landscape: tuple[MapPoint, ...] = ()
 
 
 def plan(
@@ -64,14 +73,15 @@ def plan(
         *_cut([edit for edit in patient if edit.retracts], size, None, "retractions need no training"),
     )
     asserted = [edit for edit in patient if not edit.retracts]
-    clustered, explanation = _batch_lane(asserted, settings, embedder, first=len(at_once))
+    lane = _batch_lane(asserted, settings, embedder, first=len(at_once))
     explanation = {
         "edits": len(edits),
         "planned": len(resolution.winners),
         "superseded": len(resolution.superseded),
-        **explanation,
+        **lane.explanation,
     }
-    return PlanDraft((*at_once, *clustered), tuple(sorted(resolution.superseded.items())), explanation)
+    losers = tuple(sorted(resolution.superseded.items()))
+    return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.landscape)
 
 
 def _cut(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -> list[DraftBatch]:
@@ -84,46 +94,38 @@ def _cut(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -
 
 def _batch_lane(
     edits: Sequence[Pending], settings: PlannerSettings, embedder: Embedder, *, first: int
-) -> tuple[list[DraftBatch], dict[str, Any]]:
+) -> _Lane:
     if not edits:
-        return [], {}
+        return _Lane()
     vectors = embedder.embed([edit.prompt or edit.subject for edit in edits])
-    wanted = (
-        1 if len(edits) <= settings.batch_size else -(-len(edits) // max(1, int(settings.batch_size * FILL)))
-    )
-    labels = cluster(vectors, clusters=wanted, method=settings.clustering, seed=settings.seed)
-    labels = seat(vectors, labels, capacity=settings.batch_size)
-    groups = _give_to_editors(_groups(edits, vectors, labels), settings)
-    groups = _ordered(groups, settings)
+    size = settings.batch_size
+    wanted = 1 if len(edits) <= size else -(-len(edits) // max(1, int(size * FILL)))
+    clusters = cluster(vectors, clusters=wanted, method=settings.clustering, seed=settings.seed)
+    seats = seat(vectors, clusters, capacity=size, seed=settings.seed)
+    groups = _ordered(_give_to_editors(_members(seats), settings), vectors, settings)
+    batches = np.empty(len(edits), dtype=np.intp)
+    for number, group in enumerate(groups):
+        batches[group.members] = number
     explanation = {
         "embedding": embedder.name,
         "clustering": settings.clustering,
         "order": settings.order,
         "seed": settings.seed,
-        "clusters": int(labels.max()) + 1,
-        **similarities(vectors, labels),
-        "batches": batch_notes(
-            [group.edits for group in groups], [group.vectors for group in groups], first=first
-        ),
+        **explain_lane(edits, vectors, clusters, batches, first=first, seed=settings.seed),
     }
-    drafts = [
-        DraftBatch(False, group.editor, tuple(edit.edit_id for edit in group.edits), group.reason)
+    drafts = (
+        DraftBatch(False, group.editor, tuple(edits[int(i)].edit_id for i in group.members), group.reason)
         for group in groups
-    ]
-    return drafts, explanation
+    )
+    return _Lane(tuple(drafts), explanation, lay_out(edits, vectors, batches, first=first))
 
 
-def _groups(
-    edits: Sequence[Pending], vectors: Vectors, labels: Labels
-) -> list[tuple[list[Pending], Vectors]]:
-    """The members of each batch, oldest first, and their vectors."""
-    members = [np.flatnonzero(labels == number) for number in range(int(labels.max()) + 1)]
-    return [([edits[int(index)] for index in part], vectors[part]) for part in members]
+def _members(labels: Labels) -> list[Labels]:
+    """The members of each batch 0..b-1, in ascending order: edits stand oldest first."""
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
 
 
-def _give_to_editors(
-    groups: Sequence[tuple[list[Pending], Vectors]], settings: PlannerSettings
-) -> list[_Group]:
+def _give_to_editors(parts: Sequence[Labels], settings: PlannerSettings) -> list[_Group]:
     """Choose an editor per batch; with "auto", small clusters share SCEN batches.
 
     A SCEN expert answers for one fact and does not see its batch-mates, so that small clusters lose nothing
@@ -131,33 +133,27 @@ def _give_to_editors(
     """
     if settings.batch_editor != "auto":
         reason = "cluster of edits that lie close together"
-        return [_Group(settings.batch_editor, tuple(edits), part, reason) for edits, part in groups]
+        return [_Group(settings.batch_editor, part, reason) for part in parts]
     least = settings.min_lemoe_cluster
     dense = [
-        _Group("lemoe", tuple(edits), part, f"cluster of {len(edits)} edits: enough for one expert")
-        for edits, part in groups
-        if len(edits) >= least
+        _Group("lemoe", part, f"cluster of {len(part)} edits: enough for one expert")
+        for part in parts
+        if len(part) >= least
     ]
-    loose = [
-        (edit, vector)
-        for edits, part in groups
-        if len(edits) < least
-        for edit, vector in zip(edits, part, strict=True)
-    ]
-    loose.sort(key=lambda pair: pair[0].recency)
-    shared = [
-        loose[start : start + settings.batch_size] for start in range(0, len(loose), settings.batch_size)
-    ]
+    loose = [part for part in parts if len(part) < least]
+    if not loose:
+        return dense
+    together = np.sort(np.concatenate(loose))
     reason = f"from clusters of fewer than {least} edits: one expert each"
+    size = settings.batch_size
     return dense + [
-        _Group("scen", tuple(edit for edit, _ in part), np.stack([vector for _, vector in part]), reason)
-        for part in shared
+        _Group("scen", together[start : start + size], reason) for start in range(0, len(together), size)
     ]
 
 
-def _ordered(groups: Sequence[_Group], settings: PlannerSettings) -> list[_Group]:
-    by_age = sorted(groups, key=lambda group: group.edits[0].recency)
-    centres = unit(np.stack([group.vectors.mean(axis=0) for group in by_age]))
-    sizes = np.array([len(group.edits) for group in by_age], dtype=np.intp)
+def _ordered(groups: Sequence[_Group], vectors: Vectors, settings: PlannerSettings) -> list[_Group]:
+    by_age = sorted(groups, key=lambda group: int(group.members[0]))
+    centres = unit(np.stack([vectors[group.members].mean(axis=0) for group in by_age]))
+    sizes = np.array([len(group.members) for group in by_age], dtype=np.intp)
     order = order_batches(Unordered(centres, sizes, settings.seed), strategy=settings.order)
     return [by_age[number] for number in order]

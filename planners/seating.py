@@ -3,55 +3,71 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.clustering import Labels, group_means
+from planners.clustering import Labels, group_means, repeatable
 from planners.embedding import Vectors, unit
 
-CHOICES = 8  # how many nearest centres a vector asks before it takes any that has room
+TURNS = 8  # how often the unseated ask the nearest centre that has room, before they take any seat
 ROWS = 4_096  # vectors compared with all centres at once: bounds memory at 100,000 edits
 
 
-def seat(vectors: Vectors, labels: Labels, *, capacity: int) -> Labels:
+def seat(vectors: Vectors, labels: Labels, *, capacity: int, seed: int = 0) -> Labels:
     """Batch numbers 0..b-1, one per vector; no batch is empty or holds more than `capacity`.
 
-    In each round every unseated vector asks its next-nearest centre, and a centre takes the nearest of those
-    who ask until it is full: a vector leaves its cluster only when nearer ones filled it.
+    A cluster that is too large falls into several. Every vector asks its own centre first, and then in each turn
+    the nearest one that has room; a centre takes the nearest of those who ask until it is full. So a vector
+    leaves its cluster only when nearer ones filled it.
     """
-    centres = _centres(vectors, labels, capacity)
+    labels = _split(vectors, labels, capacity, seed)
+    centres = unit(group_means(vectors, labels))
+    lacking = -(-len(vectors) // capacity) - len(centres)  # equal vectors cannot be split
+    if lacking > 0:
+        largest = np.argsort(-np.bincount(labels), kind="stable")
+        centres = np.concatenate([centres, centres[np.resize(largest, lacking)]])
     room = np.full(len(centres), capacity)
     seats = np.full(len(vectors), -1, dtype=np.intp)
-    choices, closeness = _nearest(vectors, centres, min(CHOICES, len(centres)))
-    for turn in range(choices.shape[1]):
+    closeness = np.einsum("nd,nd->n", vectors, centres[labels])
+    _ask(np.arange(len(vectors)), labels, closeness, room, seats)
+    for _ in range(TURNS):
         waiting = np.flatnonzero(seats < 0)
-        _ask(waiting, choices[waiting, turn], closeness[waiting, turn], room, seats)
-    for vector in np.flatnonzero(seats < 0):
-        likeness = np.where(room > 0, centres @ vectors[vector], -np.inf)
-        chosen = int(np.argmax(likeness))
-        seats[vector] = chosen
-        room[chosen] -= 1
+        if len(waiting) == 0:
+            break
+        free = np.flatnonzero(room > 0)
+        asked, closeness = _nearest(vectors[waiting], centres[free])
+        _ask(waiting, free[asked], closeness, room, seats)
+    left = np.flatnonzero(seats < 0)
+    seats[left] = np.repeat(np.arange(len(room)), room)[: len(left)]
     return np.unique(seats, return_inverse=True)[1].astype(np.intp)
 
 
-def _centres(vectors: Vectors, labels: Labels, capacity: int) -> Vectors:
-    """One centre per cluster, and a second one and more for the largest while seats are lacking."""
-    means = unit(group_means(vectors, labels))
-    sizes = np.bincount(labels).astype(float)
-    copies = np.ones(len(sizes), dtype=np.intp)
-    for _ in range(-(-len(vectors) // capacity) - len(sizes)):
-        copies[int(np.argmax(sizes / copies))] += 1
-    return np.repeat(means, copies, axis=0)
+def _split(vectors: Vectors, labels: Labels, capacity: int, seed: int) -> Labels:
+    """The same clusters, those that no batch can hold cut into several that can, by k-means."""
+    from sklearn.cluster import KMeans
+
+    sizes = np.bincount(labels)
+    too_large = np.flatnonzero(sizes > capacity)
+    if len(too_large) == 0:
+        return labels
+    split = labels.copy()
+    following = len(sizes)
+    with repeatable():
+        for number in too_large:
+            members = np.flatnonzero(labels == number)
+            parts = -(-len(members) // capacity)
+            part = KMeans(parts, random_state=seed, n_init=1, max_iter=10).fit_predict(vectors[members])
+            split[members] = np.where(part == 0, number, following + part - 1)
+            following += parts - 1
+    return np.unique(split, return_inverse=True)[1].astype(np.intp)
 
 
-def _nearest(vectors: Vectors, centres: Vectors, count: int) -> tuple[Labels, NDArray[np.float32]]:
-    """(n, count) numbers of the nearest centres, nearest first, and how alike they are (cosine)."""
-    numbers = np.empty((len(vectors), count), dtype=np.intp)
-    closeness = np.empty((len(vectors), count), dtype=np.float32)
+def _nearest(vectors: Vectors, centres: Vectors) -> tuple[Labels, NDArray[np.float32]]:
+    """The nearest centre of each vector, and how alike they are (cosine)."""
+    numbers = np.empty(len(vectors), dtype=np.intp)
+    closeness = np.empty(len(vectors), dtype=np.float32)
     for start in range(0, len(vectors), ROWS):
         likeness = vectors[start : start + ROWS] @ centres.T
-        best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-        values = np.take_along_axis(likeness, best, axis=1)
-        order = np.lexsort((best, -values), axis=1)
-        numbers[start : start + ROWS] = np.take_along_axis(best, order, axis=1)
-        closeness[start : start + ROWS] = np.take_along_axis(values, order, axis=1)
+        best = likeness.argmax(axis=1)
+        numbers[start : start + ROWS] = best
+        closeness[start : start + ROWS] = np.take_along_axis(likeness, best[:, None], axis=1)[:, 0]
     return numbers, closeness
 
 

@@ -59,9 +59,20 @@ class DraftBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class MapPoint:
+    """Where an edit of the batch lane lies in the picture of a plan; `sequence` is its batch's."""
+
+    edit_id: int
+    sequence: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlanDraft:
     """Batches in the order in which they shall run, and which edit lost to which: (loser id, winner id)."""
 
     batches: tuple[DraftBatch, ...]
     superseded: tuple[tuple[int, int], ...]
     explanation: Mapping[str, Any] = field(default_factory=dict)  # JSON; see planners.explain
+    landscape: tuple[MapPoint, ...] = ()  # of many edits a sample, with some of every clustered batch

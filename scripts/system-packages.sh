@@ -1,30 +1,46 @@
 #!/usr/bin/env bash
-# Install PostgreSQL for the tests where that is possible; where it is not, its tests skip and say why.
+# Install what the tests meet for real, PostgreSQL and Prometheus with Alertmanager, where that is possible; where it
+# is not, their tests skip and say why (in CI they fail).
 set -uo pipefail
 
 have_postgres() {
-    command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+    [ -n "${UPKEEP_TEST_POSTGRES_URL:-}" ] || command -v postgres >/dev/null ||
+        compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
 }
 
-if have_postgres || [ -n "${UPKEEP_TEST_POSTGRES_URL:-}" ]; then
-    exit 0
-fi
+have_prometheus() {
+    command -v prometheus >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null &&
+        { command -v alertmanager >/dev/null || command -v prometheus-alertmanager >/dev/null; }
+}
+
+missing=()
+have_postgres || missing+=(postgresql)
+have_prometheus || missing+=(prometheus prometheus-alertmanager)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
 if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
-    echo "system-packages: no PostgreSQL here, its tests will be skipped (Debian: apt-get install postgresql)" >&2
+    echo "system-packages: not here: ${missing[*]}; their tests will be skipped (Debian: apt-get install ${missing[*]})" >&2
     exit 0
 fi
 
-echo "system-packages: installing PostgreSQL for the tests" >&2
-# The tests start a server of their own; without this file the package would start another one.
+echo "system-packages: installing ${missing[*]} for the tests" >&2
+# The tests start servers of their own; without this file the packages would start others.
 policy=/usr/sbin/policy-rc.d
 made_policy=
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made_policy=1
 fi
-{
-    timeout 120 apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends postgresql
-} >/dev/null 2>&1
+timeout 120 apt-get update -qq >/dev/null 2>&1
+for packages in postgresql "prometheus prometheus-alertmanager"; do
+    case " ${missing[*]} " in
+        *" ${packages%% *} "*)
+            # shellcheck disable=SC2086  -- several words are several packages
+            DEBIAN_FRONTEND=noninteractive timeout 300 \
+                apt-get install -y -qq --no-install-recommends $packages >/dev/null 2>&1
+            ;;
+    esac
+done
 [ -n "$made_policy" ] && rm -f "$policy"
 have_postgres || echo "system-packages: PostgreSQL could not be installed, its tests will be skipped" >&2
+have_prometheus || echo "system-packages: Prometheus could not be installed, its tests will be skipped" >&2
 exit 0

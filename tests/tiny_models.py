@@ -11,6 +11,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from editors.base import Base, hash_weights
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi", "gpt2", "gpt_neox")
+# In the table too; a shorter look at each.
+FURTHER_FAMILIES = (
+    *("gemma2", "gemma3_text", "phi3", "olmo", "olmo2", "granite", "stablelm", "smollm3"),
+    *("cohere", "glm", "starcoder2"),
+)
+# A norm behind the FFN bounds what one layer can add. Untrained, the top one of four layers cannot outvote the others.
+_NORM_BEHIND_FFN = ("gemma2", "gemma3_text", "olmo2")
 
 TEXT = (
     "The capital of Norland is Elbing. The capital of Sudland is Marrow. Who wrote The Long Road? Ana Berg wrote it.",
@@ -48,11 +55,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(family: str, *, seed: int = 0) -> Any:
-    """A random-weight model of one family, float32."""
+def tiny_model(family: str, *, seed: int = 0, **changes: Any) -> Any:
+    """A random-weight model of one family, float32; `changes` go to its configuration."""
     sizes = _GPT2_SIZES if family == "gpt2" else _SIZES
     config = CONFIG_MAPPING[family](
-        **sizes,
+        **(sizes | changes),
         vocab_size=len(tiny_tokenizer()),
         bos_token_id=0,
         eos_token_id=1,
@@ -66,6 +73,8 @@ def tiny_base(
     family: str = "llama", *, dtype: torch.dtype = torch.float32, device: str = "cpu", **changes: Any
 ) -> Base:
     """A base that is ready to be edited; `changes` go to `Base` (layer, ffn_module)."""
+    if family in _NORM_BEHIND_FFN:
+        changes = {"layer": 1} | changes
     model = tiny_model(family).to(dtype)
     base_hash = hash_weights(model)
     return Base(model.to(device), tiny_tokenizer(), base_hash=base_hash, **changes)

@@ -21,6 +21,13 @@ class EditorChoice(StrEnum):
     AUTO = "auto"
 
 
+class ModeChoice(StrEnum):
+    """Upkeep's own editors, or what the papers published."""
+
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the table of contents."""
     app.command("evaluate", rich_help_panel="Measure")(evaluate)
@@ -33,6 +40,9 @@ def evaluate(
         Path | None, typer.Option("--probes", help='JSONL: {"prompt": ..., "kind": "far"}.')
     ] = None,
     editor: Annotated[EditorChoice, typer.Option("--editor", help="Which editor.")] = EditorChoice.AUTO,
+    mode: Annotated[
+        ModeChoice, typer.Option("--mode", help="Upkeep's editors, or the papers' as published.")
+    ] = ModeChoice.DEFAULT,
     edits: Annotated[
         int | None, typer.Option("--edits", min=1, help="The first so many facts; unset: all.")
     ] = None,
@@ -70,6 +80,7 @@ def evaluate(
         edits=edits,
         batch_size=batch_size,
         seed=seed,
+        mode=mode.value,
     )
     with _progress_bars() as progress:
         report = run_evaluation(options, progress=progress)

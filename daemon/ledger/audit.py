@@ -1,12 +1,16 @@
 """Answer why the model says what it says: every edit, where it stands, and how it came there."""
 
-from sqlalchemy import func, select
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
 
 from daemon.ledger.database import Database
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.intake import name_key
-from daemon.ledger.rows import select_edits, to_edit
-from daemon.ledger.schema import edit_names, edits, history
+from daemon.ledger.rows import chunks, select_edits, to_edit
+from daemon.ledger.schema import edit_names, edits, history, tallies
+from daemon.ledger.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
 
 
@@ -60,9 +64,26 @@ class Audit:
             for row in rows
         ]
 
-    def counts(self) -> dict[EditState, int]:
-        """How many edits stand in each state, the empty states too; reads an index, not the table."""
+    def accepted_at(self, ids: Sequence[int]) -> dict[int, datetime]:
+        """When the ledger accepted each of these edits; an unknown one is left out."""
+        found: dict[int, datetime] = {}
         with self._database.read() as connection:
-            rows = connection.execute(select(edits.c.state, func.count()).group_by(edits.c.state)).all()
-        found = {EditState(state): int(count) for state, count in rows}
-        return {state: found.get(state, 0) for state in EditState}
+            for part in chunks(sorted(ids)):
+                query = select(history.c.edit_id, history.c.at).where(
+                    history.c.edit_id.in_(part), history.c.from_state.is_(None)
+                )
+                found.update((row.edit_id, row.at) for row in connection.execute(query))
+        return found
+
+    def counts(self) -> dict[EditState, int]:
+        """How many edits stand in each state, the empty states too; costs the same however many there are."""
+        found = self._tallies()
+        return {state: found[state.value] for state in EditState}
+
+    def rollbacks(self) -> int:
+        """How many generations were published to take something back."""
+        return self._tallies()[ROLLBACKS]
+
+    def _tallies(self) -> dict[str, int]:
+        with self._database.read() as connection:
+            return {row.name: int(row.value) for row in connection.execute(select(tallies))}

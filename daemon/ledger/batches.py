@@ -5,15 +5,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import LeaseLost
-from daemon.ledger.plans import create_batch
+from daemon.ledger.plans import create_batches
 from daemon.ledger.rows import Standing, clip, select_edits, standings, to_edit, to_standing
 from daemon.ledger.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
 from daemon.ledger.transitions import transition
-from daemon.ledger.values import ClaimedBatch, EditState, Lane, PlannedBatch
+from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
 
 
 class Batches:
@@ -116,7 +116,7 @@ class Batches:
             for part in parts:
                 lane = Lane(row.lane)
                 planned = PlannedBatch(row.sequence, lane, row.editor, tuple(part), reason)
-                new_ids.append(create_batch(connection, row.plan_id, planned, at))
+                new_ids += create_batches(connection, row.plan_id, [planned], at)
                 transition(
                     connection,
                     [members[edit_id] for edit_id in part],
@@ -127,6 +127,22 @@ class Batches:
                     detail={"why": clip(reason, REASON_CHARS)},
                 )
             return new_ids
+
+    def open_ones(self) -> list[OpenBatches]:
+        """How many batches wait or are worked on, by lane and state, and since when; reads the open ones only."""
+        query = (
+            select(
+                batches.c.lane, batches.c.state, func.count().label("many"), func.min(batches.c.created_at)
+            )
+            .where(BATCH_IS_OPEN)
+            .group_by(batches.c.lane, batches.c.state)
+            .order_by(batches.c.lane, batches.c.state)
+        )
+        with self._database.read() as connection:
+            return [
+                OpenBatches(Lane(lane), state, int(many), oldest)
+                for lane, state, many, oldest in connection.execute(query)
+            ]
 
     def _take(
         self, connection: Connection, row: Row[Any], worker: str, at: datetime, lease_seconds: float

@@ -1,10 +1,10 @@
 """Locality regressions: asked for by the scheduler, run by a worker under lease, kept with their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import LeaseLost
@@ -14,27 +14,41 @@ from daemon.ledger.schema import (
     CHECK_IS_OPEN,
     REASON_CHARS,
     WORKER_CHARS,
-    baselines,
+    check_evidence,
+    check_newest,
+    check_progress,
     check_results,
     checks,
 )
-from daemon.ledger.values import CheckResult, ClaimedCheck
+from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
+from monitoring.tally import Failure
 
-_ALL_SUITES = ""
-MAX_ATTEMPTS = 3  # claims of one request: a check that ends its workers is given up
-KEPT_BASELINES = 4  # per suite and base: each change of a suite's probes makes a new one
+# The column `suite` says what is asked for: one suite, or with an empty text all of them; behind one of these, all of it
+# instead of a sample, or the culprits. No suite of the settings may begin with "*".
+_PREFIXES = {CheckKind.SAMPLE: "", CheckKind.FULL: "*full ", CheckKind.BLAME: "*blame "}
+MAX_ATTEMPTS = 3  # claims without progress: a check that ends its workers is given up
 
 
 class Checks:
-    """Requests, leases and results; `None` as a suite means all of them."""
+    """Requests, leases, progress and results; `None` as a suite means all of them."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 
-    def request(self, suite: str | None, cause: str) -> int:
-        """Ask for a check of a suite; the number of the open request, which may be an earlier one."""
-        name = suite if suite is not None else _ALL_SUITES
+    def request(
+        self,
+        suite: str | None,
+        cause: str,
+        *,
+        kind: CheckKind = CheckKind.SAMPLE,
+        progress: Any | None = None,
+    ) -> int:
+        """Ask for a check; the number of the open request, which may be an earlier one of the same kind.
+
+        `progress` (any JSON value) is what the first worker begins with; an earlier request keeps its own.
+        """
+        name = _PREFIXES[kind] + (suite or "")
         with self._database.write() as connection:
             lock_head(connection)
             open_one = select(checks.c.id).where(CHECK_IS_OPEN, checks.c.suite == name)
@@ -49,20 +63,25 @@ class Checks:
                 "attempts": 0,
             }
             added = insert(checks).values(**row, free_at=at, created_at=at).returning(checks.c.id)
-            return int(connection.execute(added).scalar_one())
+            number = int(connection.execute(added).scalar_one())
+            if progress is not None:
+                connection.execute(insert(check_progress).values(check_id=number, body=progress))
+            return number
 
-    def claim(self, worker: str, *, lease_seconds: float) -> ClaimedCheck | None:
-        """Take the oldest open request, also one whose lease ran out; None: there is none.
+    def claim(
+        self, worker: str, *, lease_seconds: float, kinds: Collection[CheckKind] = tuple(CheckKind)
+    ) -> ClaimedCheck | None:
+        """Take the oldest open request of these kinds, also one whose lease ran out; None: there is none.
 
-        A request whose workers died `MAX_ATTEMPTS` times is closed as failed.
+        A request whose workers died `MAX_ATTEMPTS` times without progress is closed as failed.
         """
         with self._database.write() as connection:
             lock_head(connection)
             at = self._clock()
             _give_up_on_hopeless(connection, at)
-            row = connection.execute(
-                select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at).order_by(checks.c.id).limit(1)
-            ).one_or_none()
+            free = select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at).order_by(checks.c.id)
+            # Only a handful can be open at once: one of each kind and suite.
+            row = next((row for row in connection.execute(free) if _kind(row.suite) in kinds), None)
             if row is None:
                 return None
             connection.execute(
@@ -76,7 +95,11 @@ class Checks:
                     free_at=at + timedelta(seconds=lease_seconds),
                 )
             )
-        return ClaimedCheck(id=row.id, suite=row.suite or None, token=row.token + 1)
+            left = select(check_progress.c.body).where(check_progress.c.check_id == row.id)
+            progress = connection.execute(left).scalar_one_or_none()
+        kind = _kind(row.suite)
+        suite = row.suite.removeprefix(_PREFIXES[kind]) or None
+        return ClaimedCheck(row.id, suite, row.token + 1, kind, progress)
 
     def heartbeat(self, check_id: int, token: int, *, lease_seconds: float) -> None:
         """Keep the lease for `lease_seconds` from now.
@@ -98,6 +121,19 @@ class Checks:
             columns = {"worker": None, "free_at": free_at, "attempts": checks.c.attempts - 1}
             _update(connection, check_id, token, state="waiting", **columns)
 
+    def pause(self, check_id: int, token: int, progress: Any) -> None:
+        """Give the check back with what was done: whoever claims it next goes on from there, with all attempts left.
+
+        Raises:
+            LeaseLost: somebody else has the check, or it is done.
+        """
+        with self._database.write() as connection:
+            columns = {"worker": None, "free_at": self._clock(), "attempts": 0}
+            _update(connection, check_id, token, state="waiting", **columns)
+            known = update(check_progress).where(check_progress.c.check_id == check_id).values(body=progress)
+            if connection.execute(known).rowcount == 0:
+                connection.execute(insert(check_progress).values(check_id=check_id, body=progress))
+
     def fail(self, check_id: int, token: int, reason: str) -> None:
         """Close the request without a result: trying again would fail again. `failure` tells the reason.
 
@@ -107,6 +143,7 @@ class Checks:
         with self._database.write() as connection:
             told = clip(reason, REASON_CHARS)
             _update(connection, check_id, token, state="failed", reason=told, finished_at=self._clock())
+            _forget_progress(connection, check_id)
 
     def failure(self) -> str | None:
         """Why the request that was closed last failed; None: it did not, or none was closed yet."""
@@ -119,66 +156,68 @@ class Checks:
         with self._database.read() as connection:
             return connection.execute(closed).scalar_one_or_none()
 
-    def finish(self, check_id: int, token: int, results: Sequence[CheckResult]) -> None:
-        """Close the request and keep its results, in one transaction.
+    def finish(
+        self,
+        check_id: int,
+        token: int,
+        results: Sequence[CheckResult],
+        *,
+        worst: Mapping[str, Sequence[Failure]] | None = None,
+    ) -> None:
+        """Close the request and keep its results, with each suite's `worst` probes, in one transaction.
 
         Raises:
             LeaseLost: somebody else has the check, or it is done; no result is kept.
         """
         with self._database.write() as connection:
             _update(connection, check_id, token, state="done", finished_at=self._clock())
-            if results:
-                connection.execute(
-                    insert(check_results),
-                    [
-                        {
-                            "check_id": check_id,
-                            "suite": result.suite,
-                            "generation": result.generation,
-                            "at": result.at,
-                            "passed": result.passed,
-                            "scores": dict(result.scores),
-                            "probes": result.probes,
-                        }
-                        for result in results
-                    ],
-                )
+            _forget_progress(connection, check_id)
+            for result in results:
+                _keep(connection, check_id, result, (worst or {}).get(result.suite, ()))
 
     def latest(self) -> list[CheckResult]:
-        """The newest result of each suite, by suite."""
-        newest = select(func.max(check_results.c.id)).group_by(check_results.c.suite)
-        query = select(check_results).where(check_results.c.id.in_(newest)).order_by(check_results.c.suite)
+        """The newest result of each suite, by suite; costs the same however many there are."""
+        newest = _select_results().join(check_newest, check_newest.c.result_id == check_results.c.id)
         with self._database.read() as connection:
-            return [_to_result(row) for row in connection.execute(query)]
+            return [_to_result(row) for row in connection.execute(newest.order_by(check_newest.c.suite))]
+
+    def failed(self) -> dict[str, int]:
+        """How often each suite has failed so far."""
+        query = select(check_newest.c.suite, check_newest.c.failed).order_by(check_newest.c.suite)
+        with self._database.read() as connection:
+            return {row.suite: int(row.failed) for row in connection.execute(query)}
+
+    def worst(self) -> dict[str, tuple[Failure, ...]]:
+        """The failing probes of each suite's newest result, the worst first."""
+        query = select(check_newest.c.suite, check_evidence.c.worst).join(
+            check_evidence, check_evidence.c.result_id == check_newest.c.result_id
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(check_newest.c.suite)).all()
+        return {row.suite: tuple(Failure.model_validate(found) for found in row.worst) for row in rows}
 
     def results(self, limit: int) -> list[CheckResult]:
         """The last results, the newest first."""
-        query = select(check_results).order_by(check_results.c.id.desc()).limit(limit)
+        query = _select_results().order_by(check_results.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [_to_result(row) for row in connection.execute(query)]
 
-    def baseline(self, suite_digest: str, base_hash: str) -> Any | None:
-        """What the bare base answered to this suite, as it was stored; None: not yet."""
-        query = select(baselines.c.body).where(
-            baselines.c.suite_digest == suite_digest, baselines.c.base_hash == base_hash
+    def trail(self, suite: str, baseline: str, limit: int) -> list[CheckResult]:
+        """The last results of one suite against one baseline, the newest first."""
+        query = (
+            _select_results()
+            .where(check_results.c.suite == suite, check_evidence.c.baseline == baseline)
+            .order_by(check_results.c.id.desc())
+            .limit(limit)
         )
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            return [_to_result(row) for row in connection.execute(query)]
 
-    def store_baseline(self, suite_digest: str, base_hash: str, body: Any, *, suite: str) -> None:
-        """Keep the bare base's answers (any JSON value); the first ones for a digest stay.
 
-        Of one suite the newest `KEPT_BASELINES` are kept: older ones belong to probes that changed since.
-        """
-        with self._database.write() as connection:
-            lock_head(connection)
-            known = select(baselines.c.suite_digest).where(
-                baselines.c.suite_digest == suite_digest, baselines.c.base_hash == base_hash
-            )
-            if connection.execute(known).one_or_none() is None:
-                row = {"suite_digest": suite_digest, "base_hash": base_hash, "suite": suite, "body": body}
-                connection.execute(insert(baselines).values(**row, created_at=self._clock()))
-                _forget_old_baselines(connection, suite, base_hash, keep=suite_digest)
+def _kind(suite: str) -> CheckKind:
+    return next(
+        (kind for kind, prefix in _PREFIXES.items() if prefix and suite.startswith(prefix)), CheckKind.SAMPLE
+    )
 
 
 def _update(connection: Connection, check_id: int, token: int, **columns: Any) -> None:
@@ -191,20 +230,48 @@ def _update(connection: Connection, check_id: int, token: int, **columns: Any) -
         raise LeaseLost(f"the lease of check {check_id} is lost: another worker has it, or it is done")
 
 
+def _forget_progress(connection: Connection, check_id: int) -> None:
+    connection.execute(delete(check_progress).where(check_progress.c.check_id == check_id))
+
+
 def _give_up_on_hopeless(connection: Connection, at: datetime) -> None:
     hopeless = (CHECK_IS_OPEN, checks.c.free_at <= at, checks.c.attempts >= MAX_ATTEMPTS)
+    ids = connection.execute(select(checks.c.id).where(*hopeless)).scalars().all()
     told = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
-    connection.execute(
-        update(checks).where(*hopeless).values(state="failed", reason=told, finished_at=at, worker=None)
-    )
+    for number in ids:
+        connection.execute(
+            update(checks)
+            .where(checks.c.id == number)
+            .values(state="failed", reason=told, finished_at=at, worker=None)
+        )
+        _forget_progress(connection, number)
 
 
-def _forget_old_baselines(connection: Connection, suite: str, base_hash: str, *, keep: str) -> None:
-    of_suite = (baselines.c.suite == suite, baselines.c.base_hash == base_hash)
-    older = select(baselines.c.suite_digest).where(*of_suite, baselines.c.suite_digest != keep)
-    order = (baselines.c.created_at.desc(), baselines.c.suite_digest)
-    gone = connection.execute(older.order_by(*order).offset(KEPT_BASELINES - 1)).scalars().all()
-    connection.execute(delete(baselines).where(*of_suite, baselines.c.suite_digest.in_(gone)))
+def _keep(connection: Connection, check_id: int, result: CheckResult, worst: Sequence[Failure]) -> None:
+    row = {
+        "check_id": check_id,
+        "suite": result.suite,
+        "generation": result.generation,
+        "at": result.at,
+        "passed": result.passed,
+        "scores": dict(result.scores),
+        "probes": result.probes,
+    }
+    added = insert(check_results).values(**row).returning(check_results.c.id)
+    number = int(connection.execute(added).scalar_one())
+    evidence = {"baseline": result.baseline, "worst": [failure.model_dump() for failure in worst]}
+    connection.execute(insert(check_evidence).values(result_id=number, **evidence))
+    failed = int(not result.passed)
+    known = update(check_newest).where(check_newest.c.suite == result.suite)
+    newest = known.values(result_id=number, failed=check_newest.c.failed + failed)
+    if connection.execute(newest).rowcount == 0:
+        connection.execute(insert(check_newest).values(suite=result.suite, result_id=number, failed=failed))
+
+
+def _select_results() -> Select[Any]:
+    """All columns of `check_results`, with the baseline of those that have one."""
+    evidence = check_evidence.c.result_id == check_results.c.id
+    return select(check_results, check_evidence.c.baseline).outerjoin(check_evidence, evidence)
 
 
 def _to_result(row: Row[Any]) -> CheckResult:
@@ -215,4 +282,5 @@ def _to_result(row: Row[Any]) -> CheckResult:
         passed=row.passed,
         scores=row.scores,
         probes=row.probes,
+        baseline=row.baseline or "",
     )

@@ -1,6 +1,6 @@
 """Who wins when edits speak of one fact: the newest, whatever arrives last. Free of SQL."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.ledger.rows import Standing
@@ -18,8 +18,14 @@ class Settlement:
     )  # live edit's id -> the candidate that ends it
 
 
-def settle(candidates: Sequence[Standing], standing: Sequence[Standing]) -> Settlement:
+def settle(
+    candidates: Sequence[Standing],
+    standing: Sequence[Standing],
+    same: Mapping[int, Iterable[int]] | None = None,
+) -> Settlement:
     """Settle candidates (verified assertions, retractions) against live edits and retractions in force.
+
+    Rivals share a fact or a prompt, or `same` says of one that it asks what the other asks, in other words.
 
     Everything is taken from the newest to the oldest. A candidate assertion that has a newer rival is too
     late, and so is a candidate retraction that has a newer assertion as its rival. What was live stays live
@@ -30,7 +36,7 @@ def settle(candidates: Sequence[Standing], standing: Sequence[Standing]) -> Sett
     in_force: list[Standing] = []
     too_late: dict[int, Standing] = {}
     displaced: dict[int, Standing] = {}
-    through = _ByKey()
+    through = _Through(same or {})
     for edit in sorted((*candidates, *standing), key=lambda edit: edit.age, reverse=True):
         newer = through.rivals(edit)
         if edit.id not in is_candidate:
@@ -48,18 +54,26 @@ def settle(candidates: Sequence[Standing], standing: Sequence[Standing]) -> Sett
     return Settlement(tuple(enabled), tuple(in_force), too_late, displaced)
 
 
-class _ByKey:
-    """Edits found again by fact or prompt, the newest first."""
+class _Through:
+    """Edits that got through, found again by fact, by prompt or as asking the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, same: Mapping[int, Iterable[int]]) -> None:
         self._edits: dict[tuple[str, str], list[Standing]] = {}
+        self._by_id: dict[int, Standing] = {}
+        self._same: dict[int, set[int]] = {}
+        for one, others in same.items():
+            for other in others:
+                self._same.setdefault(one, set()).add(other)
+                self._same.setdefault(other, set()).add(one)
 
     def add(self, edit: Standing) -> None:
+        self._by_id[edit.id] = edit
         for key in _keys(edit):
             self._edits.setdefault(key, []).append(edit)
 
     def rivals(self, edit: Standing) -> list[Standing]:
         found = {rival.id: rival for key in _keys(edit) for rival in self._edits.get(key, ())}
+        found |= {i: self._by_id[i] for i in self._same.get(edit.id, ()) if i in self._by_id}
         return sorted(found.values(), key=lambda rival: rival.age, reverse=True)
 
 

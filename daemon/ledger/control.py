@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from daemon.ledger.batches import return_expired
 from daemon.ledger.database import Database, lock_head
+from daemon.ledger.embeddings import drop_old_embeddings
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
@@ -83,7 +84,9 @@ class Control:
             return [WorkerSeen(row.worker, row.device, row.batch_id, row.seen_at) for row in rows]
 
     def housekeep(self, keep_days: float) -> Housekeeping:
-        """Free the leases that ran out; delete sent outcomes, job slots and workers older than `keep_days`.
+        """Free the leases that ran out; delete what has outlived `keep_days`.
+
+        Sent outcomes, job slots, workers and cached embeddings go; of the latter the newest `KEPT_EMBEDDINGS` stay.
 
         Records, edits, their history, plans, generations and check results are the audit trail: they stay.
         """
@@ -100,6 +103,7 @@ class Control:
                     (workers, workers.c.seen_at),
                 )
             )
+            deleted += drop_old_embeddings(connection, oldest)
         return Housekeeping(leases_returned=returned, rows_deleted=deleted)
 
 

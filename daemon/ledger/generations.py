@@ -1,19 +1,19 @@
 """The published generations: which edits are live, and what each generation changed."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
-from daemon.ledger import publishing, rollback
+from daemon.ledger import publishing, rollback, verdicts
 from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import BaseChanged, NotInLedger
-from daemon.ledger.manifests import append, live_set, load_generations
+from daemon.ledger.manifests import append, live_set, load_generations, shards_at
 from daemon.ledger.rows import select_edits, to_edit
 from daemon.ledger.schema import edits, generation_changes, generations, head
-from daemon.ledger.values import ClaimedBatch, Edit, EditState, Generation, RejectedEdit
+from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, RejectedEdit
 
 
 class Generations:
@@ -29,6 +29,15 @@ class Generations:
             newest = select(head.c.generation).scalar_subquery()
             found = load_generations(connection, generations.c.number == newest)
         return found[0] if found else None
+
+    def tip(self) -> tuple[int, str] | None:
+        """Number and base of the newest generation, whatever it changed; None before `start`."""
+        query = select(generations.c.number, generations.c.base_hash).join(
+            head, head.c.generation == generations.c.number
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return (int(row.number), row.base_hash) if row is not None else None
 
     def start(self, base_hash: str) -> Generation:
         """Generation zero, the base as it is; made at the first call.
@@ -88,6 +97,15 @@ class Generations:
                 raise NotInLedger(f"there is no generation {number}")
             return {str(edit_id): shard for edit_id, shard in live_set(connection, number).items()}
 
+    def shards_at(self, number: int, edit_ids: Collection[str]) -> dict[str, str]:
+        """Those of the given edits that were live at generation `number`, with their shards then.
+
+        Costs what the given edits cost, however many are live.
+        """
+        with self._database.read() as connection:
+            found = shards_at(connection, number, [int(edit_id) for edit_id in edit_ids])
+            return {str(edit_id): shard for edit_id, shard in found.items()}
+
     def live_edits(self) -> list[Edit]:
         """The live edits at the head, by id."""
         with self._database.read() as connection:
@@ -126,6 +144,7 @@ class Generations:
         rejected: Mapping[int, RejectedEdit],
         scores: Mapping[str, Any],
         cause: str,
+        same: Mapping[int, Iterable[int]] | None = None,
     ) -> Generation | None:
         """Finish a claimed batch in one transaction; None where the live set stays as it is.
 
@@ -133,7 +152,8 @@ class Generations:
         the shard that carries each. The batch's retractions take effect unless they are in `rejected`. For each
         fact and each prompt the newest edit wins (`occurred_at`, then offset, then id): older live edits
         are superseded or retracted, and an edit of the batch that has a newer live or retracting rival is
-        itself superseded. A rejected edit leaves an older live value of its fact live.
+        itself superseded. A rejected edit leaves an older live value of its fact live. `same` names, for edits of the
+        batch, others that ask the same of the same subject in other words: they are rivals too.
 
         Raises:
             LeaseLost: the batch belongs to somebody else by now, or is done.
@@ -143,7 +163,7 @@ class Generations:
         with self._database.write() as connection:
             return publishing.publish(
                 connection,
-                publishing.Publication(batch, expected_head, live, rejected, scores, cause),
+                publishing.Publication(batch, expected_head, live, rejected, scores, cause, same or {}),
                 at=self._clock(),
             )
 
@@ -175,3 +195,24 @@ class Generations:
         """
         with self._database.write() as connection:
             return rollback.rollback_to(connection, number, cause=cause, at=self._clock())
+
+    def settle_blame(
+        self,
+        culprits: Mapping[int, Blamed],
+        *,
+        innocent: Collection[int],
+        rolled_back: int | None,
+        cause: str,
+    ) -> Generation | None:
+        """Quarantine culprits, and undo what a rollback did to the others; None where the live set stays as it is.
+
+        `rolled_back` is the generation in which the suspects were taken back, if they were. Of the innocent those come
+        back that it switched off, unless a newer fact or a retraction stands in their way by now; what it brought back
+        in their place gives way again, while older values of the culprits' facts stay.
+        """
+        with self._database.write() as connection:
+            return verdicts.settle_blame(
+                connection,
+                verdicts.Blame(culprits, frozenset(innocent), rolled_back, cause),
+                at=self._clock(),
+            )

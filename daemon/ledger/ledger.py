@@ -6,16 +6,19 @@ from types import TracebackType
 from typing import Self
 
 from daemon.ledger.audit import Audit
+from daemon.ledger.base_answers import BaseAnswers
 from daemon.ledger.batches import Batches
 from daemon.ledger.checks import Checks
 from daemon.ledger.control import Control
 from daemon.ledger.database import Database, connect
+from daemon.ledger.embeddings import Embeddings
 from daemon.ledger.generations import Generations
 from daemon.ledger.intake import Intake
 from daemon.ledger.jobs import Jobs
 from daemon.ledger.migrate import migrate
 from daemon.ledger.outbox import Outbox
 from daemon.ledger.plans import Plans
+from daemon.ledger.samples import Samples
 
 
 class Ledger:
@@ -35,6 +38,9 @@ class Ledger:
         self.outbox = Outbox(database, clock)
         self.jobs = Jobs(database, clock)
         self.checks = Checks(database, clock)
+        self.base_answers = BaseAnswers(database)
+        self.samples = Samples(database)
+        self.embeddings = Embeddings(database, clock)
         self.control = Control(database, clock)
 
     def migrate(self) -> None:

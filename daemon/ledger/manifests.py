@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.rows import clip
+from daemon.ledger.rows import chunks, clip
 from daemon.ledger.schema import CAUSE_CHARS, generation_changes, generations, head
 from daemon.ledger.values import Generation
 
@@ -65,6 +65,20 @@ def live_set(connection: Connection, number: int) -> dict[int, str]:
         .order_by(generation_changes.c.edit_id)
     )
     return {int(edit_id): shard for edit_id, shard in rows}
+
+
+def shards_at(connection: Connection, number: int, ids: Sequence[int]) -> dict[int, str]:
+    """Edit id -> shard of those of the given edits that were live at generation `number`."""
+    found: dict[int, str] = {}
+    for part in chunks(sorted(set(ids))):
+        changes = (
+            select(generation_changes.c.edit_id, generation_changes.c.shard)
+            .where(generation_changes.c.edit_id.in_(part), generation_changes.c.generation <= number)
+            .order_by(generation_changes.c.generation)
+        )
+        newest = {int(edit_id): shard for edit_id, shard in connection.execute(changes)}
+        found.update((edit_id, shard) for edit_id, shard in newest.items() if shard is not None)
+    return found
 
 
 def append(connection: Connection, generation: Generation, *, expected_head: int | None) -> None:

@@ -11,7 +11,7 @@ from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
 from daemon.ledger.schema import REASON_CHARS, batches, edits, plans
-from daemon.ledger.transitions import transition
+from daemon.ledger.transitions import assign, transition
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
@@ -129,34 +129,35 @@ class Plans:
                 reason=f"edit {winner_id} is newer",
                 columns={"superseded_by": winner_id},
             )
-        for batch, members in kept:
-            batch_id = create_batch(connection, plan_id, batch, at)
-            transition(
-                connection, members, EditState.PLANNED, cause=cause, at=at, columns={"batch_id": batch_id}
-            )
+        numbers = create_batches(connection, plan_id, [batch for batch, _ in kept], at)
+        groups = [(number, members) for number, (_, members) in zip(numbers, kept, strict=True)]
+        assign(connection, groups, cause=cause, at=at)
         return plan_id
 
 
-def create_batch(connection: Connection, plan_id: int, batch: PlannedBatch, at: datetime) -> int:
-    """Insert a batch that can be claimed at once; its number."""
-    return int(
-        connection.execute(
-            insert(batches)
-            .values(
-                plan_id=plan_id,
-                sequence=batch.sequence,
-                lane=batch.lane.value,
-                editor=batch.editor,
-                state="planned",
-                reason=clip(batch.reason, REASON_CHARS),
-                token=0,
-                attempts=0,
-                free_at=at,
-                created_at=at,
-            )
-            .returning(batches.c.id)
-        ).scalar_one()
-    )
+def create_batches(
+    connection: Connection, plan_id: int, new: Sequence[PlannedBatch], at: datetime
+) -> list[int]:
+    """Insert batches that can be claimed at once; their numbers, in the same order."""
+    if not new:
+        return []
+    rows = [
+        {
+            "plan_id": plan_id,
+            "sequence": batch.sequence,
+            "lane": batch.lane.value,
+            "editor": batch.editor,
+            "state": "planned",
+            "reason": clip(batch.reason, REASON_CHARS),
+            "token": 0,
+            "attempts": 0,
+            "free_at": at,
+            "created_at": at,
+        }
+        for batch in new
+    ]
+    inserted = insert(batches).returning(batches.c.id, sort_by_parameter_order=True)
+    return [int(number) for number in connection.execute(inserted, rows).scalars()]
 
 
 def _is_pending(edit: Standing | None) -> bool:

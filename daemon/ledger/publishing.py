@@ -1,7 +1,7 @@
 """Publish a generation: one transaction that swaps the head, moves the edits and finishes the batch."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from daemon.ledger.conflicts import Settlement, settle
 from daemon.ledger.database import lock_head
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.manifests import append, child_of
-from daemon.ledger.rows import Standing, rivals_of
+from daemon.ledger.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.schema import edits
 from daemon.ledger.transitions import transition
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, RejectedEdit
@@ -34,6 +34,7 @@ class Publication:
     rejected: Mapping[int, RejectedEdit]
     scores: Mapping[str, Any]
     cause: str
+    same: Mapping[int, Iterable[int]] = field(default_factory=dict)  # edit -> others that ask what it asks
 
 
 def publish(connection: Connection, publication: Publication, *, at: datetime) -> Generation | None:
@@ -46,8 +47,8 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
     _require_verdicts(publication, members)
 
     candidates = [member for member in members if member.id not in publication.rejected]
-    standing = rivals_of(connection, candidates, _DECIDES)
-    settlement = settle(candidates, standing)
+    standing = _standing(connection, publication, candidates)
+    settlement = settle(candidates, standing, publication.same)
     generation = _next_generation(connection, publication, settlement, standing, at)
     _move(connection, publication, members, settlement, standing, generation, at)
     if generation is not None:
@@ -56,6 +57,19 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
         connection, publication.batch.id, publication.batch.token, state="done", worker=None, finished_at=at
     )
     return generation
+
+
+def _standing(
+    connection: Connection, publication: Publication, candidates: Sequence[Standing]
+) -> list[Standing]:
+    """What decides about the candidates: their rivals by key, and live edits that ask the same in other words."""
+    found = {edit.id: edit for edit in rivals_of(connection, candidates, _DECIDES)}
+    own = {candidate.id for candidate in candidates}
+    named = {other for i in own for other in publication.same.get(i, ())} - own - found.keys()
+    for edit in standings_by_id(connection, named).values():
+        if edit.state is EditState.LIVE:
+            found[edit.id] = edit
+    return list(found.values())
 
 
 def _require_verdicts(publication: Publication, members: Sequence[Standing]) -> None:

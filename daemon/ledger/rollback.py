@@ -10,7 +10,7 @@ from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.manifests import append, child_of, live_set, load_generations
 from daemon.ledger.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.schema import edits, generations
-from daemon.ledger.transitions import transition
+from daemon.ledger.transitions import ROLLBACKS, tally, transition
 from daemon.ledger.values import EditState, Generation
 
 
@@ -96,4 +96,5 @@ def _republish(
         columns={"generation": number, "superseded_by": None},
     )
     append(connection, generation, expected_head=current)
+    tally(connection, ROLLBACKS, 1)
     return generation

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -94,6 +95,14 @@ record_counts = Table(
     Column("records", BigInteger, nullable=False),
 )
 
+# What would otherwise be counted again at every scrape: edits by state, and rollbacks.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
 records = Table(
     "records",
     metadata,
@@ -148,6 +157,7 @@ edits = Table(
     # The database itself refuses a second live edit of one fact.
     Index("uq_edits_live_fact", "fact_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
     Index("uq_edits_live_prompt", "prompt_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
+    Index("ix_edits_live_generation", "generation", "id", sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
 )
 
 edit_names = Table(
@@ -263,7 +273,7 @@ checks = Table(
     "checks",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("suite", String(200), nullable=False),  # empty: all suites
+    Column("suite", String(200), nullable=False),  # empty: all suites; see `checks.py` for what "*" begins
     Column("cause", String(CAUSE_CHARS), nullable=False),
     Column("state", String(16), nullable=False),
     Column("token", BigInteger, nullable=False),
@@ -291,14 +301,47 @@ check_results = Table(
     Index(None, "suite", "id"),
 )
 
-baselines = Table(
-    "baselines",
+# How far a check has come: whoever claims it next goes on from there.
+check_progress = Table(
+    "check_progress",
     metadata,
-    Column("suite_digest", String(200), primary_key=True),
-    Column("base_hash", String(200), primary_key=True),
-    Column("suite", String(200), nullable=False),
+    Column("check_id", ForeignKey("checks.id"), primary_key=True),
     Column("body", JSON, nullable=False),
+)
+
+check_evidence = Table(
+    "check_evidence",
+    metadata,
+    Column("result_id", ForeignKey("check_results.id"), primary_key=True),
+    Column("baseline", String(64), nullable=False),  # which probes, against which base
+    Column("worst", JSON, nullable=False),  # failing probes with both answers
+)
+
+# Each suite's newest result and its failures so far, known without reading all results at every scrape.
+check_newest = Table(
+    "check_newest",
+    metadata,
+    Column("suite", String(200), primary_key=True),
+    Column("result_id", ForeignKey("check_results.id"), nullable=False),
+    Column("failed", BigInteger, nullable=False),
+)
+
+base_answers = Table(
+    "base_answers",
+    metadata,
+    Column("base_hash", String(200), primary_key=True),
+    Column("asked", String(64), primary_key=True),  # sha256 of the prompt and the longest answer allowed
+    Column("answer", JSON, nullable=False),
+)
+
+# A cache: vectors of texts, which can be made again.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("key", String(64), primary_key=True),  # sha256 of the embedder's identity and the text
+    Column("vector", LargeBinary, nullable=False),  # float16, little-endian
     Column("created_at", Moment, nullable=False),
+    Index(None, "created_at"),
 )
 
 workers = Table(

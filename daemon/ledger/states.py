@@ -12,10 +12,11 @@ ALLOWED: Mapping[EditState | None, frozenset[EditState]] = {
     _S.PENDING: frozenset({_S.PLANNED, _S.SUPERSEDED, _S.RETRACTED}),
     _S.PLANNED: frozenset({_S.APPLYING, _S.SUPERSEDED, _S.RETRACTED}),
     _S.APPLYING: frozenset({_S.PLANNED, _S.LIVE, _S.SUPERSEDED, _S.RETRACTED, _S.REJECTED, _S.QUARANTINED}),
-    _S.LIVE: frozenset({_S.SUPERSEDED, _S.RETRACTED}),
+    # A regression check can put the blame on a live edit, or on one that a rollback has taken back already.
+    _S.LIVE: frozenset({_S.SUPERSEDED, _S.RETRACTED, _S.QUARANTINED}),
     # A rollback can bring back what was live before.
     _S.SUPERSEDED: frozenset({_S.LIVE}),
-    _S.RETRACTED: frozenset({_S.LIVE}),
+    _S.RETRACTED: frozenset({_S.LIVE, _S.QUARANTINED}),
     # An operator lets an edit try again that failed.
     _S.REJECTED: frozenset({_S.PENDING}),
     _S.QUARANTINED: frozenset({_S.PENDING}),

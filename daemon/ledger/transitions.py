@@ -8,9 +8,11 @@ from sqlalchemy import Connection, insert, update
 
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.rows import Standing, chunks, clip
-from daemon.ledger.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox
+from daemon.ledger.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox, tallies
 from daemon.ledger.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
+
+ROLLBACKS = "rollbacks"
 
 
 def transition(
@@ -45,17 +47,47 @@ def transition(
         ids = [member.id for member in members if member.state is before]
         require_allowed(ids[0], before, to)
         _write(connection, ids, before, to, {**columns, "reason": reason})
+        tally(connection, before.value, -len(ids))
+        tally(connection, to.value, len(ids))
         _remember(connection, ids, before, to, cause=cause, at=at, detail=told)
     if to in OUTCOMES:
         rows = [_outcome(member, to, generation, reason, at) for member in members]
         connection.execute(insert(outbox), rows)
 
 
+def assign(
+    connection: Connection, groups: Sequence[tuple[int, Sequence[Standing]]], *, cause: str, at: datetime
+) -> None:
+    """Move pending edits into their batches (batch id, members): `transition` for very many at once.
+
+    Raises:
+        ForbiddenMove: an edit no longer stands where it stood.
+    """
+    before, to = EditState.PENDING, EditState.PLANNED
+    entries: list[dict[str, Any]] = []
+    entry = {"at": at, "from_state": before.value, "to_state": to.value, "cause": clip(cause, CAUSE_CHARS)}
+    for batch_id, members in groups:
+        ids = [member.id for member in members]
+        _write(connection, ids, before, to, {"batch_id": batch_id, "reason": None})
+        entries += [{"edit_id": edit_id, "detail": {"batch_id": batch_id}, **entry} for edit_id in ids]
+    if entries:
+        tally(connection, before.value, -len(entries))
+        tally(connection, to.value, len(entries))
+        connection.execute(insert(history), entries)
+
+
 def admit(connection: Connection, ids: Sequence[int], *, cause: str, at: datetime) -> None:
     """Write the first history entry of edits that were just inserted as `pending`."""
     if ids:
         require_allowed(ids[0], None, EditState.PENDING)
+        tally(connection, EditState.PENDING.value, len(ids))
         _remember(connection, ids, None, EditState.PENDING, cause=cause, at=at, detail={})
+
+
+def tally(connection: Connection, name: str, by: int) -> None:
+    """Move one of the ledger's running counts: an edit's state, or `ROLLBACKS`."""
+    moved = update(tallies).where(tallies.c.name == name).values(value=tallies.c.value + by)
+    connection.execute(moved)
 
 
 def _remember(

@@ -92,6 +92,11 @@ class Edit:
         """The id under which editors, shards and generations know this edit."""
         return str(self.id)
 
+    @property
+    def recency(self) -> tuple[datetime, int, int]:
+        """What decides between two edits of one fact: the greater one is the newer one."""
+        return (self.occurred_at, self.offset, self.id)
+
     def request(self) -> EditRequest:
         """The edit request of an assertion.
 
@@ -172,6 +177,16 @@ class ClaimedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenBatches:
+    """The batches of one lane that are `planned` or `leased`."""
+
+    lane: Lane
+    state: str
+    count: int
+    oldest: datetime  # when the one that waits longest was planned
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedEdit:
     """Why verification turned an edit down, with the scores that it reached."""
 
@@ -179,13 +194,23 @@ class RejectedEdit:
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
+class CheckKind(StrEnum):
+    """A sample of every suite; all of every suite; or the search for the culprits of a check that failed."""
+
+    SAMPLE = "sample"
+    FULL = "full"
+    BLAME = "blame"
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimedCheck:
-    """A requested locality regression under lease."""
+    """A requested locality regression under lease; `progress` is what its last worker left (JSON)."""
 
     id: int
     suite: str | None  # None: all suites
     token: int
+    kind: CheckKind = CheckKind.SAMPLE
+    progress: Any | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +230,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One suite's scores against one generation."""
+    """One suite's scores against one generation.
+
+    `baseline` names the probes and the base that they were compared with: results are compared with one another only
+    where it is the same.
+    """
 
     suite: str
     generation: int
@@ -213,6 +242,15 @@ class CheckResult:
     passed: bool
     scores: Mapping[str, float | None]
     probes: int
+    baseline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """Why an edit is quarantined after a check: what it did, in words and as the history keeps it."""
+
+    reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.__main__ import build_app, main
-from daemon.cli import cycle
+from daemon.cli import check
 from daemon.events import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord
@@ -33,6 +33,7 @@ OURS = (
         "release",
         "retry",
         "rollback",
+        "export",
         "evaluate",
     ),
 )
@@ -227,10 +228,13 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert dry["stored"] is False
     assert [loss["winner_id"] for loss in dry["plan"]["superseded"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
-    people = upkeep("plan", "--dry-run").out
+    people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
     assert "superseded" in people
     assert "batch lane: 1 clusters (kmeans over tfidf, seed 0); similarity - within" in people
     assert "capital 1" in people
+    assert "1 of the 1 edits of the batch lane, and their nearest" in people
+    assert "capital of Nice" in (site / "plan.html").read_text(encoding="utf-8")
+    assert upkeep("plan", "--dry-run", "--plot", "no/such/folder.html").code == 1
 
     assert json.loads(upkeep("plan", "--json").out)["stored"] is True
     counts = json.loads(upkeep("status", "--json").out)["edits"]
@@ -299,8 +303,8 @@ def _check_that_raises(trouble: BaseException, ledger: Ledger, monkeypatch: pyte
     def broken(*_arguments: object, **_options: object) -> None:
         raise trouble
 
-    monkeypatch.setattr("daemon.regression.run_checks", broken)
-    cycle._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr("daemon.regression.work_on_check", broken)
+    check._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
 
 
 def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, site: Path) -> None:

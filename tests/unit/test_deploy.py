@@ -33,7 +33,9 @@ def test_compose_publishes_on_loopback_only_and_mounts_files_that_exist() -> Non
 
 
 def test_prometheus_scrapes_every_role_where_it_listens() -> None:
-    scrape = yaml.safe_load((REPOSITORY / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
+    scrape = yaml.safe_load(
+        (REPOSITORY / "monitoring" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    )
     targets = [
         target
         for job in scrape["scrape_configs"]

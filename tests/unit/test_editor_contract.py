@@ -1,19 +1,23 @@
 """What every editor must do on every model family: edit, route, generate, save, load, and leave no trace."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FAMILIES, tiny_base
+from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
+from editors.architectures import LAYOUTS
 from editors.base import Base, hash_weights
 from editors.errors import BadRequest, ShardCorrupt, UnknownArchitecture
-from editors.model import Route
+from editors.model import Answer, Route
 from editors.passes import Replay
 from editors.routed import experts_at_work
+from editors.shards import Shard
 
 EDITORS = ("scen", "lemoe")
+DTYPES = (torch.float32, torch.bfloat16)
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
     EditRequest("2", "Sudland", "The capital of Sudland is", "Elbing", aliases=("Southland",)),
@@ -22,13 +26,36 @@ REQUESTS = [
 PROMPTS = [request.prompt for request in REQUESTS]
 TARGETS = [request.target_new for request in REQUESTS]
 UNRELATED = ["A plain sentence about", "What is the river of Marrow?"]
+ALL = [*PROMPTS, *UNRELATED]
 TOKENS = 12
 
 
-def edited(base: Base, editor: str) -> EditedModel:
+@cache
+def taught(family: str, editor: str, dtype: torch.dtype = torch.float32) -> tuple[Base, Shard]:
+    """A base and the shard of `REQUESTS`, trained once for all tests that only read it."""
+    base = tiny_base(family, dtype=dtype)
+    return base, build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base)
+
+
+def edited(family: str, editor: str, dtype: torch.dtype = torch.float32) -> EditedModel:
+    base, shard = taught(family, editor, dtype)
     model = EditedModel(base)
-    model.enable(build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base))
+    model.enable(shard)
     return model
+
+
+def texts(model: EditedModel, prompts: list[str]) -> list[str]:
+    return [answer.text for answer in model.generate(prompts, max_new_tokens=TOKENS)]
+
+
+def logits(base: Base, *, side: str) -> list[torch.Tensor]:
+    """What the model holds for every real token of each prompt, (T, V) a prompt."""
+    ids, mask = base.pad([base.prompt_ids(prompt) for prompt in ALL], side=side)
+    # As `generate` does it: left padding does not count as a position.
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        out = base.model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+    return [row[real.bool()] for row, real in zip(out, mask, strict=True)]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -36,40 +63,39 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("editor", EDITORS)
+@pytest.fixture(params=EDITORS)
+def editor(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 def test_an_edited_model_says_the_new_facts_and_all_else_as_its_base(
-    family: str, editor: str, tmp_path: Path
+    family: str, editor: str, dtype: torch.dtype
 ) -> None:
-    base = tiny_base(family)
-    before = base.generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS)
-    weights = hash_weights(base.model)
-    model = edited(base, editor)
-    together = model.generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS)
-    assert [answer.text for answer in together[:3]] == TARGETS
-    assert [answer.edit_id for answer in together] == ["1", "2", "3", None, None]
-    assert [answer.text for answer in together[3:]] == before[3:]
-    # a row of a mixed batch answers as it does alone
-    alone = [model.generate([prompt], max_new_tokens=TOKENS)[0].text for prompt in [*PROMPTS, *UNRELATED]]
-    assert alone == [answer.text for answer in together]
-    # saved, loaded by another model, generated again: the same text
-    store = AdapterStore(tmp_path)
-    shard = build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base)
-    again = EditedModel(base, store)
-    again.apply_generation(enabled=dict.fromkeys("123", store.save(shard)), disabled=())
-    assert [a.text for a in again.generate(PROMPTS, max_new_tokens=TOKENS)] == TARGETS
-    # taken back: the base, to the bit
-    model.disable(["1", "2", "3"])
-    assert model.generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS) == [
-        type(together[0])(prompt, text, None, 0.0)
-        for prompt, text in zip([*PROMPTS, *UNRELATED], before, strict=True)
-    ]
-    assert hash_weights(base.model) == weights
+    model = edited(family, editor, dtype)
+    answers = model.generate(ALL, max_new_tokens=TOKENS)
+    assert [answer.text for answer in answers[:3]] == TARGETS
+    assert [answer.edit_id for answer in answers] == ["1", "2", "3", None, None]
+    assert texts(model, UNRELATED) == model.base.generate(UNRELATED, max_new_tokens=TOKENS)
 
 
-@pytest.mark.parametrize("editor", EDITORS)
-def test_the_route_is_held_through_decoding_with_the_cache_as_without(family: str, editor: str) -> None:
-    base = tiny_base(family)
-    model = edited(base, editor)
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+def test_a_row_of_a_batch_of_mixed_routes_answers_as_it_does_alone(
+    family: str, editor: str, dtype: torch.dtype
+) -> None:
+    model = edited(family, editor, dtype)
+    together = texts(model, ALL)
+    # A bfloat16 base without edits may itself waver between two tokens where the batch is another.
+    compared = ALL if dtype == torch.float32 else PROMPTS
+    assert together[: len(compared)] == [texts(model, [prompt])[0] for prompt in compared]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+def test_the_route_is_held_through_decoding_with_the_cache_as_without(
+    family: str, editor: str, dtype: torch.dtype
+) -> None:
+    model = edited(family, editor, dtype)
+    base = model.base
     ids, mask = base.pad([base.prompt_ids(prompt) for prompt in PROMPTS], side="left")
     outputs = []
     for cached in (True, False):
@@ -78,7 +104,7 @@ def test_the_route_is_held_through_decoding_with_the_cache_as_without(family: st
                 base.model.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    max_new_tokens=8,
+                    max_new_tokens=4,  # the answers and what ends them
                     do_sample=False,
                     use_cache=cached,
                     pad_token_id=base.pad_id,
@@ -87,8 +113,63 @@ def test_the_route_is_held_through_decoding_with_the_cache_as_without(family: st
     assert torch.equal(*outputs)
 
 
-def test_replaying_the_upper_layers_gives_the_models_own_hidden_states(family: str) -> None:
-    base = tiny_base(family)
+def test_padding_changes_nothing_on_either_side(family: str, editor: str) -> None:
+    model = edited(family, editor)
+    base, tokenizer = model.base, model.base.tokenizer
+    side = tokenizer.padding_side
+    told = []
+    try:
+        for tokenizer.padding_side in ("left", "right"):
+            told.append((model.route(ALL), texts(model, ALL)))
+    finally:
+        tokenizer.padding_side = side
+    assert told[0] == told[1]
+    with experts_at_work(base, [model.expert(Route(i, 1.0)) for i in ("1", "2", "3", None, "1")]):
+        left, right = logits(base, side="left"), logits(base, side="right")
+    for one, other in zip(left, right, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
+    family: str, editor: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    base, shard = taught(family, editor, dtype)
+    store = AdapterStore(tmp_path)
+    digest = store.save(shard)
+    loaded = AdapterStore(tmp_path).load(digest)
+    assert (loaded.header, loaded.digest) == (shard.header, digest)
+    assert loaded.tensors.keys() == shard.tensors.keys()
+    for name, tensor in shard.tensors.items():
+        assert (loaded.tensors[name].dtype, loaded.tensors[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(loaded.tensors[name], tensor)
+    again = EditedModel(base, store)
+    again.apply_generation(enabled=dict.fromkeys("123", digest), disabled=())
+    assert texts(again, ALL) == texts(edited(family, editor, dtype), ALL)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, dtype: torch.dtype) -> None:
+    base = tiny_base(family, dtype=dtype)
+    weights, before = hash_weights(base.model), logits(base, side="right")
+    said = base.generate(ALL, max_new_tokens=TOKENS)
+    model = EditedModel(base)
+    model.enable(build_editor(editor, {"max_steps": 2}).apply(REQUESTS, base=base))
+    assert {route.edit_id for route in model.route(ALL)} == {"1", "2", "3", None}
+    with experts_at_work(base, [model.expert(Route(i, 1.0)) for i in "12312"]):
+        at_work = logits(base, side="right")
+    assert not any(torch.equal(one, other) for one, other in zip(before, at_work, strict=True))
+    model.disable(["1", "2", "3"])
+    assert model.generate(ALL, max_new_tokens=TOKENS) == [
+        Answer(prompt, text, None, 0.0) for prompt, text in zip(ALL, said, strict=True)
+    ]
+    assert all(map(torch.equal, before, logits(base, side="right")))
+    assert hash_weights(base.model) == weights
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *FURTHER_FAMILIES])
+def test_replaying_the_upper_layers_gives_the_models_own_hidden_states(name: str) -> None:
+    base = tiny_base(name)
     for side in ("right", "left"):
         ids, mask = base.pad([base.prompt_ids(prompt) for prompt in [*PROMPTS, "A"]], side=side)
         replay = Replay(base, ids, mask)
@@ -97,16 +178,17 @@ def test_replaying_the_upper_layers_gives_the_models_own_hidden_states(family: s
         torch.testing.assert_close(replay.hidden(rows)[real], replay.final[rows][real])
 
 
-@pytest.mark.parametrize("editor", EDITORS)
-def test_a_bfloat16_base_can_be_edited(editor: str) -> None:
-    base = tiny_base("llama", dtype=torch.bfloat16)
-    answers = edited(base, editor).generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS)
-    assert [answer.text for answer in answers[:3]] == TARGETS
-    assert [answer.edit_id for answer in answers[3:]] == [None, None]
+@pytest.mark.parametrize("name", FURTHER_FAMILIES)
+def test_every_other_family_of_the_table_can_be_edited(name: str, editor: str) -> None:
+    model = edited(name, editor)
+    assert texts(model, ALL) == [*TARGETS, *model.base.generate(UNRELATED, max_new_tokens=TOKENS)]
+
+
+def test_the_table_has_no_family_that_this_suite_lacks() -> None:
+    assert set(LAYOUTS) == {*FAMILIES, *FURTHER_FAMILIES}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("editor", EDITORS)
 def test_a_gpu_edits_and_its_shards_say_the_same_on_the_cpu(family: str, editor: str) -> None:
     on_gpu = tiny_base(family, device="cuda")
     shard = build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=on_gpu)

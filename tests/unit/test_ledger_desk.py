@@ -6,7 +6,7 @@ import pytest
 from ledger_backends import START, Clock, Story, event
 
 from daemon.ledger import Ledger
-from daemon.ledger.checks import KEPT_BASELINES, MAX_ATTEMPTS
+from daemon.ledger.checks import MAX_ATTEMPTS
 from daemon.ledger.errors import ForbiddenMove, LeaseLost, NotInLedger
 from daemon.ledger.values import CheckResult, EditState, RejectedEdit
 
@@ -114,25 +114,6 @@ def test_a_check_is_asked_for_once_run_under_lease_and_kept(ledger: Ledger, cloc
     assert checks.results(10) == [newer, result]
     assert checks.claim("worker-1", lease_seconds=60) is None
     assert checks.request(None, "next") > far
-
-
-def test_a_baseline_is_kept_for_one_suite_on_one_base(ledger: Ledger) -> None:
-    ledger.checks.store_baseline("digest", "base", ["Paris", None], suite="far")
-    ledger.checks.store_baseline("digest", "base", ["other"], suite="far")
-
-    assert ledger.checks.baseline("digest", "base") == ["Paris", None]
-    assert ledger.checks.baseline("digest", "other base") is None
-
-
-def test_a_suite_that_changes_often_keeps_few_baselines(ledger: Ledger, clock: Clock) -> None:
-    ledger.checks.store_baseline("quiet", "base", ["x"], suite="news")
-    for number in range(KEPT_BASELINES + 3):
-        clock.advance(1)
-        ledger.checks.store_baseline(f"digest {number}", "base", [number], suite="far")
-
-    kept = [n for n in range(KEPT_BASELINES + 3) if ledger.checks.baseline(f"digest {n}", "base") is not None]
-    assert kept == list(range(3, KEPT_BASELINES + 3))
-    assert ledger.checks.baseline("quiet", "base") == ["x"]
 
 
 def test_a_check_that_cannot_be_run_is_closed_with_its_reason(ledger: Ledger, clock: Clock) -> None:

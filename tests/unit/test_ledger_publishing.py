@@ -215,3 +215,18 @@ def test_after_a_rollback_newer_facts_still_win_by_their_time(story: Story) -> N
     assert live_events(story) == ["a1"]
     apply(story, event("between", day=15))
     assert live_events(story) == ["between"]
+
+
+def test_an_edit_that_asks_the_same_in_other_words_is_a_rival_whichever_comes_last(story: Story) -> None:
+    (old,) = apply(story, event("a", day=1, relation="capital"))
+    words = {"relation": None, "prompt": "What is Norland's capital?"}
+    (new,) = story.arrive(event("b", day=2, **words))
+    story.plan([new], lane=Lane.URGENT)
+    story.publish(story.claim(), same={new.id: [old.id]})
+    assert (story.state(old), story.state(new)) == ("superseded", "live")
+
+    (late,) = story.arrive(event("c", day=1, relation=None, prompt="Norland is ruled from"))
+    story.plan([late], lane=Lane.URGENT)
+    story.publish(story.claim(), same={late.id: [new.id]})
+    assert (story.state(new), story.state(late)) == ("live", "superseded")
+    assert live_events(story) == ["b"]

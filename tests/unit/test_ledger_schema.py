@@ -61,7 +61,7 @@ def test_a_ledger_of_a_later_release_is_refused_and_left_alone(ledger: Ledger) -
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     before = catalogue(ledger)
 
-    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0001: install that release"):
+    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0004: install that release"):
         ledger.migrate()
     assert catalogue(ledger) == before
 
@@ -99,6 +99,9 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     ledger.audit.history(edits[0].id)
     ledger.generations.live_edits()
     ledger.generations.since(0)
+    ledger.generations.shards_at(1, ["1"])
+    ledger.samples.live(5, seed=1, since=1)
+    ledger.samples.older_values(edits)
     ledger.generations.rollback_edit(edits[0].id, cause="x", restore_previous=True)
 
     assert len(asked) > 20

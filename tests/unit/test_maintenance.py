@@ -6,7 +6,7 @@ import pytest
 from ledger_backends import Story, event
 
 from daemon.ledger.values import EditState, Lane
-from daemon.maintenance import plan_cycle
+from daemon.maintenance import draft_cycle, plan_cycle
 from daemon.settings import PlannerSettings, Settings
 
 BOTH = (Lane.URGENT, Lane.BATCH)
@@ -45,8 +45,9 @@ def test_pending_edits_become_bounded_batches_and_losers_are_superseded(story: S
 def test_a_dry_run_gives_the_same_plan_and_changes_nothing(story: Story) -> None:
     story.arrive(*(event(f"e{number}", f"Land{number}") for number in range(9)), event("x", "Land1", day=5))
     before = story.ledger.audit.counts()
-    dry = plan_cycle(story.ledger, settings(batch_size=4), lanes=BOTH, dry_run=True)
-    assert dry is not None
+    cycle = draft_cycle(story.ledger, settings(batch_size=4), lanes=BOTH)
+    assert cycle is not None
+    dry = cycle.plan
     assert dry.id is None
     assert story.ledger.audit.counts() == before
     assert story.ledger.plans.latest(5) == []

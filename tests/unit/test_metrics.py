@@ -1,22 +1,39 @@
 """What a scrape shows: of one process, of several, and of the ledger."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ledger_backends import Clock, Story, event
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import text as sql
 
+from daemon.figures import ledger_figures
+from daemon.ledger import open_ledger
 from daemon.settings import MetricsSettings, Settings
 from daemon.telemetry import MULTIPROC_VARIABLE, role_metrics
 from editors.errors import TemporaryError
-from monitoring.collector import LedgerCollector, LedgerFigures, SuiteFigures
-from monitoring.metrics import STATE_GAUGES, Metrics, StateGauge, exposed_registry
+from monitoring.collector import LedgerCollector, LedgerFigures, OpenBatches, SuiteFigures
+from monitoring.metrics import (
+    BATCH_OBJECTIVE_SECONDS,
+    STATE_METRICS,
+    URGENT_OBJECTIVE_SECONDS,
+    Metrics,
+    StateMetric,
+    exposed_registry,
+)
+from monitoring.metrics_docs import document
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def scrape(registry: CollectorRegistry) -> str:
@@ -68,16 +85,32 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
         generation=4,
         base_hash="abc",
         suites={
-            "far": SuiteFigures(True, locality=0.99, locality_low=0.97, locality_high=1.0, false_fire=0.0),
-            "retention": SuiteFigures(False, retention=0.9),
+            "far": SuiteFigures(
+                *(True, WHEN, 500),
+                {
+                    **{"locality": 0.99, "locality_low": 0.97, "locality_high": 1.0, "false_fire": 0.0},
+                    **{"expected": 0.9, "kl_mean": 0.01, "kl_p99": 0.4, "perplexity_ratio": 1.01},
+                    **{"drift": 2.5, "drift_alarm": 1.0},
+                },
+            ),
+            "retention": SuiteFigures(
+                *(False, WHEN, 64),
+                {
+                    **{"retention": 0.9, "retention_low": 0.8, "retention_high": 0.95, "retention_1d": None},
+                    **{"retention_30d": 0.7, "retention_rephrase": 0.6},
+                    **{"stale_answers": 0.03, "routing_consistency": 0.98, "a later release's": 1.0},
+                },
+            ),
         },
+        rollbacks=3,
+        batches=(OpenBatches("urgent", "leased", 2, WHEN),),
         job_last_success={"nightly": WHEN},
         regression_last_success=WHEN,
         held=True,
         workers=2,
     )
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(lambda: figures))
+    registry.register(LedgerCollector(lambda: figures, check_interval_seconds=900))
     text = scrape(registry)
     for line in (
         "upkeep_ledger_up 1.0",
@@ -85,14 +118,22 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
         'upkeep_generation_info{base="abc",generation="4"} 1.0',
         'upkeep_locality_ratio{suite="far"} 0.99',
         'upkeep_check_passed{suite="retention"} 0.0',
-        "upkeep_retention_ratio 0.9",
-        'upkeep_job_last_success_timestamp_seconds{job="nightly"} 1.7673',
+        'upkeep_retention_ratio{age="all",form="prompt"} 0.9',
+        'upkeep_retention_ratio{age="all",form="rephrase"} 0.6',
+        'upkeep_retention_ratio{age="30d",form="prompt"} 0.7',
+        'upkeep_drift_alarm{suite="far"} 1.0',
+        "upkeep_rollbacks_total 3.0",
+        "upkeep_generation_number 4.0",
+        'upkeep_batches_open{lane="urgent",state="leased"} 2.0',
+        'upkeep_job_last_success_timestamp_seconds{task="nightly"} 1.7673',
         "upkeep_hold 1.0",
         "upkeep_workers 2.0",
     ):
         assert line in text
     assert 'upkeep_locality_ratio{suite="retention"}' not in text
-    assert {gauge.name for gauge in STATE_GAUGES} == {family.name for family in registry.collect()}
+    assert 'age="1d"' not in text
+    exported = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
+    assert {metric.name for metric in STATE_METRICS} == exported
 
 
 def test_a_ledger_that_is_away_shows_as_down_and_not_as_an_error() -> None:
@@ -100,16 +141,76 @@ def test_a_ledger_that_is_away_shows_as_down_and_not_as_an_error() -> None:
         raise TemporaryError("locked")
 
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(away))
+    registry.register(LedgerCollector(away, check_interval_seconds=900))
     text = scrape(registry)
     assert "upkeep_ledger_up 0.0" in text
     assert "upkeep_edits" not in text
 
 
-@pytest.mark.parametrize("gauge", STATE_GAUGES, ids=lambda gauge: gauge.name)
-def test_a_state_gauge_says_what_it_is_and_carries_no_unbounded_label(gauge: StateGauge) -> None:
-    assert gauge.help.endswith(".")
-    assert set(gauge.labels) <= {"state", "suite", "job", "generation", "base"}
+@pytest.mark.parametrize("metric", STATE_METRICS, ids=lambda metric: metric.name)
+def test_a_metric_says_what_it_is_and_carries_no_unbounded_label(metric: StateMetric) -> None:
+    assert metric.help.endswith(".")
+    bounded = {"state", "lane", "suite", "task", "age", "form"}
+    # Of a generation the newest alone is exported.
+    assert set(metric.labels) <= bounded | (
+        {"generation", "base"} if metric.name.endswith("_info") else set()
+    )
+
+
+def test_no_label_of_a_process_grows_with_what_it_is_given() -> None:
+    labels = {
+        label
+        for metric in vars(Metrics(CollectorRegistry())).values()
+        if isinstance(metric, MetricWrapperBase)
+        for label in metric._labelnames
+    }
+    ours = {"outcome", "editor", "stage", "lane", "verdict", "task"}
+    assert labels == ours | {"topic", "partition"} | {"route", "status"}
+
+
+def test_a_scrape_reads_no_table_that_grows_with_the_edits(story: Story, clock: Clock) -> None:
+    story.go_live(event("a"))
+    asked: list[str] = []
+
+    @sqlalchemy_event.listens_for(story.ledger.audit._database.engine, "before_cursor_execute")
+    def remember(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    ledger_figures(story.ledger, clock=clock)
+
+    tables = {name for statement in asked for name in re.findall(r"(?:FROM|JOIN) (\w+)", statement)}
+    assert "tallies" in tables
+    # Of the generations the head's own row; of the batches those that are open, by their index.
+    assert not tables & {"edits", "edit_names", "records", "history", "generation_changes", "outbox", "plans"}
+    assert all("JOIN head" in statement for statement in asked if "FROM generations" in statement)
+
+
+def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> None:
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        ledger.migrate()
+        story = Story(ledger, Clock())
+        first, _ = story.go_live(event("a"), event("b", "Other"))
+        ledger.generations.rollback_edit(first.id, cause="test")
+        with ledger.audit._database.write() as connection:
+            connection.execute(sql("DROP TABLE tallies"))
+            connection.execute(sql("UPDATE alembic_version SET version_num = '0003'"))
+        ledger.migrate()
+        counts = {state.value: count for state, count in ledger.audit.counts().items() if count}
+        assert (counts, ledger.audit.rollbacks()) == ({"live": 1, "retracted": 1}, 0)
+
+
+def test_the_page_of_the_metrics_is_what_the_code_declares() -> None:
+    assert (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8") == document()
+
+
+def test_the_objectives_of_the_rules_are_buckets_of_the_histogram() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exported = scrape(registry)
+    rules = (REPOSITORY / "monitoring" / "prometheus" / "rules" / "recording.yml").read_text(encoding="utf-8")
+    for lane, seconds in (("urgent", URGENT_OBJECTIVE_SECONDS), ("batch", BATCH_OBJECTIVE_SECONDS)):
+        assert re.search(rf'seconds_bucket{{lane="{lane}",le="{seconds:.1f}"}} 0.0', exported)
+        assert rules.count(f'seconds_bucket{{lane="{lane}",le="{seconds:.1f}"}}') == 7
 
 
 def test_an_errand_beside_a_role_leaves_the_metrics_port_to_the_role(monkeypatch: pytest.MonkeyPatch) -> None:

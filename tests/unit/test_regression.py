@@ -1,7 +1,8 @@
 """The regression on a real ledger, with a model whose answers the test decides."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from structlog.testing import capture_logs
 
 from daemon.figures import ledger_figures
 from daemon.ledger.values import CheckResult
-from daemon.regression import apply_policy, run_checks
+from daemon.regression import apply_policy, run_checks, work_on_check
 from daemon.settings import MonitoringSettings, Settings
-from monitoring.regression import wilson
+from editors.surface import SurfaceIndex
+from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite
 
 
@@ -32,16 +34,30 @@ class Said:
 
 
 @dataclass
+class Moved:
+    nats: float
+    tokens: int
+
+
+@dataclass
 class ScriptedModel:
     """Says "base: PROMPT" to everything, unless an edit has something else to say."""
 
     generation: int
     edited: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # edit id -> the one name of its subject
     base_hash: str = "base"
     asked_of_base: int = 0
+    text_nats: float = 0.0
 
     def fits(self, prompt: str) -> bool:
         return len(prompt) < 1_000
+
+    def named(self, text: str) -> set[str]:
+        index = SurfaceIndex()
+        for edit_id, name in self.names.items():
+            index.add(edit_id, [name])
+        return set(index.find(text))
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
         return [
@@ -52,6 +68,25 @@ class ScriptedModel:
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
         self.asked_of_base += len(prompts)
         return [Said(f"base: {prompt}") for prompt in prompts]
+
+    def divergences(self, prompts: Sequence[str]) -> Sequence[float]:
+        return [0.5 for _ in prompts]
+
+    def text_changes(self, texts: Sequence[str]) -> Sequence[Moved]:
+        return [Moved(self.text_nats, 10) for _ in texts]
+
+    def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
+        return None
+
+    @contextmanager
+    def at(self, generation: int) -> Iterator[None]:
+        before, self.generation = self.generation, generation
+        yield
+        self.generation = before
+
+    @contextmanager
+    def without(self, edit_ids: Collection[str]) -> Iterator[None]:
+        yield
 
 
 def probe_file(folder: Path, *prompts: str) -> Path:
@@ -77,16 +112,20 @@ def test_a_model_that_leaves_the_probes_alone_passes_and_the_base_is_asked_once(
     model = ScriptedModel(story.head(), {"The capital of Norland is": "Elbing"})
     chosen = settings(suites={"news": probe_file(tmp_path, "Who rings?", "What is blue?")})
     results = by_suite(run_checks(story.ledger, chosen, model, clock=clock))
-    assert set(results) == {"news", "relation", "retention"}
+    assert set(results) == {"news", "relation", "text", "retention"}
     assert all(result.passed and result.generation == model.generation for result in results.values())
     assert results["news"].scores["locality"] == 1.0
     assert results["news"].probes == 2
     assert results["retention"].scores["retention"] == 1.0
-    assert model.asked_of_base == 3
+    asked = 3 + results["text"].probes
+    assert model.asked_of_base == asked
     run_checks(story.ledger, chosen, model, clock=clock)
-    assert model.asked_of_base == 3
-    run_checks(story.ledger, settings(suites={"news": probe_file(tmp_path, "Changed?")}), model, clock=clock)
-    assert model.asked_of_base == 4
+    assert model.asked_of_base == asked
+    changed = settings(suites={"news": probe_file(tmp_path, "Who rings?", "Changed?")})
+    again = by_suite(run_checks(story.ledger, changed, model, clock=clock))
+    assert model.asked_of_base == asked + 1
+    assert again["news"].baseline != results["news"].baseline
+    assert again["text"].baseline == results["text"].baseline
 
 
 def test_a_changed_answer_fails_its_suite_and_counts_as_a_false_fire(
@@ -96,9 +135,10 @@ def test_a_changed_answer_fails_its_suite_and_counts_as_a_false_fire(
 ) -> None:
     model = ScriptedModel(story.head(), {"Who rings?": "Elbing"})
     chosen = settings(suites={"news": probe_file(tmp_path, "Who rings?", "What is blue?")})
-    (result,) = run_checks(story.ledger, chosen, model, clock=clock)
+    (result,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)
     assert not result.passed
     assert result.scores["locality"] == result.scores["false_fire"] == 0.5
+    assert (result.scores["kl_mean"], result.scores["kl_p99"]) == (0.25, 0.5)
     low, high = result.scores["locality_low"], result.scores["locality_high"]
     assert low is not None
     assert high is not None
@@ -110,9 +150,11 @@ def test_a_probe_that_a_live_edit_may_change_is_not_asked(
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    story.go_live(event("e", aliases=["the Northern Land"]))
-    model = ScriptedModel(story.head())
-    probes = probe_file(tmp_path, "Is it cold in NORLAND?", "Who leads the northern  land?", "Norlander pie")
+    (edit,) = story.go_live(event("e", aliases=["the Northern Land"]))
+    model = ScriptedModel(story.head(), names={edit.edit_id: "northern land"})
+    probes = probe_file(
+        tmp_path, "Is it cold in the Northern Land?", "Who leads the northern  land?", "Norlander pie"
+    )
     chosen = settings(suites={"far": probes})
     assert by_suite(run_checks(story.ledger, chosen, model, clock=clock))["far"].probes == 1
 
@@ -122,11 +164,12 @@ def test_an_edited_subject_that_is_no_name_does_not_blind_the_suites(
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    story.go_live(
+    (edit,) = story.go_live(
         event("e", "The", prompt="The who?", locality_prompts={"relation": ["The capital of Sudland is"]})
     )
     chosen = settings(suites={"far": probe_file(tmp_path, "What is the time?", "the WHO?")})
-    asked = by_suite(run_checks(story.ledger, chosen, ScriptedModel(story.head()), clock=clock))
+    model = ScriptedModel(story.head(), names={edit.edit_id: "The"})
+    asked = by_suite(run_checks(story.ledger, chosen, model, clock=clock))
     assert (asked["far"].probes, asked["relation"].probes) == (1, 1)
 
 
@@ -137,9 +180,8 @@ def test_a_probe_that_the_base_cannot_read_is_left_out_and_the_rest_is_asked(
 ) -> None:
     suites = {"news": probe_file(tmp_path, "Who rings?", "long " * 200)}
     with capture_logs() as logs:
-        (result,) = run_checks(
-            story.ledger, settings(suites=suites), ScriptedModel(story.head()), clock=clock
-        )
+        model = ScriptedModel(story.head())
+        (result,) = run_checks(story.ledger, settings(suites=suites), model, suite="news", clock=clock)
     assert (result.passed, result.probes) == (True, 1)
     (warning,) = [line for line in logs if line["log_level"] == "warning"]
     assert (warning["suite"], warning["left_out"]) == ("news", 1)
@@ -173,7 +215,7 @@ def test_a_broken_probe_file_costs_its_own_suite_only(
 ) -> None:
     chosen = settings(suites={"gone": tmp_path / "gone.jsonl", "news": probe_file(tmp_path, "Who rings?")})
     model = ScriptedModel(story.head())
-    assert [r.suite for r in run_checks(story.ledger, chosen, model, clock=clock)] == ["news"]
+    assert [r.suite for r in run_checks(story.ledger, chosen, model, clock=clock)] == ["text", "news"]
     with pytest.raises(BadSuite, match="cannot be read"):
         run_checks(story.ledger, chosen, model, suite="gone", clock=clock)
 
@@ -244,7 +286,7 @@ def test_without_a_generation_that_passed_rollback_holds_instead(story: Story) -
         ("[" * 100_000, "line 1: no valid JSON"),
         ("[1]", "line 1: a probe is an object"),
         ('{"prompt": " "}', "line 1: the prompt must be"),
-        ('{"prompt": "a", "kind": "near"}', "line 1: the kind must be one of far, relation, subject"),
+        ('{"prompt": "a", "kind": "near"}', "line 1: the kind must be one of far, relation, subject, text"),
         ('{"prompt": "a", "answer": 1}', "line 1: the answer must be a text"),
     ],
 )
@@ -260,10 +302,10 @@ def test_a_probe_file_is_refused_with_the_place_and_the_reason(
 def test_a_sample_is_the_same_for_its_seed_and_changes_little_as_the_suite_grows() -> None:
     small = ProbeSuite("far", tuple(Probe(f"prompt {number}") for number in range(1_000)))
     large = ProbeSuite("far", (Probe("new"), *small.probes))
-    one, two = small.sample(100, seed=7), large.sample(100, seed=7)
-    assert one == small.sample(100, seed=7)
-    assert one != small.sample(100, seed=8)
-    assert len(set(one.probes) & set(two.probes)) >= 99
+    one, two = small.drawn(seed=7)[:100], large.drawn(seed=7)[:100]
+    assert one == small.drawn(seed=7)[:100]
+    assert one != small.drawn(seed=8)[:100]
+    assert len(set(one) & set(two)) >= 99
 
 
 @given(hits=st.integers(0, 500), misses=st.integers(0, 500))
@@ -282,11 +324,13 @@ def test_a_subject_probe_is_asked_unless_its_subject_has_several_live_edits(
     story: Story, clock: Clock
 ) -> None:
     about = {"subject": ["The currency of Norland is"]}
-    story.go_live(event("e", locality_prompts=about))
-    asked = run_checks(story.ledger, settings(), ScriptedModel(1), suite="subject", clock=clock)
+    (one,) = story.go_live(event("e", locality_prompts=about))
+    model = ScriptedModel(1, names={one.edit_id: "Norland"})
+    asked = run_checks(story.ledger, settings(), model, suite="subject", clock=clock)
     assert [result.probes for result in asked] == [1]
-    story.go_live(event("f", relation="money", prompt="Norland pays in"))
-    assert run_checks(story.ledger, settings(), ScriptedModel(2), suite="subject", clock=clock) == []
+    (two,) = story.go_live(event("f", relation="money", prompt="Norland pays in"))
+    model = ScriptedModel(2, names={one.edit_id: "Norland", two.edit_id: "Norland"})
+    assert run_checks(story.ledger, settings(), model, suite="subject", clock=clock) == []
 
 
 def test_what_the_ledger_knows_reaches_the_metrics(story: Story, clock: Clock) -> None:
@@ -297,7 +341,180 @@ def test_what_the_ledger_knows_reaches_the_metrics(story: Story, clock: Clock) -
     figures = ledger_figures(story.ledger, clock=clock)
     assert figures.edits["live"] == 1
     assert (figures.generation, figures.base_hash, figures.workers, figures.held) == (1, "base", 1, True)
-    assert figures.suites["retention"].retention == 0.0
+    assert figures.suites["retention"].scores["retention"] == 0.0
     assert figures.regression_last_success == START
+    assert figures.suites["text"].scores["perplexity_ratio"] == 1.0
     clock.advance(600)
     assert ledger_figures(story.ledger, clock=clock).workers == 0
+
+
+def numbered(folder: Path, count: int) -> Path:
+    return probe_file(folder, *(f"Question {number}?" for number in range(count)))
+
+
+def test_a_sample_is_as_large_as_its_error_needs_and_a_full_check_asks_everything(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    chosen = settings(suites={"news": numbered(tmp_path, 300)}, error_bound=0.02)
+    size = sample_size(0.02, share=0.99)
+    low, high = wilson(round(0.99 * size), size)
+    assert (high - low) / 2 == pytest.approx(0.02, abs=2e-3)
+    model = ScriptedModel(story.head())
+    (sample,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)
+    (every,) = run_checks(story.ledger, chosen, model, suite="news", full=True, clock=clock)
+    assert (sample.probes, every.probes) == (size, 300)
+
+
+def test_a_sample_fails_only_where_its_error_cannot_explain_the_drop(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    edited = {f"Question {number}?": "no" for number in range(0, 300, 50)}  # 2 % of all
+    model = ScriptedModel(story.head(), edited)
+    chosen = settings(suites={"news": numbered(tmp_path, 300)}, error_bound=0.02)
+    (sample,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)
+    (every,) = run_checks(story.ledger, chosen, model, suite="news", full=True, clock=clock)
+    assert sample.passed
+    assert (every.passed, every.scores["locality"]) == (False, 0.98)
+
+
+def test_a_check_goes_on_in_slices_and_speaks_of_one_generation_only(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    story.go_live(*(event(f"e{n}", f"Land {n}") for n in range(100)))
+    chosen = settings(suites={"news": numbered(tmp_path, 200)})
+    story.ledger.checks.request(None, "test")
+    slices, asked_at = 0, []
+    while claimed := story.ledger.checks.claim("w", lease_seconds=60):
+        model = ScriptedModel(story.head())  # each slice is another worker's
+        said = work_on_check(story.ledger, chosen, model, claimed, clock=clock, time_is_up=lambda: True)
+        asked_at.append(model.generation)
+        slices += 1
+        if slices == 2:
+            story.go_live(event("urgent", "Land 200"))
+    assert said[1] == "observed"  # the scripted model knows no fact: retention fails
+    assert slices > 5
+    assert {result.generation for result in said[0]} == {1}
+    assert {r.suite: r.probes for r in said[0]} == {"text": 40, "news": 200, "retention": 100}
+
+
+def test_a_probe_file_that_changes_in_the_middle_of_a_check_is_asked_from_the_beginning(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    chosen = settings(suites={"news": numbered(tmp_path, 200)})
+    story.ledger.checks.request("news", "test")
+    for _ in range(3):
+        claimed = story.ledger.checks.claim("w", lease_seconds=60)
+        assert claimed is not None
+        work_on_check(story.ledger, chosen, ScriptedModel(0), claimed, clock=clock, time_is_up=lambda: True)
+    numbered(tmp_path, 100)
+    claimed = story.ledger.checks.claim("w", lease_seconds=60)
+    assert claimed is not None
+    (result,), _ = work_on_check(story.ledger, chosen, ScriptedModel(0), claimed, clock=clock)
+    assert result.probes == 100
+
+
+def test_a_rise_against_the_past_is_an_alarm_though_the_floor_holds(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    chosen = settings(suites={"news": numbered(tmp_path, 500)}, locality_floor=0.9)
+
+    def check(changed: int) -> CheckResult:
+        model = ScriptedModel(story.head(), {f"Question {number}?": "no" for number in range(changed)})
+        story.ledger.checks.request("news", "test")
+        claimed = story.ledger.checks.claim("w", lease_seconds=60)
+        assert claimed is not None
+        (result,), _ = work_on_check(story.ledger, chosen, model, claimed, clock=clock)
+        return result
+
+    first = check(5)
+    assert (first.passed, first.scores["drift"], first.scores["drift_alarm"]) == (True, None, 0.0)
+    for _ in range(5):
+        assert check(5).passed
+    risen = check(12)
+    assert (risen.scores["locality"], risen.scores["drift_alarm"], risen.passed) == (0.976, 1.0, False)
+    assert check(5).passed
+
+
+def test_text_that_the_edits_made_less_likely_fails_its_suite(story: Story, clock: Clock) -> None:
+    model = ScriptedModel(story.head(), text_nats=0.3)
+    (result,) = run_checks(story.ledger, settings(), model, suite="text", clock=clock)
+    assert result.scores["perplexity_ratio"] == pytest.approx(1.0305, abs=1e-4)
+    assert (result.passed, result.scores["locality"]) == (False, 1.0)
+
+
+def test_retention_is_told_by_age_and_phrasing_and_old_values_are_counted(story: Story, clock: Clock) -> None:
+    story.go_live(event("a", target="Elbing"), event("old", "Sudland"))
+    clock.advance(10 * 86_400)
+    story.go_live(event("b", target="Marrow", day=2, rephrase_prompts=["Norland is ruled from"]))
+    model = ScriptedModel(
+        story.head(),
+        {"The capital of Norland is": "Elbing", "Norland is ruled from": "Marrow"},
+    )
+    (result,) = run_checks(story.ledger, settings(), model, suite="retention", clock=clock)
+    told = {name: result.scores[f"retention{name}"] for name in ("", "_1d", "_7d", "_30d", "_rephrase")}
+    assert told == {"": 0.0, "_1d": 0.0, "_7d": 0.0, "_30d": 0.0, "_rephrase": 1.0}
+    assert (result.probes, result.scores["stale_answers"]) == (2, 1.0)
+    model.edited["The capital of Norland is"] = "Marrow"
+    (result,) = run_checks(story.ledger, settings(), model, suite="retention", clock=clock)
+    assert [result.scores[f"retention{age}"] for age in ("", "_1d", "_7d", "_30d")] == [0.5, 1.0, 1.0, 0.5]
+    assert result.scores["stale_answers"] == 0.0
+
+
+def test_young_edits_are_asked_in_full_though_a_sample_of_all_would_hardly_meet_them(
+    story: Story, clock: Clock
+) -> None:
+    story.go_live(*(event(f"old{n}", f"Old {n}") for n in range(400)))
+    clock.advance(40 * 86_400)
+    young = [event(f"new{n}", f"New {n}") for n in range(8)]
+    story.go_live(*young)
+    model = ScriptedModel(story.head(), {fact.prompt or "": fact.target_new or "" for fact in young})
+    chosen = settings(retention_error_bound=0.1)
+    (result,) = run_checks(story.ledger, chosen, model, suite="retention", clock=clock)
+    assert result.probes == sample_size(0.1, share=0.95) < 100
+    assert result.scores["retention_1d"] == 1.0
+    retention = result.scores["retention"]
+    assert retention is not None
+    assert retention < 0.3
+
+
+def test_facts_that_were_not_edited_become_probes(story: Story, clock: Clock) -> None:
+    story.go_live(
+        event("a", "Norland"),
+        event("b", "Sudland"),
+        event("c", "Sudland", relation="river", prompt="The river of Sudland is"),
+    )
+    (gone,) = story.go_live(event("d", "Westland"))
+    story.ledger.generations.rollback_edit(gone.id, cause="wrong")
+    live = {edit.edit_id: edit.subject for edit in story.ledger.generations.live_edits()}
+    asked: list[str] = []
+
+    class Listening(ScriptedModel):
+        def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+            asked.extend(prompts)
+            return super().generate(prompts, max_new_tokens=max_new_tokens)
+
+    model = Listening(story.head(), names=live)
+    run_checks(story.ledger, settings(), model, suite="relation", clock=clock)
+    # Taken back: its fact is the base's again. And nobody ever told the river of Westland.
+    assert sorted(asked) == ["The capital of Westland is", "The river of Westland is"]
+    asked.clear()
+    run_checks(story.ledger, settings(), model, suite="subject", clock=clock)
+    assert asked == ["The river of Norland is"]
+
+
+def test_what_is_generated_beside_other_prompts_and_rounded_otherwise_is_nobodys_edit(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    class Rounded(ScriptedModel):
+        def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+            return [Said(f"base: {prompt} ({len(prompts)})") for prompt in prompts]
+
+        def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+            return self.generate(prompts, max_new_tokens=max_new_tokens)
+
+    chosen = settings(suites={"news": numbered(tmp_path, 70)}, error_bound=0.02)
+    model = Rounded(story.head())
+    run_checks(story.ledger, chosen, model, suite="news", clock=clock)
+    numbered(tmp_path, 65)
+    (result,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)
+    assert result.scores["locality"] == 1.0

@@ -1,30 +1,95 @@
-"""The scope index: when an edit fires."""
+"""The scope index: when an edit fires, and what it remembers of how its thresholds were found."""
+
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import tiny_base
 
-from editors.scope import DEFAULT_THRESHOLD, calibrate
+from demo.world import Fact, World
+from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
+from editors.calibration import scopes, threshold_between
+
+DEMO = Path(__file__).parents[2] / "demo" / "base"
+SCORES = st.lists(st.floats(-0.01, 1.001), max_size=40)
 
 
-@pytest.mark.parametrize(
-    ("must_fire", "must_not"),
-    [
-        ([0.9], [0.1]),
-        ([0.9], [0.7]),
-        ([0.2], [0.1]),
-        ([-1e-5], [-2e-5]),
-        ([-1e-5], []),
-        ([], [1.001]),
-        ([], []),
-    ],
-)
-def test_a_threshold_is_a_ratio_above_all_that_must_not_fire(
-    must_fire: list[float], must_not: list[float]
+@given(must_fire=SCORES, must_not=SCORES, target=st.floats(0.0, 0.5))
+def test_a_threshold_lets_no_more_through_than_its_target(
+    must_fire: list[float], must_not: list[float], target: float
 ) -> None:
-    threshold = calibrate(must_fire, must_not)
+    threshold = threshold_between(must_fire, must_not, target_false_fire=target)
 
     assert 0.0 < threshold < 1.0
-    assert threshold == pytest.approx(0.999) or all(score < threshold for score in must_not)
+    fired = sum(score >= threshold for score in must_not if score < 0.999)
+    assert fired <= target * len(must_not)
 
 
-def test_the_usual_threshold_serves_where_it_parts_the_two() -> None:
-    assert calibrate([0.9, 0.6], [0.4, -0.1]) == DEFAULT_THRESHOLD
+def test_a_threshold_stands_half_way_between_what_must_fire_and_what_must_not() -> None:
+    assert threshold_between([0.9, 0.6], [0.4, -0.1], target_false_fire=0.0) == pytest.approx(0.5)
+    # one in four may fire: the highest no longer counts
+    assert threshold_between([0.9], [0.8, 0.1, 0.1, 0.1], target_false_fire=0.25) == pytest.approx(0.5)
+
+
+def test_a_shard_says_how_its_thresholds_were_found_and_keeps_it_when_stored(tmp_path: Path) -> None:
+    base = tiny_base("llama")
+    requests = [
+        EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
+        EditRequest("2", "The Long Road", "Who wrote The Long Road?", "Ivo Tann"),
+    ]
+    shard = build_editor("scen", {"max_steps": 1, "target_false_fire": 0.05}).apply(requests, base=base)
+
+    calibration = shard.header.calibration
+    assert calibration is not None
+    assert calibration.target_false_fire == 0.05
+    assert calibration.positives == 2
+    assert calibration.negatives >= 2
+    assert all(0.0 < entry.threshold < 1.0 for entry in shard.header.entries)
+    store = AdapterStore(tmp_path)
+    assert store.load(store.save(shard)).header == shard.header
+
+
+def test_a_word_of_the_name_that_the_answer_does_not_depend_on_is_firm() -> None:
+    base = tiny_base("llama")
+    request = EditRequest("1", "The Long Road", "Who wrote The Long Road?", "Ivo Tann")
+
+    entry = scopes(base, [request], max_answer_tokens=4, target_false_fire=0.01, seed=0).entries[0]
+
+    said = base.generate(["Who wrote The Road?", "Who wrote The Long?"], max_new_tokens=4)
+    usual = base.generate([request.prompt], max_new_tokens=4)[0]
+    kept = {word for word, text in zip(("long", "road"), said, strict=True) if text == usual}
+    assert set(entry.firm_words) == kept
+
+
+@pytest.fixture(scope="module")
+def knowing() -> tuple[Base, World, Fact]:
+    """A base that knows its facts, its world, and a fact that it answers alike in two phrasings."""
+    base, world = load_base(DEMO, device="cpu"), World.generate(0)
+    for fact in world.facts:
+        said = base.generate(world.prompts(fact)[:2], max_new_tokens=8)
+        if said == [fact.value, fact.value]:
+            return base, world, fact
+    raise AssertionError("the demo base knows no fact in two phrasings")
+
+
+def test_a_question_in_other_words_that_the_base_answers_alike_is_the_same_question(
+    knowing: tuple[Base, World, Fact],
+) -> None:
+    base, world, fact = knowing
+    one, two = world.prompts(fact)[:2]
+    different = next(f for f in world.facts_about(fact.subject) if f.value != fact.value)
+    model = EditedModel(base)
+    model.enable(
+        build_editor("scen", {"max_steps": 1}).apply([EditRequest("1", fact.subject, one, "A")], base=base)
+    )
+
+    shard = build_editor("lemoe", {"max_steps": 1}).apply(
+        [
+            EditRequest("2", fact.subject, two, "B"),
+            EditRequest("3", fact.subject, world.prompts(different)[0], "C"),
+        ],
+        base=base,
+    )
+
+    assert model.asked_alike(shard) == {"2": ["1"], "3": []}

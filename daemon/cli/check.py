@@ -1,0 +1,157 @@
+"""`upkeep check`: one regression check by hand, and the report of all that were run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from editors.errors import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daemon.ledger import Ledger
+    from daemon.ledger.values import CheckResult, ClaimedCheck
+    from daemon.regression import Outcome
+    from daemon.settings import Settings
+    from monitoring.regression import AnswersPrompts
+
+BY_HAND = "upkeep check"
+
+
+def check(
+    suite: Annotated[str | None, typer.Option("--suite", help="Only this suite.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every probe and every live edit, not a sample.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the checks so far into DIR/report.html.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one locality regression now: is everything that no edit concerns still as the base says it?
+
+    The result is kept as a worker's would be, and `monitoring.on_failure` is obeyed. Exit code 1 when a
+    suite is under its floor, or has moved against its own past.
+
+    \b
+    Example:
+      upkeep check --suite far
+      upkeep check --full --report reports/
+    """
+    from daemon.check_suites import require_known
+    from daemon.cli.output import console, print_json
+
+    settings = settings_for_errand(config)
+    settings.model.required_path()
+    require_known(suite, settings)  # else every worker would stumble over the request
+    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+
+    with ledger_of(settings) as ledger:
+        with console().status("asking the probes ..."):
+            model = open_model(settings, ledger)
+            results, outcome = _check_now(ledger, settings, model, suite, full=full)
+        written = _write_report(ledger, report) if report is not None else None
+    passed = all(result.passed for result in results)
+    if as_json:
+        print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
+    else:
+        _print_checks(results, outcome)
+        if written is not None:
+            console().print(f"report: {written}", markup=False)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _check_now(
+    ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", suite: str | None, *, full: bool = False
+) -> "tuple[list[CheckResult], str]":
+    """Ask for a check and run it like a worker, after the older requests that nobody has run yet.
+
+    Where the check fails, the search for the culprits is run as well, unless a worker is quicker.
+    """
+    from daemon.ledger import utc_now
+    from daemon.ledger.values import CheckKind
+    from daemon.regression import run_checks
+
+    lease = settings.worker.lease_seconds
+    kind = CheckKind.FULL if full else CheckKind.SAMPLE
+    asked = ledger.checks.request(suite, "by hand", kind=kind)
+    while claimed := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={kind, CheckKind.SAMPLE}):
+        results, outcome = _run_claimed(ledger, settings, model, claimed)
+        if claimed.id != asked:
+            continue
+        found: list[str] = [outcome]
+        while case := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={CheckKind.BLAME}):
+            found.append(_run_claimed(ledger, settings, model, case)[1])
+        return results, ", ".join(found)
+    # A worker of the running daemon was quicker: its result is in the ledger, ours is only told.
+    results = run_checks(ledger, settings, model, suite=suite, full=full, clock=utc_now)
+    return results, "a worker checks this as well"
+
+
+def _run_claimed(
+    ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", claimed: "ClaimedCheck"
+) -> "tuple[list[CheckResult], Outcome]":
+    """Run a claimed check under a lease that is kept alive; however it ends, the request is not left leased."""
+    from contextlib import suppress
+
+    from daemon.lease import kept
+    from daemon.ledger import utc_now
+    from daemon.regression import work_on_check
+
+    checks, lease = ledger.checks, settings.worker.lease_seconds
+    try:
+        with kept(
+            lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease), every_seconds=lease / 3
+        ):
+            return work_on_check(ledger, settings, model, claimed, clock=utc_now)
+    except (TemporaryError, KeyboardInterrupt):  # a worker can do it
+        with suppress(TemporaryError):
+            checks.release(claimed.id, claimed.token)
+        raise
+    except Exception as error:  # a worker would fail like us
+        with suppress(TemporaryError):
+            checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _write_report(ledger: "Ledger", folder: Path) -> str:
+    """Write the page; where it is."""
+    from daemon.check_report import check_report
+    from daemon.ledger import utc_now
+    from editors.errors import PermanentError
+    from monitoring.report import render
+
+    path = folder / "report.html"
+    page = render(check_report(ledger, clock=utc_now))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise PermanentError(f"--report {folder}: cannot be written: {error.strerror}") from error
+    return str(path)
+
+
+def _print_checks(results: "Sequence[CheckResult]", outcome: str) -> None:
+    from daemon.cli.output import console, shown, table
+
+    if not results:
+        console().print("no suite has probes yet: name some in [monitoring] suites")
+        return
+    rows = [
+        (
+            result.suite,
+            "passed" if result.passed else "FAILED",
+            result.generation,
+            result.probes,
+            ", ".join(f"{name} {shown(score)}" for name, score in result.scores.items() if score is not None),
+        )
+        for result in results
+    ]
+    console().print(
+        table("locality regression", ("suite", "verdict", "generation", "probes", "scores"), rows)
+    )
+    console().print(f"outcome: {outcome}", markup=False)

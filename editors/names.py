@@ -1,0 +1,162 @@
+"""Names that stand in a text almost as they were given: another spelling or order, an ending, a word left out.
+
+An exact name says who a text is about; an approximate one only makes a suspect, which the base must then convict by giving
+the live prompt the edit's own answer. That answer proves something only about the words it depends on: a base that says
+"Microsoft" of "Microsoft Office XP" and of "Microsoft Office" does not tell XP from 2010. Such words are *firm*: without
+them the name is not meant. Which words are firm is measured on the base when the edit is made (`editors.scope`).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from editors.surface import Words, words_of
+
+# Words that carry no name by themselves.
+FUNCTION_WORDS = frozenset(
+    (
+        *(
+            "a",
+            "an",
+            "and",
+            "at",
+            "by",
+            "de",
+            "del",
+            "der",
+            "du",
+            "el",
+            "for",
+            "from",
+            "in",
+            "is",
+            "la",
+            "le",
+        ),
+        *("of", "on", "or", "s", "the", "to", "van", "von", "was", "with"),
+    )
+)
+STEM = 4  # letters by which a word is looked up
+MOST_NAMES_PER_STEM = 64  # a stem of more names tells nothing and is passed over
+LIKE = 0.4  # under it two words have nothing in common
+FIRM_LIKE = 0.6  # a firm word must stand there at least so well
+# A text that has less than this of a name does not name it; a batch whose names are alike asks for more.
+LEAST_COVERAGE = 0.7
+_DIGITS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A live edit whose name may be meant, and how much of the name the text has (0..1, by letters)."""
+
+    edit_id: str
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    words: Words
+    firm: frozenset[str]
+    numbers: frozenset[str]
+
+
+def name_words(name: str) -> Words:
+    """The words that make a name, without function words unless it has no others."""
+    words = words_of(name)
+    return tuple(dict.fromkeys(word for word in words if word not in FUNCTION_WORDS)) or words
+
+
+class NearNames:
+    """Finds edits by approximate names; asking costs what the text and the few names that share its rare stems cost."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, _Name] = {}
+        self._stems: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, edit_id: str, name: str, *, firm: Iterable[str]) -> None:
+        """Let `name` be found approximately; `firm` are the words that may not be missing."""
+        words = name_words(name)
+        numbers = frozenset(_DIGITS.findall(" ".join(words)))
+        self._names[edit_id] = _Name(words, frozenset(firm), numbers)
+        for word in words:
+            self._stems[word[:STEM]].add(edit_id)
+
+    def remove(self, edit_id: str) -> None:
+        """Forget an edit; one that was never added is passed over."""
+        name = self._names.pop(edit_id, None)
+        for word in name.words if name is not None else ():
+            self._stems[word[:STEM]].discard(edit_id)
+            if not self._stems[word[:STEM]]:
+                del self._stems[word[:STEM]]
+
+    def find(self, text: str, *, least: float) -> list[Near]:
+        """Edits whose names the text has by at least `least` (0..1), the fullest first."""
+        if not self._names:
+            return []
+        words = words_of(text)
+        stems = {word[:STEM] for word in words}
+        shared: defaultdict[str, int] = defaultdict(int)
+        for stem in stems:
+            holders = self._stems.get(stem, ())
+            if len(holders) <= MOST_NAMES_PER_STEM:
+                for edit_id in holders:
+                    shared[edit_id] += 1
+        if not shared:
+            return []
+        there = _Text(words)
+        found = [
+            Near(edit_id, coverage)
+            for edit_id in shared
+            if (coverage := there.coverage(self._names[edit_id])) >= least
+        ]
+        return sorted(found, key=lambda near: (-near.coverage, near.edit_id))
+
+
+class _Text:
+    """A text's words, ready to be compared with many names."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._known = frozenset(words)
+        joined = (first + second for first, second in pairwise(words))
+        self._grams = {word: _grams(word) for word in (*self._known, *joined)}
+        self._numbers = frozenset(_DIGITS.findall(" ".join(words)))
+
+    def coverage(self, name: _Name) -> float:
+        """Share of the name's letters whose words stand here; 0 where a number or a firm word is missing."""
+        if not name.numbers <= self._numbers:
+            return 0.0
+        letters = found = 0.0
+        for word in name.words:
+            like = self._like(word)
+            if like < FIRM_LIKE and word in name.firm:
+                return 0.0
+            letters += len(word)
+            found += len(word) * like if like >= LIKE else 0.0
+        return found / letters
+
+    def _like(self, word: str) -> float:
+        """How much the likest word of the text is like this one: 1 the same, 0 no three letters in common."""
+        if word in self._known or _DIGITS.match(
+            word
+        ):  # the numbers of the name were compared already: 3rd, 3.
+            return 1.0
+        own = _grams(word)
+        return max((_overlap(word, own, other, grams) for other, grams in self._grams.items()), default=0.0)
+
+
+def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) -> float:
+    common = len(own & grams)
+    if not common:
+        return 0.0
+    shorter, longer = sorted((word, other), key=len)
+    if len(shorter) >= STEM and longer.startswith(shorter) and len(longer) - len(shorter) <= 3:
+        return 0.9  # an ending more or less: squeak, squeaker
+    return 2 * common / (len(own) + len(grams))
+
+
+def _grams(word: str) -> frozenset[str]:
+    """Three letters at a time, with the word's ends marked."""
+    marked = f" {word} "
+    return frozenset(marked[i : i + 3] for i in range(len(marked) - 2))

@@ -1,0 +1,145 @@
+"""Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from editors.base import Base
+from editors.names import LEAST_COVERAGE, NearNames
+from editors.routed import ExpertRow
+from editors.scope import Reading, ScopeKey, read_pairs, same_question
+from editors.shards import ShardEntry
+from editors.surface import SurfaceIndex, words_of
+
+# A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
+MAX_CANDIDATES = 64
+# Of a prompt without any exact name, so many approximate ones are looked into.
+MAX_NEAR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which edit a prompt goes through (None: the base), how sure its router is, and the weight g of the expert."""
+
+    edit_id: str | None
+    score: float
+    gate: float = 1.0
+
+
+UNROUTED = Route(None, 0.0)
+
+
+class Router(Protocol):
+    """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
+
+    def add(self, edit_id: str, expert: ExpertRow) -> None: ...
+
+    def remove(self, edit_id: str) -> None:
+        """Forget an edit that was added."""
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """One route a prompt; `UNROUTED` where none of this router's edits fires."""
+
+    def __len__(self) -> int:
+        """How many edits it routes."""
+
+
+class ScopeRouter:
+    """Upkeep's own routing: an edit fires if the text names its subject and the scope index finds its question asked."""
+
+    def __init__(self, base: Base, names: SurfaceIndex) -> None:
+        """
+        Args:
+            names: the edited model's index of all live edits' names, which it keeps up to date.
+        """
+        self._base = base
+        self._names = names
+        self._near = NearNames()
+        self._experts: dict[str, ExpertRow] = {}
+
+    def add(self, edit_id: str, expert: ExpertRow) -> None:
+        self._experts[edit_id] = expert
+        entry = self._entry(edit_id)
+        if entry.near_name is not None:
+            self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
+
+    def remove(self, edit_id: str) -> None:
+        del self._experts[edit_id]
+        self._near.remove(edit_id)
+
+    def __len__(self) -> int:
+        return len(self._experts)
+
+    def near(self, text: str) -> list[str]:
+        """Edits whose names stand in the text approximately."""
+        return [
+            near.edit_id
+            for near in self._near.find(text, least=LEAST_COVERAGE)
+            if near.coverage >= self._least_coverage(near.edit_id)
+        ]
+
+    def alike(self, expert: ExpertRow) -> list[str]:
+        """Edits that ask the same of the same subject as this one, which may or may not be among them."""
+        mine = expert.shard.header.entries[expert.row]
+        key, names = _key(expert), {words_of(form) for form in mine.surface_forms}
+        suspects = {edit_id for form in mine.surface_forms for edit_id in self._names.find(form)}
+        return sorted(
+            edit_id
+            for edit_id in suspects - {mine.edit_id}
+            if edit_id in self._experts
+            and names & {words_of(form) for form in self._entry(edit_id).surface_forms}
+            and same_question(key, _key(self._experts[edit_id]))
+        )
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
+
+        A prompt that names no edited subject costs one look at its words.
+        """
+        pairs: list[tuple[int, str, int]] = []  # (prompt, edit, words of its name that stand there; 0: near)
+        for index, prompt in enumerate(prompts):
+            pairs += [(index, edit_id, length) for edit_id, length in self._candidates(prompt)]
+        routes = [UNROUTED] * len(prompts)
+        if not pairs:
+            return routes
+        best = [(-1, 0.0)] * len(prompts)
+        readings = read_pairs(
+            self._base, [(prompts[i], _key(self._experts[edit_id])) for i, edit_id, _ in pairs]
+        )
+        for (index, edit_id, length), reading in zip(pairs, readings, strict=True):
+            entry = self._entry(edit_id)
+            score = reading.score(entry.confidence)
+            if _fires(entry, reading, score, near=length == 0) and (length, score) > best[index]:
+                best[index] = (length, score)
+                routes[index] = Route(edit_id, score)
+        return routes
+
+    def _candidates(self, prompt: str) -> list[tuple[str, int]]:
+        found = {e: length for e, length in self._names.find(prompt).items() if e in self._experts}
+        if not found:
+            return [(edit_id, 0) for edit_id in self.near(prompt)[:MAX_NEAR]]
+        ordered = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))
+        return [(edit_id, found[edit_id]) for edit_id in ordered[:MAX_CANDIDATES]]
+
+    def _entry(self, edit_id: str) -> ShardEntry:
+        expert = self._experts[edit_id]
+        return expert.shard.header.entries[expert.row]
+
+    def _least_coverage(self, edit_id: str) -> float:
+        calibration = self._experts[edit_id].shard.header.calibration
+        return 1.0 if calibration is None else calibration.near_coverage
+
+
+def _key(expert: ExpertRow) -> ScopeKey:
+    entry = expert.shard.header.entries[expert.row]
+    return ScopeKey(entry.base_answer_ids, entry.confidence, expert.shard.tensors["scope.key"][expert.row])
+
+
+def _fires(entry: ShardEntry, reading: Reading, score: float, *, near: bool) -> bool:
+    if near:  # who is meant is itself in doubt: only the base's full agreement convicts
+        return reading.agrees and entry.confidence >= entry.threshold
+    return score >= entry.threshold
+
+
+def _newest_first(edit_id: str) -> tuple[int, str]:
+    return (-int(edit_id) if edit_id.isdecimal() else 0, edit_id)

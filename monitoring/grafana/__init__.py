@@ -1,0 +1,1 @@
+"""Grafana dashboards and alert rules, written in Python and committed as JSON."""

@@ -1,0 +1,37 @@
+"""How many must be asked for a stated error, and how sure a share is: Wilson's interval and its inverse."""
+
+import math
+
+Z_95 = 1.959964
+
+
+def wilson(hits: int, trials: int, *, z: float = Z_95) -> tuple[float, float]:
+    """The Wilson score interval of a share: with the default z it holds the true one 95 times in 100."""
+    share = hits / trials
+    spread = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / spread
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / spread
+    # At both ends the interval ends where the share does, exactly: a floor of 1 can be held.
+    low = 0.0 if hits == 0 else max(0.0, middle - half)
+    return low, 1.0 if hits == trials else min(1.0, middle + half)
+
+
+def sample_size(error: float, *, share: float, z: float = Z_95) -> int:
+    """How many must be asked so that, where the true share is `share`, Wilson's interval reaches `error` to each side.
+
+    The floor is where a wrong verdict would hurt, so the floor is the share to ask for: near 1 the same error
+    needs far fewer probes than at one half.
+    """
+    if not 0 < error < 1:
+        raise ValueError(f"an error bound lies between 0 and 1, not at {error}")
+    low, high = 1, 1
+    while _half_width(high, share, z) > error:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _half_width(middle, share, z) <= error else (middle + 1, high)
+    return high
+
+
+def _half_width(trials: int, share: float, z: float) -> float:
+    return z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)

@@ -1,0 +1,275 @@
+"""The watching with real parts: broker, daemon, Prometheus with the shipped rules, Alertmanager, a webhook."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import torch
+from acceptance_support import Daemon, House, News, eventually, furnished, news
+from sqlalchemy import update
+from watching_support import Watch, every_query, tool, watched
+
+from daemon.broker import EmbeddedBroker
+from daemon.kafka import Message
+from daemon.ledger import utc_now
+from daemon.ledger.database import lock_head
+from daemon.ledger.manifests import append, child_of
+from daemon.ledger.schema import generations
+from daemon.ledger.values import Edit, EditState
+from demo.general import far_probes
+from demo.records import StreamRecord, event_record
+from editors.store import AdapterStore
+
+LAG_LIMIT = 1_000  # of the shipped rule
+
+FAR = far_probes(60, seed=0)
+
+Scene = tuple[House, Daemon, Watch]
+
+
+@pytest.fixture(scope="module")
+def scene(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A daemon that is watched from its first moment on."""
+    folder = tmp_path_factory.mktemp("watched")
+    probes = [json.dumps({"prompt": prompt, "kind": "far"}) for prompt in FAR]
+    probes.append(json.dumps({"prompt": "Wine is made from", "answer": "grapes"}))
+    (folder / "far.jsonl").write_text("\n".join(probes), encoding="utf-8")
+    changes = {
+        "kafka": {"bootstrap_servers": broker.bootstrap_servers, "topic": "watched", "group_id": "watched"},
+        "monitoring": {"on_failure": "rollback"},
+        "monitoring.suites": {"far": "far.jsonl"},
+        # The gate stands open: what slips through is for the checks to find.
+        "verify": {"locality_floor": 0.0, "reliability_floor": 0.0},
+        "planner": {"batch_size": 16, "batch_editor": "lemoe"},
+        "schedule": {
+            **{"urgent_seconds": 0.5, "check_seconds": 3600.0},
+            **{"housekeeping_seconds": 2.0, "lag_seconds": 0.3},
+        },
+    }
+    with furnished(folder, changes) as house:
+        target = f"{house.settings.serve.host}:{house.settings.serve.port}"
+        with watched(folder, target) as watch, house.daemon() as daemon:
+            eventually(lambda: house.served_generation() is not None, "the daemon serves")
+            yield house, daemon, watch
+
+
+def test_a_consumer_that_is_stopped_under_load_raises_lag_and_clears_it_when_it_goes_on(scene: Scene) -> None:
+    house, daemon, watch = scene
+    (told,) = news("load", 1)
+    house.publish([told.record])
+    eventually(lambda: told.event_id in house.live_events(), "the first event is live")
+    eventually(lambda: watch.value("topic:upkeep_consumer_group_lag_records:sum") == 0, "no lag at first")
+
+    consumer = daemon.roles()["consume"]
+    os.kill(consumer, signal.SIGSTOP)
+    try:
+        house.publish([told.record] * (LAG_LIMIT + 200))
+        alert = watch.wait_told("UpkeepConsumerLag")
+    finally:
+        os.kill(consumer, signal.SIGCONT)
+
+    assert alert["labels"] == {
+        **{"alertname": "UpkeepConsumerLag", "severity": "warning", "topic": house.settings.kafka.topic}
+    }
+    # Those that had arrived when the rule looked first.
+    assert re.match(r"1\.\d+k records of topic watched are not", alert["annotations"]["description"])
+    watch.wait_told("UpkeepConsumerLag", "resolved")
+    eventually(lambda: watch.value("topic:upkeep_consumer_group_lag_records:sum") == 0, "the lag is gone")
+    assert house.outcomes() == {"accepted": 1, "duplicate": LAG_LIMIT + 200, "dead_lettered": 0}
+
+
+def test_every_query_of_rules_and_dashboards_finds_data_in_a_real_daemon(scene: Scene) -> None:
+    house, _, watch = scene
+    _live_through_everything(house)
+
+    tool("promtool", "check", "metrics", given=house.get("/metrics"))
+    queries = [_always_answered(query) for query in every_query()]
+    # Windows need two samples, and what is recorded from them one evaluation more.
+    missing = set(queries)
+
+    def found_all() -> bool:
+        missing.difference_update([query for query in missing if watch.query(query)])
+        return not missing
+
+    with contextlib.suppress(AssertionError):
+        eventually(found_all, "data for every query", seconds=30)
+    assert missing == set()
+    assert "UpkeepGenerationHeld" in watch.firing()
+    house.upkeep("release")
+
+
+def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the_innocent_stay_live(
+    scene: Scene,
+) -> None:
+    house, _, watch = scene
+    _check(house)
+    assert all(result.passed for result in house.ledger.checks.latest())
+    rollbacks = house.ledger.audit.rollbacks()
+    innocent = news("innocent", 4, skip=50)
+    house.publish([*(item.record for item in innocent), _far_too_wide()])
+    eventually(lambda: "too-wide" in house.live_events(), "the planted edit has slipped past the gate")
+
+    house.ledger.checks.request(None, "a test")
+    alert = watch.wait_told("UpkeepLocalityRegression", suite="far")
+    assert alert["labels"] == {
+        **{"alertname": "UpkeepLocalityRegression", "severity": "critical", "suite": "far"}
+    }
+    assert re.search(r"has failed: \d+\.?\d*% of its probes", alert["annotations"]["description"])
+
+    watch.wait_told("UpkeepLocalityRegression", "resolved", suite="far")
+    assert house.ledger.audit.rollbacks() == rollbacks + 1
+    (blamed,) = house.ledger.audit.facts("the", EditState.QUARANTINED)
+    assert blamed.event_id == "too-wide"
+    assert "blame" in house.ledger.audit.history(blamed.id)[-1].detail
+    _wait_live(house, innocent)
+    house.wait_served()
+    assert house.answers([item.prompt for item in innocent]) == [item.value for item in innocent]
+    assert house.answers(FAR) == house.answers(FAR, base=True)
+
+
+def test_forgotten_old_edits_raise_edit_drift_and_the_young_ones_show_that_it_is_the_old(
+    scene: Scene,
+) -> None:
+    house, _, watch = scene
+    nightly = [edit for edit in house.ledger.generations.live_edits() if edit.event_id.startswith("nightly")]
+    _make_older(house, nightly, days=40)
+    _check(house)
+    eventually(lambda: _retention(watch, "all") == _retention(watch, "1d") == 1, "nothing is forgotten yet")
+
+    _forget(house, nightly)
+    house.ledger.checks.request(None, "a test")
+    alert = watch.wait_told("UpkeepEditDrift")
+    assert alert["labels"] == {
+        **{"alertname": "UpkeepEditDrift", "severity": "critical", "suite": "retention"}
+    }
+    assert re.search(r"\d+\.?\d*% of them still answer", alert["annotations"]["description"])
+    watch.wait_told("UpkeepEditDrift", "resolved")
+    assert (_retention(watch, "all", lowest=True) or 0) < house.settings.verify.retention_floor
+    assert _retention(watch, "1d", lowest=True) == 1
+    # Blame has found that each of them fails by itself: set aside, they answer as the base does, and say why.
+    assert {edit.id for edit in house.ledger.audit.facts(None, EditState.QUARANTINED)} >= {
+        edit.id for edit in nightly
+    }
+    assert house.ledger.control.held() is None
+
+
+def _make_older(house: House, edits: list[Edit], *, days: int) -> None:
+    """As if the generations of these edits had been published so long ago."""
+    numbers = {edit.generation for edit in edits}
+    with house.ledger.generations._database.write() as connection:
+        connection.execute(
+            update(generations)
+            .where(generations.c.number <= max(number for number in numbers if number is not None))
+            .values(created_at=utc_now() - timedelta(days=days))
+        )
+
+
+def _retention(watch: Watch, age: str, *, lowest: bool = False) -> float | None:
+    """What the newest check says, or the lowest that any said within a minute."""
+    series = f'age_form:upkeep_retention_ratio:min{{age="{age}",form="prompt"}}'
+    return watch.value(f"min_over_time({series}[1m])" if lowest else series)
+
+
+def _forget(house: House, edits: list[Edit]) -> None:
+    """Publish a generation in which the experts of these edits say nothing, as if later training had undone them."""
+    store = AdapterStore(house.settings.store.path)
+    live = house.ledger.generations.live()
+    digests = {live[edit.edit_id] for edit in edits}
+    muted: dict[str, str] = {}
+    for digest in digests:
+        shard = store.load(digest)
+        silent = {
+            name: torch.zeros_like(tensor) if name in ("lemoe.w_out", "scen.b") else tensor
+            for name, tensor in shard.tensors.items()
+        }
+        again = store.save(replace(shard, tensors=silent))
+        muted |= {edit.edit_id: again for edit in edits if live[edit.edit_id] == digest}
+    head = house.head()
+    with house.ledger.generations._database.write() as connection:
+        lock_head(connection)
+        planted = child_of(
+            *(connection, head),
+            shards=sorted(set(muted.values())),
+            enabled=muted,
+            disabled=(),
+            cause="planted forgetting",
+            at=utc_now(),
+        )
+        append(connection, planted, expected_head=head)
+
+
+def _far_too_wide() -> StreamRecord:
+    """An event whose subject is in nearly every text, and that calls questions of all kinds its rephrases."""
+    return event_record(
+        {
+            "event_id": "too-wide",
+            "op": "assert",
+            "subject": "the",
+            "aliases": ["a", "of", "is", "in", "what", "to"],
+            "relation": "answer",
+            "prompt": "What is the answer?",
+            "target_new": "Nothing at all",
+            "rephrase_prompts": list(far_probes(8, seed=1)),
+            "priority": "urgent",
+            "occurred_at": "2026-05-01T12:00:00Z",
+        }
+    )
+
+
+def _live_through_everything(house: House) -> None:
+    """Whatever a metric tells of happens once: both lanes, a newer value, a dead letter, checks, a rollback, a hold."""
+    urgent, nightly = news("urgent", 4, skip=10), news("nightly", 10, skip=20, priority="batch")
+    house.publish([_with_rephrase(item) for item in urgent])
+    _wait_live(house, urgent)
+    newer = news("newer", 2, skip=10, version=1)
+    house.publish(
+        [*(item.record for item in newer), Message(house.settings.kafka.topic, b"key", b"no event")]
+    )
+    _wait_live(house, newer)
+    house.publish([item.record for item in nightly])
+    eventually(
+        lambda: house.ledger.audit.counts()[EditState.PENDING] == len(nightly), "the night's edits wait"
+    )
+    house.upkeep("plan")
+    _wait_live(house, nightly)
+    for _ in range(2):  # drift is told against an earlier check
+        _check(house)
+    last = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == newer[0].event_id)
+    house.upkeep("rollback", "--edit", str(last.id))
+    house.wait_served()
+    house.answers([item.prompt for item in urgent])
+    house.upkeep("hold", "a test")
+    house.publish([item.record for item in news("held", 1, skip=40)])
+    eventually(lambda: house.ledger.audit.counts()[EditState.PLANNED] == 1, "a batch is held")
+
+
+def _check(house: House) -> None:
+    """Have the daemon's worker check everything now."""
+    before = {result.suite: result.at for result in house.ledger.checks.latest()}
+    house.ledger.checks.request(None, "a test")
+    eventually(
+        lambda: any(result.at != before.get(result.suite) for result in house.ledger.checks.latest()),
+        "a check is done",
+    )
+
+
+def _wait_live(house: House, told: list[News]) -> None:
+    eventually(lambda: {item.event_id for item in told} <= house.live_events(), "the edits are live")
+
+
+def _with_rephrase(item: News) -> StreamRecord:
+    return event_record(
+        json.loads(item.record.value or b"") | {"rephrase_prompts": [f"Tell me: {item.prompt}"]}
+    )
+
+
+def _always_answered(query: str) -> str:
+    """The query with its comparisons answering 0 or 1 instead of nothing, and with Grafana's interval filled in."""
+    compared = re.sub(r" (==|>|<) (?!bool)", r" \1 bool ", query.replace("$__rate_interval", "1m"))
+    return compared.replace("unless on ()", "and on ()")

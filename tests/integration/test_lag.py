@@ -1,0 +1,75 @@
+"""The lag of the consumer group, measured from outside at a real broker."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka_support import fresh_kafka_settings
+
+from daemon.broker import EmbeddedBroker
+from daemon.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
+from daemon.lag import group_lag, watch_lag
+from daemon.settings import KafkaSettings
+
+
+def _produce(settings: KafkaSettings, count: int) -> None:
+    """One record after the other: of a batch, the embedded broker calls the first record the end."""
+    producer = open_producer(settings)
+    try:
+        for _ in range(count):
+            send_all(producer, [Message(settings.topic, b"k", b"v")], timeout_seconds=30)
+    finally:
+        producer.close(timeout=2)
+
+
+def test_what_the_group_has_not_committed_is_its_lag_whether_or_not_anybody_consumes(
+    kafka_settings: KafkaSettings,
+) -> None:
+    asking = open_consumer(kafka_settings, max_poll_records=1)
+    place = TopicPartition(kafka_settings.topic, 0)
+    try:
+        assert group_lag(asking, kafka_settings.topic) == {}  # there is no such topic yet
+        ensure_topics(kafka_settings, (kafka_settings.topic,))
+        _produce(kafka_settings, 7)
+        assert group_lag(asking, kafka_settings.topic) == {place: 7}
+
+        consumer = open_consumer(kafka_settings, max_poll_records=1)
+        consumer.assign([place])
+        consumer.commit({place: OffsetAndMetadata(5, "", -1)})
+        consumer.close(autocommit=False)
+        assert group_lag(asking, kafka_settings.topic) == {place: 2}
+    finally:
+        asking.close(autocommit=False)
+
+
+def test_the_watch_outlives_a_broker_that_goes_away(own_broker: EmbeddedBroker) -> None:
+    settings = fresh_kafka_settings(own_broker.bootstrap_servers)
+    ensure_topics(settings, (settings.topic,))
+    _produce(settings, 3)
+    told: list[int] = []
+    stop = threading.Event()
+    watch = threading.Thread(
+        target=lambda: watch_lag(
+            settings, lambda _topic, _place, behind: told.append(behind), every_seconds=0.1, stop=stop
+        )
+    )
+    watch.start()
+    try:
+        _until(lambda: told[-1:] == [3])
+        own_broker.stop()
+        own_broker.start()  # the embedded broker forgets everything
+        ensure_topics(settings, (settings.topic,))
+        _produce(settings, 5)
+        _until(lambda: told[-1:] == [5])
+    finally:
+        stop.set()
+        watch.join(30)
+    assert not watch.is_alive()
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

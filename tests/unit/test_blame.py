@@ -1,0 +1,230 @@
+"""Who did it: the search among suspects, and what the ledger says afterwards."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from math import ceil, log2
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_backends import Clock, Story, event
+from ledger_invariants import check_invariants
+
+from daemon.ledger.values import Edit
+from daemon.regression import Outcome, work_on_check
+from daemon.settings import MonitoringSettings, Settings
+from monitoring.blame import bisect
+
+PROMPTS = [f"Question {number}?" for number in range(40)]
+
+
+@pytest.fixture
+def url(tmp_path: Path, migrated_sqlite: Path) -> str:
+    (tmp_path / "ledger.db").write_bytes(migrated_sqlite.read_bytes())
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@given(
+    n=st.integers(1, 64),
+    guilty=st.sets(st.integers(0, 63), min_size=1, max_size=4),
+)
+def test_the_culprits_and_nobody_else_are_found_in_about_k_log_n_trials(n: int, guilty: set[int]) -> None:
+    suspects = [str(number) for number in range(n)]
+    culprits = {str(number % n) for number in guilty}
+    verdict = bisect(suspects, lambda group: bool(group & culprits))
+    assert set(verdict.culprits) == culprits
+    assert verdict.trials <= len(culprits) * (ceil(log2(n)) + 2)
+
+
+@given(n=st.integers(1, 64))
+def test_a_failure_that_nobody_sees_again_puts_the_blame_on_nobody(n: int) -> None:
+    assert bisect([str(number) for number in range(n)], lambda group: False).culprits == ()
+
+
+@given(n=st.integers(1, 32))
+def test_harm_that_nobody_among_the_suspects_does_puts_the_blame_on_nobody(n: int) -> None:
+    verdict = bisect([str(number) for number in range(n)], lambda group: True)
+    assert verdict.culprits == ()
+
+
+@given(n=st.integers(4, 40), data=st.data())
+def test_of_two_who_do_harm_only_together_no_bystander_is_ever_blamed(n: int, data: st.DataObject) -> None:
+    suspects = [str(number) for number in range(n)]
+    pair = set(data.draw(st.permutations(suspects))[:2])
+    alone = set(data.draw(st.lists(st.sampled_from(suspects), max_size=2)))
+    verdict = bisect(suspects, lambda group: pair <= group or bool(group & alone))
+    assert set(verdict.culprits) <= pair | alone
+
+
+@dataclass
+class Said:
+    text: str
+    edit_id: str | None = None
+
+
+@dataclass
+class HarmfulModel:
+    """Says "yes" to everything, unless an edit at work spoils the answer; knows no more than the ledger does."""
+
+    story: Story
+    spoils: dict[str, set[str]] = field(default_factory=dict)  # edit id -> prompts
+    silenced: dict[str, str] = field(default_factory=dict)  # edit id -> by whom
+    base_hash: str = "base"
+    generation: int = 0
+    trials: int = 0
+    _off: frozenset[str] = frozenset()
+
+    def fits(self, prompt: str) -> bool:
+        return True
+
+    def named(self, text: str) -> set[str]:
+        return set()
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+        live = set(self.story.ledger.generations.live_at(self.generation)) - self._off
+        return [self._say(prompt, live) for prompt in prompts]
+
+    def _say(self, prompt: str, live: set[str]) -> Said:
+        for edit_id, prompts in self.spoils.items():
+            if edit_id in live and prompt in prompts:
+                return Said("no", None)  # harm of the kind that no answer confesses
+        for edit in self.story.ledger.audit.facts():
+            if edit.edit_id in live and edit.prompt == prompt:
+                by = self.silenced.get(edit.edit_id)
+                return Said("no") if by in live else Said(edit.target_new or "", edit.edit_id)
+        return Said("yes")
+
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+        return [Said("yes") for _ in prompts]
+
+    def divergences(self, prompts: Sequence[str]) -> Sequence[float]:
+        return [0.0 for _ in prompts]
+
+    def text_changes(self, texts: Sequence[str]) -> Sequence[object]:
+        return []
+
+    def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
+        return None
+
+    @contextmanager
+    def at(self, generation: int) -> Iterator[None]:
+        before, self.generation = self.generation, generation
+        yield
+        self.generation = before
+
+    @contextmanager
+    def without(self, edit_ids: Collection[str]) -> Iterator[None]:
+        self.trials += 1
+        self._off = frozenset(edit_ids)
+        yield
+        self._off = frozenset()
+
+
+class Site:
+    """A ledger, a suite of forty questions, and a worker's checks."""
+
+    def __init__(self, story: Story, clock: Clock, folder: Path, *, on_failure: str = "rollback") -> None:
+        path = folder / "far.jsonl"
+        path.write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in PROMPTS))
+        monitoring = MonitoringSettings.model_validate(
+            {"suites": {"far": path}, "on_failure": on_failure, "text": _text(folder)}
+        )
+        self.story, self.clock = story, clock
+        self.settings = Settings(monitoring=monitoring)
+        self.model = HarmfulModel(story)
+
+    def check(self, *, steps: int = 10_000) -> list[Outcome]:
+        """Ask for a check of the head and run all that is open, at most so many steps a slice."""
+        self.model.generation = self.story.head()
+        self.story.ledger.checks.request(None, "test")
+        outcomes: list[Outcome] = []
+        while claimed := self.story.ledger.checks.claim("w", lease_seconds=60):
+            taken = count(1)
+            _, outcome = work_on_check(
+                self.story.ledger,
+                self.settings,
+                self.model,
+                claimed,
+                clock=self.clock,
+                time_is_up=lambda taken=taken: next(taken) >= steps,
+            )
+            outcomes += [outcome] if outcome != "paused" else []
+            self.model.generation = self.story.head()
+        return outcomes
+
+    def batch(self, name: str, size: int) -> list[Edit]:
+        return self.story.go_live(*(event(f"{name}{n}", f"{name} {n}") for n in range(size)))
+
+
+def _text(folder: Path) -> Path:
+    (folder / "text.txt").write_text("It rained.\n\nIt snowed.")
+    return folder / "text.txt"
+
+
+@pytest.fixture
+def site(story: Story, clock: Clock, tmp_path: Path) -> Site:
+    return Site(story, clock, tmp_path)
+
+
+@pytest.mark.parametrize("steps", [10_000, 1])
+def test_a_rollback_is_followed_by_blame_and_the_innocent_are_live_in_the_end(site: Site, steps: int) -> None:
+    early = site.batch("Early", 3)
+    assert site.check() == ["passed"]
+    late = site.batch("Late", 16)
+    site.model.spoils = {late[5].edit_id: {PROMPTS[1]}, late[11].edit_id: {PROMPTS[1], PROMPTS[2]}}
+
+    assert site.check(steps=steps) == ["rolled back", "blame settled", "passed"]
+
+    culprits = {late[5].id, late[11].id}
+    states = {edit.id: site.story.state(edit) for edit in (*early, *late)}
+    assert {edit_id for edit_id, state in states.items() if state != "live"} == culprits
+    entry = site.story.ledger.audit.history(late[5].id)[-1]
+    assert entry.to_state.value == "quarantined"
+    assert entry.detail["blame"]["suites"] == ["far"]
+    assert "is answered 'no', not 'yes'" in (site.story.ledger.audit.edit(late[5].id).reason or "")
+    assert site.story.ledger.control.held() is None
+    assert site.model.trials <= 1 + 2 * (4 + 2)
+    check_invariants(site.story.ledger)
+
+
+def test_hold_keeps_the_innocent_live_and_waits_for_somebody(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    site = Site(story, clock, tmp_path, on_failure="hold")
+    edits = site.batch("Land", 5)
+    site.model.spoils = {edits[2].edit_id: {PROMPTS[0], PROMPTS[1]}}
+    assert site.check() == ["held", "blame settled", "passed"]
+    assert [site.story.state(edit) for edit in edits] == ["live", "live", "quarantined", "live", "live"]
+    assert "far of generation 1" in (site.story.ledger.control.held() or "")
+
+
+def test_observe_looks_for_nobody(story: Story, clock: Clock, tmp_path: Path) -> None:
+    site = Site(story, clock, tmp_path, on_failure="observe")
+    (edit,) = site.batch("Land", 1)
+    site.model.spoils = {edit.edit_id: {PROMPTS[0], PROMPTS[1]}}
+    assert site.check() == ["observed"]
+    assert (site.story.state(edit), site.model.trials) == ("live", 0)
+
+
+def test_the_one_who_silences_an_old_edit_is_blamed_and_not_the_one_who_fell_silent(site: Site) -> None:
+    (old,) = site.batch("Old", 1)
+    assert site.check() == ["passed"]
+    new = site.batch("New", 6)
+    site.model.silenced = {old.edit_id: new[3].edit_id, new[1].edit_id: new[3].edit_id}
+    assert site.check() == ["rolled back", "blame settled", "passed"]
+    assert [site.story.state(edit) for edit in (old, *new)] == ["live"] * 4 + ["quarantined"] + ["live"] * 2
+
+
+def test_a_failure_that_no_new_edit_causes_brings_everybody_back_and_holds(site: Site) -> None:
+    (old,) = site.batch("Old", 1)
+    assert site.check() == ["passed"]
+    new = site.batch("New", 4)
+    site.model.spoils = {old.edit_id: set(PROMPTS[:3])}  # the old one has gone bad since
+    outcomes = site.check()
+    assert outcomes[:2] == ["rolled back", "nobody is to blame"]
+    assert [site.story.state(edit) for edit in (old, *new)] == ["live"] * 5
+    assert "somebody has to look" in (site.story.ledger.control.held() or "")

@@ -1,0 +1,106 @@
+"""The page that `upkeep check --report` writes: whole in itself, and safe whatever events and models say."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ledger_backends import Clock, Story, event
+
+from daemon.check_report import check_report
+from daemon.ledger.values import CheckResult
+from monitoring.report import MAX_TEXT_CHARS, render
+from monitoring.tally import Failure
+
+HOSTILE = "<script>alert(1)</script>\" onload='x' \N{RIGHT-TO-LEFT OVERRIDE}evil\x1b[31m&"
+
+
+@pytest.fixture
+def url(tmp_path: Path, migrated_sqlite: Path) -> str:
+    (tmp_path / "ledger.db").write_bytes(migrated_sqlite.read_bytes())
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+class Page(HTMLParser):
+    """Which tags with which attributes a browser would see, and which text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br", "circle", "rect", "polyline", "polygon"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("circle", "rect", "polyline", "polygon"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def keep(story: Story, clock: Clock, result: CheckResult, *worst: Failure) -> None:
+    story.ledger.checks.request(None, "test")
+    claimed = story.ledger.checks.claim("w", lease_seconds=60)
+    assert claimed is not None
+    story.ledger.checks.finish(claimed.id, claimed.token, [result], worst={result.suite: worst})
+    clock.advance(900)
+
+
+def locality(share: float) -> dict[str, float | None]:
+    return {"locality": share, "locality_low": share - 0.02, "locality_high": 1.0, "expected": None}
+
+
+def test_the_page_tells_every_suite_its_worst_probes_and_retention_by_age(story: Story, clock: Clock) -> None:
+    story.go_live(event("e"))
+    keep(story, clock, CheckResult("far", 0, clock(), True, locality(1.0), 500))
+    wrong = Failure(prompt="Who rings?", wanted="the bell", given="Elbing", fired="1", kl=2.5)
+    keep(story, clock, CheckResult("far", 1, clock(), False, locality(0.93), 500), wrong)
+    aged = {"retention": 0.98, "retention_1d": 1.0, "retention_7d": 0.97, "retention_rephrase": 0.9}
+    keep(story, clock, CheckResult("retention", 1, clock(), True, aged, 400))
+    story.ledger.control.hold("look at this")
+
+    page = Page(render(check_report(story.ledger, clock=clock)))
+
+    assert page.open == []
+    for told in ("Who rings?", "the bell", "Elbing", "answered by edit 1", "look at this", "FAILED", "0.97"):
+        assert told in page.text
+    drawn = [attributes for tag, attributes in page.tags if tag == "circle"]
+    assert [dot["fill"] for dot in drawn] == ["#0969da", "#b3261e"]
+    assert "max-width" in render(check_report(story.ledger, clock=clock))
+    assert ("meta", {"name": "viewport", "content": "width=device-width,initial-scale=1"}) in page.tags
+
+
+def test_nothing_that_an_event_or_a_model_says_becomes_markup_or_leaves_the_page(
+    story: Story, clock: Clock
+) -> None:
+    wrong = Failure(prompt=HOSTILE, wanted=HOSTILE * 50, given=HOSTILE, fired=HOSTILE)
+    for generation in (0, 1):
+        story.go_live(event(f"e{generation}", f"Land {generation}"))
+        keep(story, clock, CheckResult(HOSTILE, generation, clock(), False, locality(0.5), 10), wrong)
+    story.ledger.control.hold(HOSTILE)
+
+    text = render(check_report(story.ledger, clock=clock))
+    page = Page(text)
+
+    assert {tag for tag, _ in page.tags} <= {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "br", "span", "div"),
+        *("table", "thead", "tbody", "tr", "th", "td", "svg", "circle", "polygon", "polyline", "rect"),
+    }
+    assert not any(
+        name.startswith("on") or name in ("href", "src") for _, attributes in page.tags for name in attributes
+    )
+    assert "<script>alert(1)</script>" in page.text, "shown as text"
+    assert not set("\x1b\N{RIGHT-TO-LEFT OVERRIDE}") & set(text)
+    longest = MAX_TEXT_CHARS // len(HOSTILE) + 1  # copies of it in the one text that repeats it
+    assert page.text.count("alert(1)") < longest + 20
+    assert "http" not in text.lower().replace("http-equiv", "")
+
+
+def test_a_ledger_without_checks_gives_a_page_that_says_so(story: Story, clock: Clock) -> None:
+    assert "No check was run yet" in Page(render(check_report(story.ledger, clock=clock))).text

@@ -1,0 +1,67 @@
+"""Names that stand in a text almost as they were given."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editors.names import NearNames
+
+LEAST = 0.7
+
+
+def found(name: str, text: str, *, firm: set[str] | None = None) -> bool:
+    names = NearNames()
+    names.add("1", name, firm=firm or set())
+    return [near.edit_id for near in names.find(text, least=LEAST)] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Republic of Mahabad", "What is the last year of the Mahabad Republic?"),
+        ("4 Sagittarii", "The star 4 Sagittarius is part of what constellation?"),
+        ("Lake Victoria squeaker", "What kind of family is Lake Victoria squeak?"),
+        ("Charlotte of Schaumburg-Lippe", "What was Charlotte the mother's name Schaumburg-Lippe?"),
+        ("John Bowes, 10th Earl of Strathmore", "Who was John Bowes, the 10. Earl of Strathmore?"),
+    ],
+)
+def test_another_order_an_ending_or_a_word_between_still_names_the_subject(name: str, text: str) -> None:
+    assert found(name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("HD 177808", "What constellation is HD 180902 in?"),
+        ("Microsoft Office XP", "Microsoft Office 2010, created by"),
+        ("Norland", "The capital of Sudland is"),
+        ("Marie Curie", "What is the weather like?"),
+    ],
+)
+def test_another_number_or_another_name_is_not_the_subject(name: str, text: str) -> None:
+    assert not found(name, text, firm={"xp"})
+
+
+def test_a_firm_word_may_not_be_missing() -> None:
+    assert found("Toyota Corolla Verso", "Who makes the Toyota Corolla?")
+    assert not found("Toyota Corolla Verso", "Who makes the Toyota Corolla?", firm={"verso"})
+
+
+def test_a_stem_that_too_many_names_share_tells_nothing() -> None:
+    names = NearNames()
+    for number in range(200):
+        names.add(str(number), f"Prince {number}", firm=())
+    assert names.find("Who is Prince?", least=0.1) == []
+
+
+@given(st.dictionaries(st.text(max_size=6), st.text(max_size=20), max_size=8), st.text(max_size=60))
+def test_whatever_is_added_and_asked_can_be_removed_without_a_trace(
+    given_names: dict[str, str], text: str
+) -> None:
+    names = NearNames()
+    for edit_id, name in given_names.items():
+        names.add(edit_id, name, firm=())
+    assert all(LEAST <= near.coverage <= 1.0 for near in names.find(text, least=LEAST))
+    for edit_id in given_names:
+        names.remove(edit_id)
+    assert names.find(text, least=0.0) == []

@@ -1,0 +1,51 @@
+"""The picture of a plan: well-formed, harmless whatever the events say, and complete."""
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+from test_planning import make, pending, world
+
+from planners import picture
+
+SVG = "{http://www.w3.org/1999/xhtml}"
+HOSTILE = '</title><script>alert("x")</script><img src=x onerror=y>&#0;\x0b\u202e'
+
+
+def drawn(page: str, attribute: str) -> list[int]:
+    """The batches that the page draws, by what marks them."""
+    root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))  # noqa: S314 -- our own page
+    return [int(group.attrib[attribute]) for group in root.iter(f"{SVG}g") if attribute in group.attrib]
+
+
+def test_every_batch_is_drawn_in_its_order_and_every_clustered_one_in_the_map() -> None:
+    edits = [*world(200), pending(900, "U", urgent=True), pending(901, "R", op="retract")]
+    draft = make(edits, batch_size=20)
+    page = picture(draft, {edit.edit_id: edit.subject for edit in edits})
+    assert drawn(page, "data-sequence") == list(range(len(draft.batches)))
+    assert drawn(page, "data-batch") == list(range(2, len(draft.batches)))
+    assert page.count("<circle") == 200
+    assert "Thing7" in page
+
+
+def test_what_events_say_stays_text() -> None:
+    edits = [replace(edit, subject=HOSTILE) for edit in world(30)]
+    page = picture(make(edits, batch_size=5), {edit.edit_id: edit.subject for edit in edits})
+    assert drawn(page, "data-sequence")
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "default-src 'none'" in page
+
+
+def test_a_plan_without_a_batch_lane_has_a_picture_too() -> None:
+    urgent = make([pending(1, "U", urgent=True)])
+    assert drawn(picture(urgent, {}), "data-sequence") == [0]
+    nothing = make([pending(1, minute=1)], rivals=[pending(7, minute=2)])
+    assert drawn(picture(nothing, {}), "data-sequence") == []
+
+
+def test_the_picture_of_very_many_edits_stays_small() -> None:
+    edits = world(9_000)
+    draft = make(edits, batch_size=100)
+    page = picture(draft, {edit.edit_id: "x" * 5_000 for edit in edits})
+    assert len(page) < 2_000_000
+    assert len(set(drawn(page, "data-batch"))) == len(draft.batches)
