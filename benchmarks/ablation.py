@@ -78,6 +78,7 @@ def rows() -> dict[str, dict[str, int | float | bool]]:
         "replay + force_own_expert": {**RATES, "replay": True, "force_own_expert": True},
         "all, by replay": {**RATES, **common, "replay": True},
         "all, by own_projection": {**RATES, **common, "own_projection": True},
+        "all, by both": {**RATES, **common, "replay": True, "own_projection": True},
     }
 
 

@@ -15,7 +15,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -125,18 +126,15 @@ def grow(model: EditedModel, real: Shard, count: int, *, distinct: bool) -> None
         model.enable(shard)
 
 
-class no_stopping:  # noqa: N801 - reads as a statement
-    """While the block runs, every answer of the base has as many tokens as may be generated."""
-
-    def __init__(self, base: Base) -> None:
-        self._config = base.model.generation_config
-        self._stops = sorted(base._stop_ids)
-
-    def __enter__(self) -> None:
-        self._config.suppress_tokens = self._stops
-
-    def __exit__(self, *_: object) -> None:
-        self._config.suppress_tokens = None
+@contextmanager
+def no_stopping(base: Base) -> Iterator[None]:
+    """While the block runs, every answer has as many tokens as may be generated: only a token that is no token stops it."""
+    stops = base._stop_ids
+    base._stop_ids = frozenset({len(base.tokenizer) + 1_000_000})
+    try:
+        yield
+    finally:
+        base._stop_ids = stops
 
 
 def throughput_ratio(model: EditedModel, prompts: Sequence[str], repetitions: int) -> float:

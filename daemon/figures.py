@@ -1,6 +1,6 @@
 """What the ledger says at one moment, as the metrics want to have it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from daemon.ledger import Ledger, utc_now
@@ -12,8 +12,13 @@ WORKER_SILENT_SECONDS = 120.0  # a worker that has said nothing for so long does
 SUITE_FORGOTTEN = timedelta(days=3)
 
 
-def ledger_figures(ledger: Ledger, *, clock: Callable[[], datetime] = utc_now) -> LedgerFigures:
+def ledger_figures(
+    ledger: Ledger, *, suites: Collection[str] = (), clock: Callable[[], datetime] = utc_now
+) -> LedgerFigures:
     """Read everything that is exported; a handful of queries, none of which grows with the number of edits.
+
+    Failures are counted from 0 on for `suites` too, those that are still to be checked for the first time: else
+    nobody could tell a first failure from a count that merely became visible.
 
     Raises:
         LedgerUnavailable: the ledger cannot be read at this moment.
@@ -32,6 +37,7 @@ def ledger_figures(ledger: Ledger, *, clock: Callable[[], datetime] = utc_now) -
             for found in ledger.batches.open_ones()
         ),
         suites={result.suite: _suite(result) for result in results if now - result.at < SUITE_FORGOTTEN},
+        check_failures=dict.fromkeys(suites, 0) | ledger.checks.failed(),
         job_last_success=ledger.jobs.last_success(),
         regression_last_success=max((result.at for result in results), default=None),
         held=ledger.control.held() is not None,

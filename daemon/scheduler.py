@@ -126,7 +126,9 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
     return (
         Job("nightly_plan", nightly, lambda: _plan(ledger, settings, Lane.URGENT, Lane.BATCH)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
-        Job("locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger, CheckKind.SAMPLE)),
+        Job(
+            "locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger, CheckKind.SAMPLE)
+        ),
         Job("full_check", full, lambda: _request_check(ledger, CheckKind.FULL)),
         Job("housekeeping", Every(schedule.housekeeping_seconds), lambda: _housekeep(ledger)),
     )

@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from daemon.check_suites import OWN_SUITES
 from daemon.figures import ledger_figures
 from daemon.ledger import Ledger, open_ledger
 from daemon.serve_api import Head, Limits, create_app
@@ -79,9 +80,11 @@ def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Serv
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
+    suites = (*OWN_SUITES, *settings.monitoring.suites)
     exposed.register(
         LedgerCollector(
-            lambda: ledger_figures(ledger), check_interval_seconds=settings.schedule.check_seconds
+            lambda: ledger_figures(ledger, suites=suites),
+            check_interval_seconds=settings.schedule.check_seconds,
         )
     )
     app = create_app(

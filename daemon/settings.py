@@ -289,7 +289,8 @@ class MonitoringSettings(Section):
         default_factory=dict, description='name = "probes.jsonl": one {"prompt": ..., "kind": ...} a line'
     )
     text: Path | None = Field(
-        None, description="running text for the perplexity, passages between blank lines; unset: a shipped one"
+        None,
+        description="running text for the perplexity, passages between blank lines; unset: a shipped one",
     )
     error_bound: float = Field(
         0.004, gt=0.0, lt=0.5, description="a suite's sample is as large as this error at the floor needs"

@@ -167,13 +167,18 @@ class ScenEditor:
         in_size: float,
         out_size: float,
     ) -> None:
-        """Take turns: each step learns one row of each fact that is still learning, its own prompt first."""
+        """Take turns: each step learns one row of each fact that is still learning, its own prompt first.
+
+        What has not been learned by the last quarter of the steps learns its own prompt alone.
+        """
         rows = lesson.rows
         turn, count = _turns(rows.owner, lesson.edits)
         learning = torch.ones(lesson.edits, dtype=torch.bool, device=base.device)
         latest = torch.full(rows.owner.shape, torch.inf, device=base.device)  # losses when last learned
+        alone_from = self.settings.max_steps * 3 // 4
         for step in range(self.settings.max_steps):
-            chosen = (learning[rows.owner] & (turn == step % count[rows.owner])).nonzero().squeeze(1)
+            now = step % count if step < alone_from else torch.zeros_like(count)  # whose turn it is, per edit
+            chosen = (learning[rows.owner] & (turn == now[rows.owner])).nonzero().squeeze(1)
             owner = rows.owner[chosen]
             a, b = (p.requires_grad_() for p in optimizer.parameters)
 
@@ -196,10 +201,12 @@ class ScenEditor:
             losses = row_losses(logits, rows.targets[chosen])
             gradients = torch.autograd.grad(losses.sum(), [a, b])
             latest[chosen] = losses.detach()
+            judged = latest if step < alone_from else latest.where(turn == 0, 0.0)
             worst = torch.zeros(lesson.edits, device=base.device)
-            worst = worst.scatter_reduce(0, rows.owner, latest, reduce="amax")
+            worst = worst.scatter_reduce(0, rows.owner, judged, reduce="amax")
             if step >= self.settings.min_steps:
-                learning &= worst > self.settings.stop_loss
+                # Only when its own prompt was just asked: the other rows may have moved the expert since it last was.
+                learning &= (worst > self.settings.stop_loss) | (now != 0)
                 if not learning.any():
                     return
             optimizer.step(gradients, moving=learning)

@@ -45,6 +45,7 @@ class LedgerFigures:
     rollbacks: int = 0
     batches: tuple[OpenBatches, ...] = ()
     suites: Mapping[str, SuiteFigures] = field(default_factory=dict)
+    check_failures: Mapping[str, int] = field(default_factory=dict)  # by suite, also those that never failed
     job_last_success: Mapping[str, datetime] = field(default_factory=dict)
     regression_last_success: datetime | None = None
     held: bool = False
@@ -82,6 +83,7 @@ def _state(figures: LedgerFigures) -> Iterator[tuple[StateMetric, list[Sample]]]
         yield metrics.GENERATION_INFO, [((str(figures.generation), figures.base_hash or ""), 1)]
         yield metrics.GENERATION_NUMBER, [((), figures.generation)]
     yield metrics.ROLLBACKS, [((), figures.rollbacks)]
+    yield metrics.CHECK_FAILURES, [((suite,), count) for suite, count in figures.check_failures.items()]
     yield metrics.JOB_LAST_SUCCESS, [((job,), at.timestamp()) for job, at in figures.job_last_success.items()]
     if figures.regression_last_success is not None:
         yield metrics.REGRESSION_LAST_SUCCESS, [((), figures.regression_last_success.timestamp())]

@@ -260,6 +260,12 @@ DRIFT_ALARM = StateMetric(
 CHECK_PASSED = StateMetric(
     "upkeep_check_passed", "1 when the newest check of a suite held its floor, else 0.", ("suite",)
 )
+CHECK_FAILURES = StateMetric(
+    "upkeep_check_failures_total",
+    "Checks of a suite that did not hold its floor, also those that were made good before the next scrape.",
+    ("suite",),
+    "counter",
+)
 CHECK_PROBES = StateMetric(
     "upkeep_check_probes", "Probes that the newest check of a suite asked.", ("suite",)
 )
@@ -286,7 +292,7 @@ STATE_METRICS = (
     *(GENERATION_INFO, GENERATION_NUMBER, ROLLBACKS),
     *(LOCALITY, LOCALITY_LOW, LOCALITY_HIGH, FALSE_FIRE, EXPECTED, KL_MEAN, KL_P99, PERPLEXITY),
     *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING),
-    *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
+    *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_FAILURES, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
     *(JOB_LAST_SUCCESS, REGRESSION_LAST_SUCCESS, HOLD, WORKERS),
 )
 

@@ -97,7 +97,7 @@ def _map(
 def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[str]:
     """One box per batch, in rows from left to right."""
     edits = max(1, sum(len(batch.edit_ids) for batch in batches))
-    scale = min(4.0, STRIP_ROWS * WIDTH / edits)
+    scale = min(20.0, STRIP_ROWS * WIDTH / edits)
     boxes, x, row = [], 0.0, 0
     for sequence, batch in enumerate(batches):
         width = min(float(WIDTH), max(3.0, scale * len(batch.edit_ids)))

@@ -148,8 +148,9 @@ def webhook() -> Iterator[Webhook]:
 def watched(folder: Path, target: str) -> Iterator[Watch]:
     """Prometheus and Alertmanager watch the daemon at `target` (host:port), with the files that are shipped.
 
-    Three things differ from the files, all about time: a scrape and an evaluation every half second, every `for`
-    0 seconds (so that an alert fires at its first sight), and groups told at once.
+    Four things differ from the files, all about time: a scrape and an evaluation every half second, every `for`
+    0 seconds (so that an alert fires at its first sight), windows of 10 minutes (for which a failed check is told)
+    10 seconds long, and groups told at once.
     """
     with (
         webhook() as receiver,
@@ -187,7 +188,7 @@ def _prometheus(folder: Path, target: str, alertmanager: str) -> Iterator[str]:
     config["scrape_configs"][0]["static_configs"] = [{"targets": [target], "labels": {"role": "run"}}]
     (folder / "rules").mkdir()
     for path in (MONITORING / "prometheus" / "rules").glob("*.yml"):
-        groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+        groups = yaml.safe_load(path.read_text(encoding="utf-8").replace("[10m]", "[10s]"))
         for group in groups["groups"]:
             for rule in group["rules"]:
                 rule.pop("for", None)

@@ -32,9 +32,13 @@ PROMOTED = (
     _Promoted(
         "UpkeepLocalityRegression",
         "upkeep-locality-regression",
-        "The newest check of suite {{ $labels.suite }} has failed.",
+        "A check of suite {{ $labels.suite }} has failed, the newest one or one within 10 minutes.",
     ),
-    _Promoted("UpkeepEditDrift", "upkeep-edit-drift", "The newest check of the live edits has failed."),
+    _Promoted(
+        "UpkeepEditDrift",
+        "upkeep-edit-drift",
+        "A check of the live edits has failed, the newest one or one within 10 minutes.",
+    ),
     _Promoted(
         "UpkeepScoreDrift",
         "upkeep-score-drift",

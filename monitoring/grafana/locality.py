@@ -112,6 +112,11 @@ DRIFT = Section(
             most=1,
         ),
         Chart(
+            "Failed checks",
+            "Within 10 minutes: also those that were made good before a scrape could see them.",
+            [Line("suite:upkeep_check_failures:increase10m", "{{suite}}")],
+        ),
+        Chart(
             "Age of the newest check",
             "By suite.",
             [Line("time() - max by (suite) (upkeep_check_timestamp_seconds)", "{{suite}}")],

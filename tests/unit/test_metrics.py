@@ -102,6 +102,7 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
                 },
             ),
         },
+        check_failures={"far": 0, "retention": 2},
         rollbacks=3,
         batches=(OpenBatches("urgent", "leased", 2, WHEN),),
         job_last_success={"nightly": WHEN},
@@ -118,6 +119,8 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
         'upkeep_generation_info{base="abc",generation="4"} 1.0',
         'upkeep_locality_ratio{suite="far"} 0.99',
         'upkeep_check_passed{suite="retention"} 0.0',
+        'upkeep_check_failures_total{suite="far"} 0.0',
+        'upkeep_check_failures_total{suite="retention"} 2.0',
         'upkeep_retention_ratio{age="all",form="prompt"} 0.9',
         'upkeep_retention_ratio{age="all",form="rephrase"} 0.6',
         'upkeep_retention_ratio{age="30d",form="prompt"} 0.7',
@@ -183,6 +186,8 @@ def test_a_scrape_reads_no_table_that_grows_with_the_edits(story: Story, clock: 
     # Of the generations the head's own row; of the batches those that are open, by their index.
     assert not tables & {"edits", "edit_names", "records", "history", "generation_changes", "outbox", "plans"}
     assert all("JOIN head" in statement for statement in asked if "FROM generations" in statement)
+    # Of the checks one result of each suite.
+    assert all("JOIN check_newest" in statement for statement in asked if "FROM check_results" in statement)
 
 
 def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> None:

@@ -338,8 +338,10 @@ def test_what_the_ledger_knows_reaches_the_metrics(story: Story, clock: Clock) -
     story.ledger.control.workers_seen("worker-1", "cpu", None)
     story.ledger.control.hold("look at this")
     keep(story, *run_checks(story.ledger, settings(), ScriptedModel(story.head()), clock=clock))
-    figures = ledger_figures(story.ledger, clock=clock)
+    figures = ledger_figures(story.ledger, suites=("news", "text"), clock=clock)
     assert figures.edits["live"] == 1
+    # A failure that is counted from 1 on is one that no `increase()` sees.
+    assert figures.check_failures == {"news": 0, "text": 0, "retention": 1}
     assert (figures.generation, figures.base_hash, figures.workers, figures.held) == (1, "base", 1, True)
     assert figures.suites["retention"].scores["retention"] == 0.0
     assert figures.regression_last_success == START
