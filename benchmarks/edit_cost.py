@@ -119,14 +119,17 @@ def measure(
         told(f"{editor}: round {turn + 1} of {options.repetitions}")
     every = [*costs[EARLY], *costs[LATE]]
     # Each late cost is held against its own early twin, seconds apart.
-    growth = [late.total / early.total for early, late in zip(costs[EARLY], costs[LATE], strict=True)]
+    twins = list(zip(costs[EARLY], costs[LATE], strict=True))
     return {
         "forwards_per_edit": round(statistics.median(c.total / c.forward for c in every), 2),
         # The same by processor time, which a busy machine distorts less.
         "forwards_per_edit_processor": round(
             statistics.median(c.processor / c.processor_forward for c in every), 2
         ),
-        "growth": round(statistics.median(growth), 3),
+        "growth": round(statistics.median(late.total / early.total for early, late in twins), 3),
+        "growth_processor": round(
+            statistics.median(late.processor / early.processor for early, late in twins), 3
+        ),
         "bytes_per_edit": round(statistics.fmean(sizes) / BATCH, 1),
         "edit_seconds": round(statistics.median(c.total for c in every) / BATCH, 5),
         "share_editing": round(statistics.median(c.editing / c.total for c in every), 3),

@@ -54,7 +54,16 @@ def main() -> None:
         }
         print(measured, file=sys.stderr, flush=True)
         found.append(measured)
-    told = {"sizes": found, "seed": options.seed, "model": options.model, "facts": str(options.facts)}
+    cheaper = [
+        row["size"] for row in found if row["lemoe"]["bytes_per_edit"] <= row["scen"]["bytes_per_edit"]
+    ]
+    told = {
+        "lemoe_keeps_fewer_bytes_from": min(cheaper, default=None),
+        "sizes": found,
+        "seed": options.seed,
+        "model": options.model,
+        "facts": str(options.facts),
+    }
     print(json.dumps(told))
 
 

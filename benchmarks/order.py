@@ -1,8 +1,8 @@
 """Do final scores move with the order in which LEMoE's batches are trained, and what does it gain to plan the batches?
 
-    python benchmarks/order.py --model DIR --facts FACTS.jsonl [--edits 150 --batch-size 25 --orders 10 --modes ...]
+    python benchmarks/order.py --model DIR --facts FACTS.jsonl [--edits 60 --batch-size 15 --orders 10 --modes ...]
 
-Prints one JSON object: for each mode of LEMoE, and for batches made of clusters and batches cut from the arrival order,
+Prints one JSON object: for each mode of LEMoE, and for batches made of clusters and as many cut from the arrival order,
 the scores of the final model under `--orders` random orders (mean, standard deviation, smallest, largest), those of
 each strategy for the order among clusters, and what clusters gain over arrival (difference of the random orders' means).
 
@@ -44,8 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", required=True)
     parser.add_argument("--facts", type=Path, required=True)
-    parser.add_argument("--edits", type=int, default=150)
-    parser.add_argument("--batch-size", type=int, default=25)
+    parser.add_argument("--edits", type=int, default=60)
+    parser.add_argument("--batch-size", type=int, default=15)
     parser.add_argument("--orders", type=int, default=10)
     parser.add_argument("--modes", nargs="+", choices=sorted(MODES), default=["default", "paper"])
     parser.add_argument("--seed", type=int, default=0)
@@ -63,8 +63,9 @@ def main() -> None:
         return [batch.edit_ids for batch in plan(edits, settings=chosen, embedder=embedder).batches]
 
     ids = [edit.edit_id for edit in edits]
-    cut = [tuple(ids[at : at + options.batch_size]) for at in range(0, len(ids), options.batch_size)]
     strategies = {order: clusters(order) for order in sorted(ORDERS) if order != "random"}
+    # As many batches as there are clusters: else their number would be compared, not what is in them.
+    cut = [tuple(part.tolist()) for part in np.array_split(ids, len(strategies["arrival"]))]
     found = {
         mode: bench.measure(mode, strategies, cut, orders=options.orders, seed=options.seed)
         for mode in options.modes
@@ -76,7 +77,7 @@ def main() -> None:
                 "batch_size": options.batch_size,
                 "orders": options.orders,
                 "seed": options.seed,
-                "batches": {"clusters": len(strategies["arrival"]), "arrival": len(cut)},
+                "batches": len(cut),
                 "modes": found,
                 "model": options.model,
                 "facts": str(options.facts),

@@ -181,8 +181,8 @@ class PlannerSettings(Section):
     clustering: Literal["kmeans", "bisecting", "agglomerative"] = Field(
         "kmeans", description='"kmeans", "bisecting" or "agglomerative"'
     )
-    order: Literal["nearest", "arrival", "random", "farthest", "size"] = Field(
-        "nearest", description='order among batches: "nearest", "arrival", "random", "farthest" or "size"'
+    order: Literal["arrival", "nearest", "random", "farthest", "size"] = Field(
+        "arrival", description='order among batches: "arrival", "nearest", "random", "farthest" or "size"'
     )
     embedding: Literal["base", "sentence-transformers", "tfidf"] = Field(
         "base",
@@ -198,7 +198,7 @@ class PlannerSettings(Section):
         "auto", description='editor of the batch lane; "auto": lemoe for dense clusters, scen for the rest'
     )
     urgent_editor: Literal["lemoe", "scen"] = Field("scen", description="editor of the urgent lane")
-    min_lemoe_cluster: int = Field(8, ge=1, description='the smallest cluster that "auto" gives to lemoe')
+    min_lemoe_cluster: int = Field(10, ge=1, description='the smallest cluster that "auto" gives to lemoe')
     max_edits_per_cycle: int = Field(100_000, ge=1, description="the rest waits for the next cycle")
 
 

@@ -138,14 +138,19 @@ class Base:
 
     def generate_ids(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuations of one batch of prompts, up to and without the token that stops each."""
-        rows = self.generate_closed(rows, max_new_tokens=max_new_tokens)
-        return [row[:-1] if row and row[-1] in self._stop_ids else row for row in rows]
+        ids, mask = self.pad(rows, side="left")
+        return [self.before_stop(row) for row in self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)]
 
     def generate_closed(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
         """The same with the token that stopped each, if one did."""
         ids, mask = self.pad(rows, side="left")
         continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)
         return [self.until_stop(row) for row in continued]
+
+    def before_stop(self, row: Sequence[int]) -> list[int]:
+        """Generated ids up to and without the first that stops an answer."""
+        closed = self.until_stop(row)
+        return closed[:-1] if closed and closed[-1] in self._stop_ids else closed
 
     def until_stop(self, row: Sequence[int]) -> list[int]:
         """Generated ids up to and with the first that stops an answer."""

@@ -22,11 +22,10 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.calibration import scopes
-from editors.passes import Replay, answer_logits, at_last, capture
+from editors.passes import Replay, at_last, capture
 from editors.requests import EditRequest
-from editors.routed import gated_delta
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
-from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, size_at
+from editors.training import Lesson, Progress, answer_losses, check_requests, lay_out, size_at
 
 if TYPE_CHECKING:
     from editors.model import EditedModel
@@ -120,6 +119,7 @@ class LemoeEditor:
         rows = lesson.rows
         with capture(base.ffn, "input") as reads:
             replay = Replay(base, rows.ids, rows.mask)
+        direct = replay.adds_directly()
         in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
         anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
         generator = torch.Generator().manual_seed(s.seed)
@@ -128,9 +128,10 @@ class LemoeEditor:
         w_out = torch.zeros(d, s.width, device=base.device).requires_grad_()
         optimizer = torch.optim.AdamW([w_in, u, w_out], lr=s.learning_rate, weight_decay=s.weight_decay)
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
+        every = torch.arange(len(rows.owner), device=base.device)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
-            losses = self._losses(base, replay, lesson, expert)
+            losses = self._losses(base, replay, lesson, expert, every, reads[0] if direct else None)
             if progress is not None:
                 progress("train", step, s.max_steps)
             if losses.max() < s.stop_loss:
@@ -145,20 +146,26 @@ class LemoeEditor:
             (anchors @ u.T).detach().cpu(),
         )
 
-    def _losses(self, base: Base, replay: Replay, lesson: Lesson, expert: _Expert) -> Tensor:
+    def _losses(
+        self,
+        base: Base,
+        replay: Replay,
+        lesson: Lesson,
+        expert: _Expert,
+        chosen: Tensor,
+        reads: Tensor | None,
+    ) -> Tensor:
+        """The chosen rows' losses. `reads`: what the FFN reads, where its layer need not run again to add the delta."""
         rows = lesson.rows
-        count = len(rows.owner)
+        gate = expert.gate[rows.owner[chosen]][:, None]
 
-        def hook(_: object, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            # One expert for all rows: views, not copies.
-            w_in, w_out = (w.expand(count, -1, -1) for w in (expert.w_in, expert.w_out))
-            return out + gated_delta(args[0].float(), w_in, expert.gate[rows.owner], w_out).to(out.dtype)
+        def delta(x: Tensor) -> Tensor:
+            # One expert for all rows: plain products.
+            z = torch.nn.functional.silu(x.float() @ expert.w_in.T + gate)
+            return z @ expert.w_out.T
 
-        handle = base.ffn.register_forward_hook(hook)
-        try:
-            return row_losses(answer_logits(base, replay.hidden(), rows.positions), rows.targets)
-        finally:
-            handle.remove()
+        hidden = replay.with_delta(delta, base.ffn, reads, chosen)
+        return answer_losses(base, hidden, rows.positions[chosen], rows.targets[chosen])
 
 
 def _anchors(reads: Tensor, prompt_last: Tensor, edits: int) -> Tensor:

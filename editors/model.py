@@ -10,6 +10,7 @@ from editors.base import Base, length_sorted_chunks
 from editors.errors import ShardCorrupt
 from editors.kv_anchor import AnchorRouter
 from editors.neurons import NeuronRouter
+from editors.prefill import can_share, read_while_prefilling
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 from editors.routing import UNROUTED, Route, Router, ScopeRouter
 from editors.shards import ROUTINGS, Routing, Shard
@@ -169,21 +170,46 @@ class EditedModel:
         Args:
             routes: given ones in place of the scope index's own (oracle routes, for measurements).
         """
-        chosen = self.route(prompts) if routes is None else routes
         rows = [self.base.prompt_ids(prompt) for prompt in prompts]
-        texts = [""] * len(rows)
+        answers: list[Answer | None] = [None] * len(rows)
         for chunk in length_sorted_chunks(rows, batch_size):
-            experts = [self.expert(chosen[i]) for i in chunk]
-            for group in groups_that_fit(self.bank, experts):
-                with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
-                    ids = [rows[chunk[n]] for n in group]
-                    outputs = self.base.generate_ids(ids, max_new_tokens=max_new_tokens)
-                for n, output in zip(group, outputs, strict=True):
-                    texts[chunk[n]] = self.base.decode(output)
-        return [
-            Answer(prompt, text, route.edit_id, route.score)
-            for prompt, text, route in zip(prompts, texts, chosen, strict=True)
-        ]
+            ids = [rows[i] for i in chunk]
+            asked = [prompts[i] for i in chunk]
+            given = None if routes is None else [routes[i] for i in chunk]
+            chosen, outputs = self._read_and_answer(asked, ids, max_new_tokens, given)
+            for index, route, output in zip(chunk, chosen, outputs, strict=True):
+                text = self.base.decode(output)
+                answers[index] = Answer(prompts[index], text, route.edit_id, route.score)
+        return [answer for answer in answers if answer is not None]
+
+    def _read_and_answer(
+        self,
+        prompts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        routes: Sequence[Route] | None,
+    ) -> tuple[Sequence[Route], list[list[int]]]:
+        """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
+        scope = self._routers.get("scope")
+        if routes is None and isinstance(scope, ScopeRouter) and len(self._routers) == 1:
+            suspects = scope.suspects(prompts)
+            if not suspects:
+                routes = [UNROUTED] * len(prompts)
+            elif can_share(self.base):
+                passed, readings = read_while_prefilling(self.base, rows, prompts, suspects)
+                routes = scope.decide(len(prompts), suspects, readings)
+                experts = [self.expert(route) for route in routes]
+                if len(groups_that_fit(self.bank, experts)) == 1:
+                    return routes, passed.generate(experts, bank=self.bank, max_new_tokens=max_new_tokens)
+        chosen = self.route(prompts) if routes is None else routes
+        experts = [self.expert(route) for route in chosen]
+        outputs: list[list[int]] = [[] for _ in rows]
+        for group in groups_that_fit(self.bank, experts):
+            with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
+                found = self.base.generate_ids([rows[n] for n in group], max_new_tokens=max_new_tokens)
+            for n, output in zip(group, found, strict=True):
+                outputs[n] = output
+        return chosen, outputs
 
     def expert(self, route: Route) -> ExpertRow | None:
         """The expert that a route leads to; None: the base."""

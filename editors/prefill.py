@@ -18,6 +18,8 @@ from editors.bank import ExpertBank, ExpertRow
 from editors.base import Base
 from editors.passes import Replay
 from editors.routed import experts_at_work
+from editors.routing import Suspect
+from editors.scope import Reading, read_pairs
 
 # Settings of a model's generation that leave greedy decoding what it is: the argmax of the logits.
 _PLAIN = frozenset(
@@ -88,7 +90,7 @@ class SharedPass(Replay):
     def generate(
         self, experts: Sequence[ExpertRow | None], *, bank: ExpertBank, max_new_tokens: int
     ) -> list[list[int]]:
-        """Greedy continuations, each row through its expert, up to and with the token that stops it, if one does."""
+        """Greedy continuations, each row through its expert, up to and without the token that stops it."""
         fired = [row for row, expert in enumerate(experts) if expert is not None]
         if fired:
             self._run_again(fired, [experts[row] for row in fired], bank)
@@ -104,7 +106,7 @@ class SharedPass(Replay):
                 else [[] for _ in experts]
             )
         first = self._first.tolist()
-        return [self.base.until_stop([one, *rest]) for one, rest in zip(first, continued, strict=True)]
+        return [self.base.before_stop([one, *rest]) for one, rest in zip(first, continued, strict=True)]
 
     def _run_again(self, fired: Sequence[int], experts: Sequence[ExpertRow | None], bank: ExpertBank) -> None:
         rows = torch.tensor(fired, device=self.base.device)
@@ -124,3 +126,30 @@ class SharedPass(Replay):
 
     def _take(self, value: Any, rows: Tensor | None) -> Any:
         return self._edited_kv if isinstance(value, _Recorder) else super()._take(value, rows)
+
+
+def read_while_prefilling(
+    base: Base, rows: Sequence[Sequence[int]], prompts: Sequence[str], suspects: Sequence[Suspect]
+) -> tuple[SharedPass, list[Reading]]:
+    """Read prompts against the edits that they may be about, in a pass that generating can go on from.
+
+    A prompt's first suspect is read in that pass; further ones, which are rare, in one of their own.
+    """
+    first: dict[int, int] = {}
+    for place, suspect in enumerate(suspects):
+        first.setdefault(suspect.prompt, place)
+    answers: list[Sequence[int]] = [()] * len(rows)
+    for index, place in first.items():
+        answers[index] = suspects[place].key.base_answer_ids[: base.context - len(rows[index])]
+    passed = SharedPass(base, rows, answers)
+    stored = torch.stack([suspects[place].key.key for place in first.values()]).float()
+    last = passed.last[list(first)].cpu()
+    cosines = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
+    readings: dict[int, Reading] = {
+        place: Reading(passed.agrees[index], cosine)
+        for (index, place), cosine in zip(first.items(), cosines, strict=True)
+    }
+    others = [place for place in range(len(suspects)) if place not in readings]
+    pairs = [(prompts[suspects[place].prompt], suspects[place].key) for place in others]
+    readings |= dict(zip(others, read_pairs(base, pairs), strict=True))
+    return passed, [readings[place] for place in range(len(suspects))]

@@ -29,6 +29,16 @@ class Route:
 UNROUTED = Route(None, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An edit that a prompt may be about, and how many words of its name stand there (0: only nearly)."""
+
+    prompt: int
+    edit_id: str
+    words: int
+    key: ScopeKey
+
+
 class Router(Protocol):
     """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
 
@@ -96,22 +106,32 @@ class ScopeRouter:
 
         A prompt that names no edited subject costs one look at its words.
         """
-        pairs: list[tuple[int, str, int]] = []  # (prompt, edit, words of its name that stand there; 0: near)
-        for index, prompt in enumerate(prompts):
-            pairs += [(index, edit_id, length) for edit_id, length in self._candidates(prompt)]
-        routes = [UNROUTED] * len(prompts)
-        if not pairs:
-            return routes
-        best = [(-1, 0.0)] * len(prompts)
-        readings = read_pairs(
-            self._base, [(prompts[i], _key(self._experts[edit_id])) for i, edit_id, _ in pairs]
+        suspects = self.suspects(prompts)
+        if not suspects:
+            return [UNROUTED] * len(prompts)
+        return self.decide(
+            len(prompts), suspects, read_pairs(self._base, [(prompts[s.prompt], s.key) for s in suspects])
         )
-        for (index, edit_id, length), reading in zip(pairs, readings, strict=True):
-            entry = self._entry(edit_id)
+
+    def suspects(self, prompts: Sequence[str]) -> list[Suspect]:
+        """The edits that each prompt may be about: those whose names stand in it, at least nearly."""
+        return [
+            Suspect(index, edit_id, length, _key(self._experts[edit_id]))
+            for index, prompt in enumerate(prompts)
+            for edit_id, length in self._candidates(prompt)
+        ]
+
+    def decide(self, prompts: int, suspects: Sequence[Suspect], readings: Sequence[Reading]) -> list[Route]:
+        """The routes of so many prompts, each suspect having been read against its prompt."""
+        routes = [UNROUTED] * prompts
+        best = [(-1, 0.0)] * prompts
+        for suspect, reading in zip(suspects, readings, strict=True):
+            entry, index = self._entry(suspect.edit_id), suspect.prompt
             score = reading.score(entry.confidence)
-            if _fires(entry, reading, score, near=length == 0) and (length, score) > best[index]:
-                best[index] = (length, score)
-                routes[index] = Route(edit_id, score)
+            rank = (suspect.words, score)
+            if _fires(entry, reading, score, near=suspect.words == 0) and rank > best[index]:
+                best[index] = rank
+                routes[index] = Route(suspect.edit_id, score)
         return routes
 
     def _candidates(self, prompt: str) -> list[tuple[str, int]]:

@@ -17,11 +17,11 @@ from editors.base import Base
 from editors.calibration import scopes
 from editors.neurons import index_together, neuron_entries
 from editors.optimizer import RowAdam
-from editors.passes import Replay, answer_logits, capture
+from editors.passes import Replay, capture
 from editors.requests import EditRequest
 from editors.routed import low_rank_delta
 from editors.shards import STORED_DTYPE, Calibration, Shard, ShardEntry, ShardHeader
-from editors.training import Lesson, Progress, check_requests, lay_out, row_losses, size_at
+from editors.training import Lesson, Progress, answer_losses, check_requests, lay_out, size_at
 
 if TYPE_CHECKING:
     from editors.model import EditedModel
@@ -144,6 +144,7 @@ class ScenEditor:
         )
         with capture(base.down_proj, "input") as reads:
             replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
+        direct = reads[0] if replay.adds_directly() else None
         in_size = size_at(reads[0], lesson.rows) / s.read_scale
         out_size = size_at(replay.entering, lesson.rows)
         generator = torch.Generator().manual_seed(s.seed)
@@ -153,7 +154,7 @@ class ScenEditor:
         )
         b = torch.zeros(len(requests), base.hidden_size, s.rank)
         optimizer = RowAdam([a.to(base.device), b.to(base.device)], learning_rate=s.learning_rate)
-        self._descend(base, lesson, replay, optimizer, in_size=in_size, out_size=out_size)
+        self._descend(base, lesson, replay, optimizer, direct, in_size=in_size, out_size=out_size)
         a, b = optimizer.parameters
         return (a / in_size).cpu(), (b * out_size).cpu()
 
@@ -163,13 +164,15 @@ class ScenEditor:
         lesson: Lesson,
         replay: Replay,
         optimizer: RowAdam,
+        reads: Tensor | None,
         *,
         in_size: float,
         out_size: float,
     ) -> None:
         """Take turns: each step learns one row of each fact that is still learning, its own prompt first.
 
-        What has not been learned by the last quarter of the steps learns its own prompt alone.
+        What has not been learned by the last quarter of the steps learns its own prompt alone. `reads`: what the FFN's
+        last projection reads, where its layer need not run again to add an expert's delta.
         """
         rows = lesson.rows
         turn, count = _turns(rows.owner, lesson.edits)
@@ -182,23 +185,11 @@ class ScenEditor:
             owner = rows.owner[chosen]
             a, b = (p.requires_grad_() for p in optimizer.parameters)
 
-            def hook(
-                _: object,
-                args: tuple[Tensor, ...],
-                out: Tensor,
-                a: Tensor = a,
-                b: Tensor = b,
-                owner: Tensor = owner,
-            ) -> Tensor:
-                delta = low_rank_delta(args[0].float() / in_size, a[owner], b[owner]) * out_size
-                return out + delta.to(out.dtype)
+            def delta(x: Tensor, a: Tensor = a, b: Tensor = b, owner: Tensor = owner) -> Tensor:
+                return low_rank_delta(x.float() / in_size, a[owner], b[owner]) * out_size
 
-            handle = base.down_proj.register_forward_hook(hook)
-            try:
-                logits = answer_logits(base, replay.hidden(chosen), rows.positions[chosen])
-            finally:
-                handle.remove()
-            losses = row_losses(logits, rows.targets[chosen])
+            hidden = replay.with_delta(delta, base.down_proj, reads, chosen)
+            losses = answer_losses(base, hidden, rows.positions[chosen], rows.targets[chosen])
             gradients = torch.autograd.grad(losses.sum(), [a, b])
             latest[chosen] = losses.detach()
             judged = latest if step < alone_from else latest.where(turn == 0, 0.0)

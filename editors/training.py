@@ -100,6 +100,18 @@ def size_at(hidden: Tensor, rows: TrainingRows) -> float:
     return max(1e-6, float(at_last(hidden, rows.prompt_last).pow(2).mean().sqrt()))
 
 
+def answer_losses(base: Base, hidden: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over each row's answer tokens, from final hidden states: (B, T, d), (B, A), (B, A) -> (B,).
+
+    Logits are made for real answer tokens alone: answers of a batch differ in length, and the vocabulary is wide.
+    """
+    rows, places = (targets >= 0).nonzero(as_tuple=True)
+    logits = base.lm_head(hidden[rows, positions[rows, places]]).float()
+    losses = torch.nn.functional.cross_entropy(logits, targets[rows, places], reduction="none")
+    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
+    return sums / (targets >= 0).sum(1)
+
+
 def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over each row's answer tokens: logits (B, A, V), targets (B, A) -> (B,)."""
     losses = torch.nn.functional.cross_entropy(

@@ -13,7 +13,7 @@ from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
 from planners.landscape import lay_out
 from planners.ordering import Unordered, order_batches
-from planners.seating import seat
+from planners.seating import seat, together
 from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
 
 # Clusters are asked to fill a batch to this share: room for a cluster to keep its members together.
@@ -99,10 +99,11 @@ def _batch_lane(
         return _Lane()
     vectors = embedder.embed([edit.prompt or edit.subject for edit in edits])
     size = settings.batch_size
-    wanted = 1 if len(edits) <= size else -(-len(edits) // max(1, int(size * FILL)))
-    clusters = cluster(vectors, clusters=wanted, method=settings.clustering, seed=settings.seed)
+    clusters = cluster(
+        vectors, clusters=_wanted(len(edits), size), method=settings.clustering, seed=settings.seed
+    )
     seats = seat(vectors, clusters, capacity=size, seed=settings.seed)
-    groups = _ordered(_give_to_editors(_members(seats), settings), vectors, settings)
+    groups = _ordered(_give_to_editors(_members(seats), vectors, settings), vectors, settings)
     batches = np.empty(len(edits), dtype=np.intp)
     for number, group in enumerate(groups):
         batches[group.members] = number
@@ -125,30 +126,31 @@ def _members(labels: Labels) -> list[Labels]:
     return np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
 
 
-def _give_to_editors(parts: Sequence[Labels], settings: PlannerSettings) -> list[_Group]:
+def _give_to_editors(parts: Sequence[Labels], vectors: Vectors, settings: PlannerSettings) -> list[_Group]:
     """Choose an editor per batch; with "auto", small clusters share SCEN batches.
 
     A SCEN expert answers for one fact and does not see its batch-mates, so that small clusters lose nothing
     by sharing a batch, and each batch less is one publication less.
     """
-    if settings.batch_editor != "auto":
-        reason = "cluster of edits that lie close together"
-        return [_Group(settings.batch_editor, part, reason) for part in parts]
-    least = settings.min_lemoe_cluster
-    dense = [
-        _Group("lemoe", part, f"cluster of {len(part)} edits: enough for one expert")
-        for part in parts
-        if len(part) >= least
-    ]
-    loose = [part for part in parts if len(part) < least]
-    if not loose:
-        return dense
-    together = np.sort(np.concatenate(loose))
-    reason = f"from clusters of fewer than {least} edits: one expert each"
+    least = settings.min_lemoe_cluster if settings.batch_editor == "auto" else 1
+    editor = "lemoe" if settings.batch_editor == "auto" else settings.batch_editor
     size = settings.batch_size
-    return dense + [
-        _Group("scen", together[start : start + size], reason) for start in range(0, len(together), size)
-    ]
+    dense = [part for part in parts if len(part) >= least]
+    if dense:
+        aim = _wanted(sum(map(len, dense)), size)
+        dense = together(vectors, dense, capacity=size, aim=aim)
+    groups = [_Group(editor, part, f"{len(part)} edits that lie close together") for part in dense]
+    loose = [part for part in parts if len(part) < least]
+    if loose:
+        alone = np.sort(np.concatenate(loose))
+        reason = f"from clusters of fewer than {least} edits: one expert each"
+        groups += [_Group("scen", alone[at : at + size], reason) for at in range(0, len(alone), size)]
+    return groups
+
+
+def _wanted(edits: int, size: int) -> int:
+    """How many batches of at most `size` there shall be: with some room, unless all fit into one."""
+    return 1 if edits <= size else -(-edits // max(1, int(size * FILL)))
 
 
 def _ordered(groups: Sequence[_Group], vectors: Vectors, settings: PlannerSettings) -> list[_Group]:

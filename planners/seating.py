@@ -1,5 +1,7 @@
 """Seat every vector in a batch of bounded size, as near to its own cluster's centre as there is room."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,35 @@ def seat(vectors: Vectors, labels: Labels, *, capacity: int, seed: int = 0) -> L
     left = np.flatnonzero(seats < 0)
     seats[left] = np.repeat(np.arange(len(room)), room)[: len(left)]
     return np.unique(seats, return_inverse=True)[1].astype(np.intp)
+
+
+def together(vectors: Vectors, parts: Sequence[Labels], *, capacity: int, aim: int) -> list[Labels]:
+    """The same parts, the smallest joined with the nearest that has room, until there are `aim` or none fits.
+
+    Each batch costs a publication, and LEMoE's shard costs the same for few edits as for many.
+    """
+    members = [[part] for part in parts]
+    sums = np.stack([vectors[part].sum(axis=0) for part in parts])
+    centres = unit(sums)
+    sizes = np.array([len(part) for part in parts])
+    closed = np.zeros(len(parts), dtype=bool)  # joined to another, or too large for any
+    left = len(parts)
+    while left > aim and not closed.all():
+        small = int(np.where(closed, capacity + 1, sizes).argmin())
+        fits = (sizes > 0) & (sizes + sizes[small] <= capacity)
+        fits[small] = False
+        closed[small] = True
+        if not fits.any():
+            continue
+        near = int(np.where(fits, centres @ centres[small], -np.inf).argmax())
+        members[near] += members[small]
+        sums[near] += sums[small]
+        centres[near] = unit(sums[near : near + 1])[0]
+        sizes[near] += sizes[small]
+        members[small], sizes[small] = [], 0
+        closed[near] = False
+        left -= 1
+    return [np.sort(np.concatenate(part)) for part in members if part]
 
 
 def _split(vectors: Vectors, labels: Labels, capacity: int, seed: int) -> Labels:

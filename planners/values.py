@@ -40,12 +40,12 @@ class PlannerSettings:
     seed: int = 0
     batch_size: int = 50
     clustering: str = "kmeans"
-    order: str = "nearest"
+    order: str = "arrival"
     batch_editor: str = (
         "auto"  # "auto": lemoe for clusters of min_lemoe_cluster edits and more, scen for less
     )
     urgent_editor: str = "scen"
-    min_lemoe_cluster: int = 8
+    min_lemoe_cluster: int = 10  # measured: see docs/planning.md
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "kafka": {"session_timeout_ms": 2_500, "request_timeout_ms": 5_000},
     "ledger": {"url": "sqlite:///data/ledger.db"},
     "store": {"path": "data/adapters"},
-    "planner": {"batch_size": 16},
+    "planner": {"batch_size": 4, "embedding": "tfidf"},
     "worker": {"lease_seconds": 3.0, "poll_seconds": 0.1},
     "schedule": {"urgent_seconds": 0.5, "check_seconds": 3600.0, "housekeeping_seconds": 2.0},
 }

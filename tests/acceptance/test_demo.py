@@ -39,7 +39,7 @@ def test_the_demo_accounts_for_every_record_and_holds_its_scores(tmp_path: Path)
     assert summary["locality"]["far"] >= 0.99
     assert min(summary["locality"]["relation"], summary["locality"]["subject"]) >= 0.97
     assert summary["stale_answer_rate"] <= 0.01
-    assert set(summary["regression"]) == {"far", "relation", "subject", "retention"}
+    assert set(summary["regression"]) == {"far", "relation", "subject", "text", "retention"}
 
     # What the summary says is what lies in the folder.
     with open_ledger(f"sqlite:///{folder}/ledger.db") as ledger:
