@@ -10,7 +10,6 @@ from torch import Tensor
 from daemon.runtime import open_base
 from daemon.settings import ModelSettings
 from editors.base import Base, device_errors
-from editors.errors import BadRequest
 from planners.embedding import Vectors, unit
 
 ROWS = 64
@@ -42,7 +41,7 @@ class BaseVectors:
             DeviceBusy: the device has no room for this at this moment.
         """
         base = self._base
-        rows = [_ids(base, text) for text in texts]
+        rows = _ids(base, texts)
         vectors = np.zeros((len(rows), min(base.hidden_size, DIMENSIONS)), dtype=np.float32)
         for chunk in _chunks(rows):
             ids, mask = base.pad([rows[index] for index in chunk], side="right")
@@ -83,14 +82,11 @@ def _means(hidden: Tensor, mask: Tensor) -> Tensor:
     return means / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
-def _ids(base: Base, text: str) -> list[int]:
+def _ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
     """Token ids; of a text that is too long the beginning, of one without any the end of a sequence."""
-    try:
-        ids = base.prompt_ids(text)
-    except BadRequest:  # a plan must not fail over a prompt that verification will turn down
-        whole = base.tokenizer(text, add_special_tokens=True, split_special_tokens=True, truncation=False)
-        ids = list(whole["input_ids"][: base.max_prompt_tokens])
-    return ids or [base.eos_id]
+    told = base.tokenizer(list(texts), add_special_tokens=True, split_special_tokens=True, truncation=False)
+    # A plan must not fail over a prompt that verification will turn down.
+    return [list(ids[: base.max_prompt_tokens]) or [base.eos_id] for ids in told["input_ids"]]
 
 
 def _chunks(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -141,11 +141,20 @@ class Base:
         ids, mask = self.pad(rows, side="left")
         return [self.before_stop(row) for row in self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)]
 
-    def generate_closed(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
-        """The same with the token that stopped each, if one did."""
+    def generate_scored(
+        self, rows: Sequence[Sequence[int]], *, max_new_tokens: int
+    ) -> list[tuple[list[int], float]]:
+        """The same with the token that stopped each, if one did, and the mean log-probability of all of them."""
         ids, mask = self.pad(rows, side="left")
-        continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)
-        return [self.until_stop(row) for row in continued]
+        out = self._continue(
+            ids, mask, max_new_tokens=max_new_tokens, output_logits=True, return_dict_in_generate=True
+        )
+        chosen = out.sequences[:, ids.shape[1] :]
+        # (B, A) log-probability of each greedy token, a step at a time: the vocabulary is wide.
+        steps = [logits.float().log_softmax(-1).amax(-1) for logits in out.logits]
+        logp = torch.stack(steps, dim=1).tolist()
+        closed = [self.until_stop(row) for row in chosen.tolist()]
+        return [(row, sum(of[: len(row)]) / len(row)) for row, of in zip(closed, logp, strict=True)]
 
     def before_stop(self, row: Sequence[int]) -> list[int]:
         """Generated ids up to and without the first that stops an answer."""
@@ -161,9 +170,14 @@ class Base:
         self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any
     ) -> list[list[int]]:
         """Greedy continuations of (B, T) rows padded on the left; `inputs` go to the model, such as a cache."""
+        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, **inputs)
+        continued: list[list[int]] = out[:, ids.shape[1] :].tolist()
+        return continued
+
+    def _continue(self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any) -> Any:
         max_new_tokens = max(1, min(max_new_tokens, self.context - ids.shape[1]))
         with device_errors(), torch.inference_mode():
-            out = self.model.generate(
+            return self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
@@ -173,8 +187,6 @@ class Base:
                 eos_token_id=sorted(self._stop_ids),
                 pad_token_id=self.pad_id,
             )
-        continued: list[list[int]] = out[:, ids.shape[1] :].tolist()
-        return continued
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as stripped text of one line."""

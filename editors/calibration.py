@@ -153,6 +153,8 @@ def _without_a_word(request: EditRequest) -> Iterator[tuple[str, str]]:
     if name is None or len(words) > MOST_FIRM_TESTS:
         return
     for word in words:
+        if any(letter.isdigit() for letter in word):
+            continue  # the numbers of a name must stand in a text anyway
         gone = re.sub(
             rf"(?i)(?<!\w){re.escape(word)}(?!\w)",
             "" if len(words) > 1 else STAND_IN,

@@ -13,8 +13,10 @@ agreement alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,15 +68,13 @@ def make_keys(
     rows = [base.prompt_ids(prompt) for prompt in prompts]
     keys: list[ScopeKey | None] = [None] * len(rows)
     for chunk in length_sorted_chunks(rows, batch_size):
-        # With the token that stopped it: a base may end its answers with a newline.
-        closed = base.generate_closed([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
-        batch = training_rows(base, [(n, rows[i], closed[n]) for n, i in enumerate(chunk)])
-        replay = Replay(base, batch.ids, batch.mask)
-        with torch.no_grad():
-            logp = _answer_logp(base, replay, batch.positions, batch.targets)
-        last = at_last(replay.entering, batch.prompt_last).cpu()
+        with _first_entering(base) as entering:
+            # With the token that stopped it: a base may end its answers with a newline.
+            answers = base.generate_scored([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
+        last = entering[0][:, -1].float().cpu().clone()  # padded on the left: each prompt's last token
         for n, i in enumerate(chunk):
-            keys[i] = ScopeKey(tuple(closed[n]), min(1.0, math.exp(float(logp[n]))), last[n])
+            ids, logp = answers[n]
+            keys[i] = ScopeKey(tuple(ids), min(1.0, math.exp(logp)), last[n])
     return [key for key in keys if key is not None]
 
 
@@ -99,8 +99,17 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
     return [reading for reading in readings if reading is not None]
 
 
-def _answer_logp(base: Base, replay: Replay, positions: Tensor, targets: Tensor) -> Tensor:
-    logits = answer_logits(base, replay.final, positions)
-    given = logits.log_softmax(-1).gather(2, targets.clamp(min=0)[..., None]).squeeze(-1)
-    present = targets >= 0
-    return (given * present).sum(1) / present.sum(1)
+@contextmanager
+def _first_entering(base: Base) -> Iterator[list[Tensor]]:
+    """While the block runs, take down what enters the edited layer (B, T, d) the first time: the prompts."""
+    seen: list[Tensor] = []
+
+    def record(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not seen:
+            seen.append((args[0] if args else kwargs["hidden_states"]).detach())
+
+    handle = base.layers[base.layer].register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -22,13 +22,13 @@ def test_decoding_goes_on_from_the_pass_that_routed_as_it_would_from_the_start(f
     for editor, request in zip(("scen", "lemoe"), REQUESTS, strict=True):
         model.enable(build_editor(editor, {"max_steps": 10}).apply([request], base=base))
     rows = [base.prompt_ids(prompt) for prompt in PROMPTS]
-    said = base.generate_closed(rows, max_new_tokens=4)
+    said = [ids for ids, _ in base.generate_scored(rows, max_new_tokens=4)]
     wrong = [said[0][0] + 1]
     assert can_share(base)
     for fires in ("12..", "....", "1..."):
         experts = [None if edit == "." else model.expert(Route(edit, 1.0)) for edit in fires]
         with experts_at_work(base, experts):
-            expected = base.generate_closed(rows, max_new_tokens=12)
+            expected = base.generate_ids(rows, max_new_tokens=12)
         shared = SharedPass(base, rows, [said[0], said[1], [], wrong])
         assert shared.agrees == [True, True, False, said[3] == wrong]
         assert shared.generate(experts, bank=model.bank, max_new_tokens=12) == expected
