@@ -24,8 +24,8 @@ check: setup  ## format, lint, types, import contracts
 
 test: setup check  ## everything that must hold (installs PostgreSQL where it may)
 	@bash scripts/system-packages.sh
-	$(BIN)/pytest -m "not gpu"
-	@bash scripts/test-transformers4.sh
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE bash scripts/test-transformers4.sh
 
 format: setup  ## let ruff repair what it can
 	$(BIN)/ruff format .

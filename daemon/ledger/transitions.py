@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, func, insert, update
 
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.rows import Standing, chunks, clip
@@ -113,11 +113,11 @@ def _remember(
 def _write(
     connection: Connection, ids: Sequence[int], before: EditState, to: EditState, columns: Mapping[str, Any]
 ) -> None:
+    # Not the bare column: SQLite would read its index of states, which has every waiting edit, for each batch.
+    stands = func.coalesce(edits.c.state, "") == before.value
     for part in chunks(ids):
         moved = connection.execute(
-            update(edits)
-            .where(edits.c.id.in_(part), edits.c.state == before.value)
-            .values(state=to.value, **columns)
+            update(edits).where(edits.c.id.in_(part), stands).values(state=to.value, **columns)
         ).rowcount
         if moved != len(part):
             raise ForbiddenMove(f"{len(part) - moved} of {len(part)} edits are no longer {before.value}")

@@ -84,7 +84,7 @@ def test_what_the_base_cannot_read_is_counted_and_ends_nothing(model: Path, tmp_
 
 def test_the_report_names_what_a_repetition_needs(model: Path, tmp_path: Path) -> None:
     report = scores(model, tmp_path, fact("Norland", "Elbing"))
-    assert (report.order, report.seed, report.batch_size) == ("nearest", 0, 2)
+    assert (report.order, report.seed, report.batch_size) == ("arrival", 0, 2)
     assert report.editor_settings["scen"]["seed"] == 0
     assert set(report.editor_settings) == {"scen"}
 
