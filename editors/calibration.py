@@ -27,7 +27,7 @@ from editors.shards import Calibration, ShardEntry
 from editors.surface import SurfaceIndex, words_of
 from editors.training import OPENINGS, other_question
 
-SAMPLE = 16  # edits of a batch that the batch's threshold is measured on
+SAMPLE = 10  # edits of a batch that the batch's threshold is measured on
 MOST_FIRM_TESTS = 6  # words of a name that are taken out in turn; of a longer name all words are firm
 PASSING = (
     "A letter about {subject} came late, and the answer was",

@@ -43,7 +43,7 @@ class LemoeSettings(BaseModel):
     )
     weight_decay: float = Field(0.0, ge=0, lt=1)
     max_steps: int = Field(45, ge=1, le=2000)
-    stop_loss: float = Field(0.03, gt=0, description="training stops when every row is under this loss")
+    stop_loss: float = Field(0.05, gt=0, description="training stops when every row is under this loss")
     live_scale: float = Field(
         0.4, ge=0, le=1, description="how much of the live hidden state the expert reads"
     )

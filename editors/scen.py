@@ -43,7 +43,7 @@ class ScenSettings(BaseModel):
         description="size of what A reads; small, so that A turns to the fact instead of staying random",
     )
     max_steps: int = Field(60, ge=1, le=1000)
-    min_steps: int = Field(12, ge=1, le=1000, description="steps before a fact may leave the batch")
+    min_steps: int = Field(9, ge=1, le=1000, description="steps before a fact may leave the batch")
     stop_loss: float = Field(
         0.01, gt=0, description="a fact leaves the batch when all its rows are under this loss"
     )
