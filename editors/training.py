@@ -51,7 +51,8 @@ def lay_out(
     other_questions: int = 0,
 ) -> Lesson:
     """Rows to learn: every prompt, and per request up to so many of its own rephrases, of its prompt behind other
-    text (`openings`), and of other questions about its subject (`other_questions`)."""
+    text (`openings`), and of other questions about its subject (`other_questions`): the first is its own under another
+    of its names, where it has one."""
     rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
     rows: list[tuple[int, list[int], list[int]]] = []
     extra: list[tuple[int, list[int], list[int]]] = []
@@ -60,7 +61,7 @@ def lay_out(
         rows.append((owner, ids, base.answer_ids(request.prompt, request.target_new, prompt_ids=ids)))
         texts = [*request.rephrase_prompts[:rephrases]]
         texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
-        texts += [asked_about(request, requests, rng) for _ in range(other_questions)]
+        texts += _other_questions(request, requests, rng, other_questions)
         # A rephrase that comes with the request must fit; what is made here may turn out too long.
         extra += [
             (owner, base.prompt_ids(text), base.answer_ids(text, request.target_new))
@@ -68,6 +69,16 @@ def lay_out(
             if text in request.rephrase_prompts or fits_with(base, text, request.target_new)
         ]
     return Lesson(training_rows(base, rows + extra), len(requests))
+
+
+def _other_questions(
+    request: EditRequest, requests: Sequence[EditRequest], rng: random.Random, count: int
+) -> list[str]:
+    found = []
+    if request.aliases and request.subject in request.prompt:
+        found.append(request.prompt.replace(request.subject, rng.choice(request.aliases)))
+    found += [asked_about(request, requests, rng) for _ in range(count)]
+    return found[:count]
 
 
 def asked_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
