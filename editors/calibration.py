@@ -83,7 +83,13 @@ def scopes(
     ]
     fire = [score for trial, score in scored if trial.shared and trial.must_fire]
     stay = [score for trial, score in scored if trial.shared and not trial.must_fire]
-    shared = threshold_between(fire, stay, target_false_fire=target_false_fire)
+    # Where the base answers as to the edit's own prompt, no threshold parts the two: it is told, but sets none.
+    parted = [
+        reading.score(keys[trial.edit].confidence)
+        for trial, reading in zip(trials, readings, strict=True)
+        if trial.shared and not trial.must_fire and not reading.agrees
+    ]
+    shared = threshold_between(fire, parted, target_false_fire=target_false_fire)
     thresholds = [_own_threshold(edit, scored, shared) for edit in range(len(requests))]
     names = [_near_name(request) for request in requests]
     entries = tuple(
