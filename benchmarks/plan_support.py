@@ -5,11 +5,11 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.base_vectors import BaseVectors
-from daemon.evaluation_data import Fact
+from daemon.evaluation_data import Fact, edit_request, pending_edit
 from daemon.events import prompt_key
 from daemon.settings import ModelSettings
 from editors.base import Base
@@ -33,31 +33,12 @@ def read_facts(path: Path, limit: int, seed: int) -> list[Fact]:
 
 def pending(facts: Sequence[Fact]) -> list[Pending]:
     """The facts as pending edits 0..n-1 of the batch lane, in the order in which they arrived."""
-    keys = [prompt_key(fact.prompt) for fact in facts]
-    return [
-        Pending(
-            edit_id=number,
-            op="assert",
-            subject=fact.subject,
-            relation=None,
-            prompt=fact.prompt,
-            fact_key=key,
-            prompt_key=key,
-            urgent=False,
-            occurred_at=START + timedelta(seconds=number),
-            offset=number,
-            target_new=fact.target_new,
-        )
-        for number, (fact, key) in enumerate(zip(facts, keys, strict=True))
-    ]
+    return [pending_edit(number, fact) for number, fact in enumerate(facts)]
 
 
 def requests(facts: Sequence[Fact]) -> list[EditRequest]:
     """What an editor sees of the facts: nothing that they are scored on."""
-    return [
-        EditRequest(str(number), fact.subject, fact.prompt, fact.target_new, aliases=fact.aliases)
-        for number, fact in enumerate(facts)
-    ]
+    return [edit_request(number, fact) for number, fact in enumerate(facts)]
 
 
 def base_embedder(model: str) -> ModelEmbedder:

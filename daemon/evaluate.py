@@ -6,30 +6,34 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from daemon.evaluation_data import BadFile, Fact, Readable, read_facts, read_probes, readable
+from daemon.evaluation_data import (
+    BadFile,
+    Fact,
+    Readable,
+    edit_request,
+    pending_edit,
+    read_facts,
+    read_probes,
+    readable,
+)
 from daemon.evaluation_report import Kinds, LeftOut, Oldest, Pair, Portability, Report, Routing, Speed
 from daemon.events import prompt_key
 from editors.base import Base, load_base
-from editors.errors import BadRequest
 from editors.model import Answer, EditedModel
 from editors.registry import build_editor
-from editors.requests import EditRequest
 from editors.scoring import fire_rate, next_token_kl, score_answers, teacher_forced
 from editors.surface import SurfaceIndex
 from editors.training import Progress
-from planners import DraftBatch, Pending, PlannerSettings, TfidfEmbedder, plan
+from planners import DraftBatch, PlannerSettings, TfidfEmbedder, plan
 
 RETENTION_AGES = (1, 10, 100)
 THROUGHPUT_PROMPTS = 64
 OLDEST = 100
-_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> R
     far = [p.prompt for p in read_probes(options.probes) if p.kind == "far"] if options.probes else []
     torch.manual_seed(options.seed)
     base = load_base(options.model)
-    known = readable(facts, far, partial(_can_ask, base))
+    known = readable(facts, far, base.can_answer)
     if not known.facts:
         raise BadFile(f"{options.facts}: every prompt or answer is too long for the base {options.model}")
     edited = _edit_all(base, known.facts, options, told)
@@ -85,19 +89,11 @@ def _tell_nobody(_stage: str, _done: int, _total: int) -> None:
     return None
 
 
-def _can_ask(base: Base, prompt: str, answer: str) -> bool:
-    try:
-        base.answer_ids(prompt, answer)
-    except BadRequest:
-        return False
-    return True
-
-
 def _edit_all(base: Base, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress) -> _Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
     edited = _Edited(EditedModel(base), {}, order=planner.order)
-    pending = [_pending(index, fact) for index, fact in facts.items()]
+    pending = [pending_edit(index, fact) for index, fact in facts.items()]
     for start in range(0, len(pending), options.batch_size):
         arrived = pending[start : start + options.batch_size]
         draft = plan(arrived, settings=planner, embedder=TfidfEmbedder(seed=options.seed))
@@ -124,7 +120,7 @@ def _edit(
 
     name = batch.editor or "scen"
     editor = build_editor(name, {"seed": options.seed, "mode": options.mode})
-    requests = [_request(i, facts[i]) for i in batch.edit_ids]
+    requests = [edit_request(i, facts[i]) for i in batch.edit_ids]
     begun = time.perf_counter()
     shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
     edited.model.enable(shard)
@@ -333,32 +329,3 @@ def _peak_memory(base: Base) -> int:
     if base.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(base.device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _pending(index: int, fact: Fact) -> Pending:
-    key = prompt_key(fact.prompt)
-    return Pending(
-        edit_id=index,
-        op="assert",
-        subject=fact.subject,
-        relation=None,
-        prompt=fact.prompt,
-        fact_key=key,
-        prompt_key=key,
-        urgent=False,
-        occurred_at=_EPOCH + timedelta(seconds=index),
-        offset=index,
-        target_new=fact.target_new,
-    )
-
-
-def _request(index: int, fact: Fact) -> EditRequest:
-    """What the editor sees of a fact: nothing that it is scored on."""
-    return EditRequest(
-        edit_id=str(index),
-        subject=fact.subject,
-        prompt=fact.prompt,
-        target_new=fact.target_new,
-        ground_truth=fact.ground_truth,
-        aliases=fact.aliases,
-    )

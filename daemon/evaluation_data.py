@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from daemon.events import prompt_key
 from editors.errors import PermanentError
+from editors.requests import EditRequest
+from planners import Pending
 
 MAX_LINE_BYTES = 1 << 20
 MAX_LINES = 1_000_000
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Text = Annotated[str, Field(pattern=r"\S", max_length=8192)]
@@ -129,6 +134,36 @@ def read_probes(path: Path) -> list[Probe]:
         BadFile: it cannot be read, or a line is not a probe.
     """
     return list(_read(path, Probe, None))
+
+
+def pending_edit(index: int, fact: Fact) -> Pending:
+    """The fact as a pending edit of the batch lane; the index tells when it arrived."""
+    key = prompt_key(fact.prompt)
+    return Pending(
+        edit_id=index,
+        op="assert",
+        subject=fact.subject,
+        relation=None,
+        prompt=fact.prompt,
+        fact_key=key,
+        prompt_key=key,
+        urgent=False,
+        occurred_at=_EPOCH + timedelta(seconds=index),
+        offset=index,
+        target_new=fact.target_new,
+    )
+
+
+def edit_request(index: int, fact: Fact) -> EditRequest:
+    """What an editor sees of a fact: nothing that it is scored on."""
+    return EditRequest(
+        edit_id=str(index),
+        subject=fact.subject,
+        prompt=fact.prompt,
+        target_new=fact.target_new,
+        ground_truth=fact.ground_truth,
+        aliases=fact.aliases,
+    )
 
 
 def _read(path: Path, form: type[_Model], limit: int | None) -> Iterator[_Model]:

@@ -70,9 +70,10 @@ class Trial:
         first = self._trained(editor, [edit for edit in edits if edit.id not in refused])
         if not first or editor == SECOND_EDITOR:
             return Result(tuple(first), refused)
-        verdict = self._judge(first, editor)
+        alike = self._alike(first)
+        verdict = self._judge(first, alike, editor)
         if not verdict.failed and verdict.fault is None:
-            return Result(tuple(first), refused, verdict.scores, self._model.generation)
+            return Result(tuple(first), refused, verdict.scores, self._model.generation, _ids(alike))
         parts = [kept for part in first if (kept := part.only(set(verdict.passed)))]
         again = [edit for edit in edits if edit.id in verdict.failed]
         return Result((*parts, *self._trained(SECOND_EDITOR, again)), refused)
@@ -85,11 +86,13 @@ class Trial:
             TemporaryError: the device or the ledger is unwell.
         """
         if trained.verified_on == self._model.generation:
-            return replace(trained, same=self._same(trained.parts))
+            return trained
         parts, rejected = list(trained.parts), dict(trained.rejected)
         scores: Mapping[str, float | None] = {}
+        alike: dict[int, list[Edit]] = {}
         while parts:
-            verdict = self._judge(parts, editor)
+            alike = self._alike(parts)
+            verdict = self._judge(parts, alike, editor)
             if verdict.fault is not None:
                 raise UnexplainedFault(verdict.fault)
             scores = verdict.scores
@@ -97,9 +100,9 @@ class Trial:
                 break
             rejected |= verdict.failed
             parts = [kept for part in parts if (kept := part.only(set(verdict.passed)))]
-        return Result(
-            tuple(parts), rejected, scores if parts else {}, self._model.generation, self._same(parts)
-        )
+        if not parts:
+            return Result((), rejected, {}, self._model.generation)
+        return Result(tuple(parts), rejected, scores, self._model.generation, _ids(alike))
 
     def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
         if not edits:
@@ -113,61 +116,54 @@ class Trial:
 
     def _request(self, edit: Edit) -> EditRequest:
         """The edit request, without phrasings that the base cannot read, or not answer."""
-        request, fits = edit.request(), self._model.fits
+        request, base = edit.request(), self._model.edited.base
         return replace(
             request,
             rephrase_prompts=tuple(
-                p for p in request.rephrase_prompts if self._answerable(p, request.target_new)
+                p for p in request.rephrase_prompts if base.can_answer(p, request.target_new)
             ),
-            locality_prompts=tuple(p for p in request.locality_prompts if fits(p)),
+            locality_prompts=tuple(p for p in request.locality_prompts if base.fits(p)),
         )
 
-    def _same(self, parts: Sequence[Part]) -> dict[int, frozenset[int]]:
+    def _alike(self, parts: Sequence[Part]) -> dict[int, list[Edit]]:
         """For each edit, others of the batch or live that ask the same of the same subject in other words.
 
         The base finds them; of two edits that name their relation, the relation has decided already.
         """
         shards = [part.shard for part in parts]
         with self._model.edited.candidate(shards):
-            alike = {
+            found = {
                 int(edit_id): {int(other) for other in others}
                 for shard in shards
                 for edit_id, others in self._model.edited.asked_alike(shard).items()
             }
         edits = {edit.id: edit for part in parts for edit in part.edits}
-        unknown = sorted(set().union(*alike.values()) - edits.keys()) if alike else []
+        unknown = sorted(set().union(*found.values()) - edits.keys())
         edits |= {edit.id: edit for edit in self._ledger.generations.live_among(unknown)}
         return {
-            one: frozenset(
-                other for other in others if other in edits and _may_be_one(edits[one], edits[other])
-            )
-            for one, others in alike.items()
+            one: [
+                edits[other] for other in others if other in edits and _may_be_one(edits[one], edits[other])
+            ]
+            for one, others in found.items()
         }
 
-    def _judge(self, parts: Sequence[Part], editor: str) -> Verdict:
+    def _judge(self, parts: Sequence[Part], alike: Mapping[int, Sequence[Edit]], editor: str) -> Verdict:
         edits = [edit for part in parts for edit in part.edits]
-        rivals = self._ledger.plans.rivals(edits)
         with self._timed(editor, "verify"), device_errors():
             return self._verifier.check(
                 self._model.edited,
                 [part.shard for part in parts],
                 edits,
-                replaced=self._replaced(parts, rivals),
+                replaced=self._replaced(edits, alike),
                 earlier=self._earlier(edits),
             )
 
-    def _replaced(self, parts: Sequence[Part], rivals: Sequence[Edit]) -> list[str]:
+    def _replaced(self, edits: Sequence[Edit], alike: Mapping[int, Sequence[Edit]]) -> list[str]:
         """Live edits that the batch would end: rivals by fact or prompt, and older ones that ask the same."""
-        ages = {edit.id: edit.recency for part in parts for edit in part.edits}
-        same = self._same(parts)
-        live = {edit.id: edit for edit in rivals if edit.state is EditState.LIVE}
-        others = self._ledger.generations.live_among(
-            [other for alike in same.values() for other in alike if other not in ages]
-        )
-        older = {
-            edit.id for edit in others if any(edit.id in same[i] and edit.recency < ages[i] for i in same)
-        }
-        return [str(edit_id) for edit_id in sorted({*live, *older})]
+        rivals = self._ledger.plans.rivals(edits)
+        older = (other for edit in edits for other in alike.get(edit.id, ()) if other.recency < edit.recency)
+        live = {edit.id for edit in (*rivals, *older) if edit.state is EditState.LIVE}
+        return [str(edit_id) for edit_id in sorted(live)]
 
     def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
         """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
@@ -197,13 +193,6 @@ class Trial:
                 refused[edit.id] = RejectedEdit(told)
         return refused
 
-    def _answerable(self, prompt: str, target: str) -> bool:
-        try:
-            self._model.edited.base.answer_ids(prompt, target)
-        except BadRequest:
-            return False
-        return True
-
     @contextmanager
     def _timed(self, editor: str, stage: str) -> Iterator[None]:
         with self._metrics.batch_duration.labels(editor, stage).time():
@@ -213,3 +202,7 @@ class Trial:
 def _may_be_one(one: Edit, other: Edit) -> bool:
     """Whether two edits that ask alike may be edits of one fact: not if both say that they are of different ones."""
     return one.relation is None or other.relation is None or one.fact_key == other.fact_key
+
+
+def _ids(alike: Mapping[int, Sequence[Edit]]) -> dict[int, frozenset[int]]:
+    return {one: frozenset(other.id for other in others) for one, others in alike.items()}

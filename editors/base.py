@@ -85,6 +85,14 @@ class Base:
         """Whether the base can read the prompt and still has room for an answer."""
         return len(self._encode(prompt)) <= self.max_prompt_tokens
 
+    def can_answer(self, prompt: str, answer: str) -> bool:
+        """Whether the base can read the prompt and has room for this answer behind it."""
+        try:
+            self.answer_ids(prompt, answer)
+        except BadRequest:
+            return False
+        return True
+
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids of a prompt as the model reads it, special tokens included.
 

@@ -59,6 +59,15 @@ class _Trial:
     other: bool = False  # another request's question: out of scope only where the base answers otherwise
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A trial as it came out."""
+
+    trial: _Trial
+    agrees: bool
+    score: float
+
+
 def scopes(
     base: Base,
     requests: Sequence[EditRequest],
@@ -77,18 +86,15 @@ def scopes(
     readings = read_pairs(base, [(trial.prompt, keys[trial.edit]) for trial in trials])
     firm = _firm_words(requests, keys, trials, readings)
     scored = [
-        (trial, reading.score(keys[trial.edit].confidence))
+        _Scored(trial, reading.agrees, reading.score(keys[trial.edit].confidence))
         for trial, reading in zip(trials, readings, strict=True)
         if trial.word is None and not (trial.other and reading.agrees)
     ]
-    fire = [score for trial, score in scored if trial.shared and trial.must_fire]
-    stay = [score for trial, score in scored if trial.shared and not trial.must_fire]
+    fire = [one.score for one in scored if one.trial.shared and one.trial.must_fire]
+    must_not = [one for one in scored if one.trial.shared and not one.trial.must_fire]
+    stay = [one.score for one in must_not]
     # Where the base answers as to the edit's own prompt, no threshold parts the two: it is told, but sets none.
-    parted = [
-        reading.score(keys[trial.edit].confidence)
-        for trial, reading in zip(trials, readings, strict=True)
-        if trial.shared and not trial.must_fire and not reading.agrees
-    ]
+    parted = [one.score for one in must_not if not one.agrees]
     shared = threshold_between(fire, parted, target_false_fire=target_false_fire)
     thresholds = [_own_threshold(edit, scored, shared) for edit in range(len(requests))]
     names = [_near_name(request) for request in requests]
@@ -186,12 +192,12 @@ def _firm_words(
     return firm
 
 
-def _own_threshold(edit: int, scored: Sequence[tuple[_Trial, float]], shared: float) -> float:
-    mine = [(trial, score) for trial, score in scored if trial.edit == edit and not trial.shared]
+def _own_threshold(edit: int, scored: Sequence[_Scored], shared: float) -> float:
+    mine = [one for one in scored if one.trial.edit == edit and not one.trial.shared]
     if not mine:
         return shared
-    fire = [score for trial, score in mine if trial.must_fire]
-    stay = [score for trial, score in mine if not trial.must_fire]
+    fire = [one.score for one in mine if one.trial.must_fire]
+    stay = [one.score for one in mine if not one.trial.must_fire]
     if max(stay, default=0.0) < shared <= min(fire, default=1.0):
         return shared
     return threshold_between(fire, stay, target_false_fire=0.0)

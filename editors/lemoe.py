@@ -119,7 +119,7 @@ class LemoeEditor:
         rows = lesson.rows
         with capture(base.ffn, "input") as reads:
             replay = Replay(base, rows.ids, rows.mask)
-        direct = replay.adds_directly()
+        direct = reads[0] if replay.adds_directly() else None
         in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
         anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
         generator = torch.Generator().manual_seed(s.seed)
@@ -128,10 +128,9 @@ class LemoeEditor:
         w_out = torch.zeros(d, s.width, device=base.device).requires_grad_()
         optimizer = torch.optim.AdamW([w_in, u, w_out], lr=s.learning_rate, weight_decay=s.weight_decay)
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
-        every = torch.arange(len(rows.owner), device=base.device)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
-            losses = self._losses(base, replay, lesson, expert, every, reads[0] if direct else None)
+            losses = self._losses(base, replay, lesson, expert, direct)
             if progress is not None:
                 progress("train", step, s.max_steps)
             if losses.max() < s.stop_loss:
@@ -152,20 +151,19 @@ class LemoeEditor:
         replay: Replay,
         lesson: Lesson,
         expert: _Expert,
-        chosen: Tensor,
         reads: Tensor | None,
     ) -> Tensor:
-        """The chosen rows' losses. `reads`: what the FFN reads, where its layer need not run again to add the delta."""
+        """Each row's loss. `reads`: what the FFN reads, where its layer need not run again to add the delta."""
         rows = lesson.rows
-        gate = expert.gate[rows.owner[chosen]][:, None]
+        gate = expert.gate[rows.owner][:, None]
 
         def delta(x: Tensor) -> Tensor:
             # One expert for all rows: plain products.
             z = torch.nn.functional.silu(x.float() @ expert.w_in.T + gate)
             return z @ expert.w_out.T
 
-        hidden = replay.with_delta(delta, base.ffn, reads, chosen)
-        return answer_losses(base, hidden, rows.positions[chosen], rows.targets[chosen])
+        hidden = replay.with_delta(delta, base.ffn, reads)
+        return answer_losses(base, hidden, rows.positions, rows.targets)
 
 
 def _anchors(reads: Tensor, prompt_last: Tensor, edits: int) -> Tensor:

@@ -47,6 +47,7 @@ class EditedModel:
         """
         self.base = base
         self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
+        self._can_share = can_share(base)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
         self._names = SurfaceIndex()
@@ -62,8 +63,8 @@ class EditedModel:
     def named(self, text: str) -> set[str]:
         """Ids of the live edits whose subject the text names, if only approximately: of those routed by scope, no other
         can answer it."""
-        scope = self._routers.get("scope")
-        near = scope.near(text) if isinstance(scope, ScopeRouter) else ()
+        scope = self._scope
+        near = scope.near(text) if scope is not None else ()
         return {*self._names.find(text), *near}
 
     def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
@@ -71,8 +72,8 @@ class EditedModel:
 
         The frozen base decides: both prompts get one answer from it, and it is sure of both.
         """
-        scope = self._routers.get("scope")
-        if shard.header.routing != "scope" or not isinstance(scope, ScopeRouter):
+        scope = self._scope
+        if shard.header.routing != "scope" or scope is None:
             return {}
         rows = enumerate(shard.header.entries)
         return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
@@ -190,12 +191,12 @@ class EditedModel:
         routes: Sequence[Route] | None,
     ) -> tuple[Sequence[Route], list[list[int]]]:
         """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
-        scope = self._routers.get("scope")
-        if routes is None and isinstance(scope, ScopeRouter) and len(self._routers) == 1:
+        scope = self._scope
+        if routes is None and scope is not None and len(self._routers) == 1:
             suspects = scope.suspects(prompts)
             if not suspects:
                 routes = [UNROUTED] * len(prompts)
-            elif can_share(self.base):
+            elif self._can_share:
                 passed, readings = read_while_prefilling(self.base, rows, prompts, suspects)
                 routes = scope.decide(len(prompts), suspects, readings)
                 experts = [self.expert(route) for route in routes]
@@ -214,6 +215,12 @@ class EditedModel:
     def expert(self, route: Route) -> ExpertRow | None:
         """The expert that a route leads to; None: the base."""
         return None if route.edit_id is None else replace(self._live[route.edit_id], gate=route.gate)
+
+    @property
+    def _scope(self) -> ScopeRouter | None:
+        """The scope index's router, while any live edit is routed by it."""
+        router = self._routers.get("scope")
+        return router if isinstance(router, ScopeRouter) else None
 
     def _router(self, routing: Routing) -> Router:
         router = self._routers.get(routing)

@@ -96,17 +96,22 @@ class Replay:
         return bool(wrong < 0.05 * size)
 
     def with_delta(
-        self, delta: Callable[[Tensor], Tensor], module: torch.nn.Module, reads: Tensor | None, rows: Tensor
+        self,
+        delta: Callable[[Tensor], Tensor],
+        module: torch.nn.Module,
+        reads: Tensor | None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """`hidden` of the chosen rows where a module of the edited layer puts out so much more.
+        """`hidden` of the chosen rows (None: of all) where a module of the edited layer puts out so much more.
 
         Args:
             delta: from what the module reads (R, T, w) to what is added (R, T, d), in float32.
             reads: what the module reads, (B, T, w), of a base that adds directly; None runs the edited layer again.
         """
         if reads is not None:
-            leaving = self.leaving[rows]
-            return self._through(leaving + delta(reads[rows]).to(leaving.dtype), rows, first=1)
+            leaving = self.leaving if rows is None else self.leaving[rows]
+            read = reads if rows is None else reads[rows]
+            return self._through(leaving + delta(read).to(leaving.dtype), rows, first=1)
 
         def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
             return out + delta(args[0]).to(out.dtype)
@@ -211,19 +216,20 @@ def answer_logits(base: Base, hidden: Tensor, positions: Tensor) -> Tensor:
 
 @contextmanager
 def capture(module: torch.nn.Module, what: str) -> Any:
-    """Collect the detached first input or the output of a module while the block runs."""
+    """Collect the detached first input (of a layer also by its name) or the output of a module while the block runs."""
     seen: list[Tensor] = []
 
-    def on_input(_: Any, args: tuple[Any, ...]) -> None:
-        seen.append(args[0].detach())
+    def on_input(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append((args[0] if args else kwargs["hidden_states"]).detach())
 
     def on_output(_: Any, __: Any, out: Any) -> None:
         seen.append((out[0] if isinstance(out, tuple) else out).detach())
 
-    register: Callable[..., Any] = (
-        module.register_forward_pre_hook if what == "input" else module.register_forward_hook
+    handle = (
+        module.register_forward_pre_hook(on_input, with_kwargs=True)
+        if what == "input"
+        else module.register_forward_hook(on_output)
     )
-    handle = register(on_input if what == "input" else on_output)
     try:
         yield seen
     finally:

@@ -13,16 +13,14 @@ agreement alone.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from editors.base import Base, length_sorted_chunks
-from editors.passes import Replay, answer_logits, at_last, training_rows
+from editors.passes import Replay, answer_logits, at_last, capture, training_rows
 
 # Cosine of hidden states between unrelated prompts; above it the rescaled cosine begins.
 COSINE_FLOOR = 0.5
@@ -68,10 +66,11 @@ def make_keys(
     rows = [base.prompt_ids(prompt) for prompt in prompts]
     keys: list[ScopeKey | None] = [None] * len(rows)
     for chunk in length_sorted_chunks(rows, batch_size):
-        with _first_entering(base) as entering:
+        with capture(base.layers[base.layer], "input") as entering:
             # With the token that stopped it: a base may end its answers with a newline.
             answers = base.generate_scored([rows[i] for i in chunk], max_new_tokens=max_answer_tokens)
-        last = entering[0][:, -1].float().cpu().clone()  # padded on the left: each prompt's last token
+        # The first call reads the prompts, padded on the left; clone: what inference mode made stays in it.
+        last = entering[0][:, -1].float().cpu().clone()
         for n, i in enumerate(chunk):
             ids, logp = answers[n]
             keys[i] = ScopeKey(tuple(ids), min(1.0, math.exp(logp)), last[n])
@@ -97,19 +96,3 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
         for n, i in enumerate(chunk):
             readings[i] = Reading(bool(agrees[n]), float(cosine[n]))
     return [reading for reading in readings if reading is not None]
-
-
-@contextmanager
-def _first_entering(base: Base) -> Iterator[list[Tensor]]:
-    """While the block runs, take down what enters the edited layer (B, T, d) the first time: the prompts."""
-    seen: list[Tensor] = []
-
-    def record(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not seen:
-            seen.append((args[0] if args else kwargs["hidden_states"]).detach())
-
-    handle = base.layers[base.layer].register_forward_pre_hook(record, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        handle.remove()

@@ -66,7 +66,7 @@ def lay_out(
         extra += [
             (owner, base.prompt_ids(text), base.answer_ids(text, request.target_new))
             for text in texts
-            if text in request.rephrase_prompts or fits_with(base, text, request.target_new)
+            if text in request.rephrase_prompts or base.can_answer(text, request.target_new)
         ]
     return Lesson(training_rows(base, rows + extra), len(requests))
 
@@ -92,15 +92,6 @@ def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: r
     if other is request or other.subject == request.subject or other.subject not in other.prompt:
         return None
     return other.prompt.replace(other.subject, request.subject)
-
-
-def fits_with(base: Base, prompt: str, answer: str) -> bool:
-    """Whether the base can read the prompt and has room for this answer behind it."""
-    try:
-        base.answer_ids(prompt, answer)
-    except BadRequest:
-        return False
-    return True
 
 
 def size_at(hidden: Tensor, rows: TrainingRows) -> float:
