@@ -119,7 +119,7 @@ class LemoeEditor:
         rows = lesson.rows
         with capture(base.ffn, "input") as reads:
             replay = Replay(base, rows.ids, rows.mask)
-        direct = reads[0] if replay.adds_directly() else None
+        direct = reads[0] if base.adds_directly else None
         in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
         anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
         generator = torch.Generator().manual_seed(s.seed)

@@ -90,12 +90,17 @@ class EditedModel:
         """Let a shard's edits answer: all of them, or those named.
 
         Raises:
-            ShardCorrupt: the shard was made for another base.
+            ShardCorrupt: the shard was made for another base, or for another layer than this one is edited at.
         """
         if shard.header.base_hash != self.base.hash:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
                 "set model.path back, or start a new ledger and store for the new base"
+            )
+        if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
+            raise ShardCorrupt(
+                f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
+                f"{self.base.layer}: set model.layer = {shard.header.layer}, or start a new ledger and store"
             )
         wanted = set(shard.edit_ids if edit_ids is None else edit_ids)
         for row, entry in enumerate(shard.header.entries):
@@ -193,15 +198,19 @@ class EditedModel:
         """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
         scope = self._scope
         if routes is None and scope is not None and len(self._routers) == 1:
-            suspects = scope.suspects(prompts)
-            if not suspects:
-                routes = [UNROUTED] * len(prompts)
-            elif self._can_share:
-                passed, readings = read_while_prefilling(self.base, rows, prompts, suspects)
-                routes = scope.decide(len(prompts), suspects, readings)
+            known = scope.verbatim(prompts)
+            suspects = scope.suspects(prompts, known)
+            experts = [self.expert(route) for route in known]
+            if not suspects and not any(experts):
+                routes = known
+            elif self._can_share and self._fit(experts):
+                passed, readings = read_while_prefilling(
+                    self.base, rows, prompts, suspects, experts, bank=self.bank
+                )
+                routes = scope.decide(known, suspects, readings)
                 experts = [self.expert(route) for route in routes]
-                if len(groups_that_fit(self.bank, experts)) == 1:
-                    return routes, passed.generate(experts, bank=self.bank, max_new_tokens=max_new_tokens)
+                if self._fit(experts):
+                    return routes, passed.generate(experts, max_new_tokens=max_new_tokens)
         chosen = self.route(prompts) if routes is None else routes
         experts = [self.expert(route) for route in chosen]
         outputs: list[list[int]] = [[] for _ in rows]
@@ -211,6 +220,9 @@ class EditedModel:
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output
         return chosen, outputs
+
+    def _fit(self, experts: Sequence[ExpertRow | None]) -> bool:
+        return len(groups_that_fit(self.bank, experts)) == 1
 
     def expert(self, route: Route) -> ExpertRow | None:
         """The expert that a route leads to; None: the base."""

@@ -77,23 +77,9 @@ class Replay:
         hidden = self.entering if rows is None else self.entering[rows]
         return self._through(hidden, rows, first=0)
 
-    def adds_directly(self) -> bool:
-        """Whether what an FFN puts out is added to the residual stream as it is: no norm or factor stands between.
-
-        Then an expert's delta at the edited layer goes straight on top of `leaving`, and that layer need not run again.
-        Tried out on one row, for the code of a family says it nowhere.
-        """
-        row = torch.zeros(1, dtype=torch.long, device=self.entering.device)
-        size = self.leaving[row].float().pow(2).mean().sqrt()
-        delta = (torch.ones_like(self.leaving[row]) * size).to(self.leaving.dtype)
-        handle = self.base.ffn.register_forward_hook(lambda _, __, out: out + delta)
-        try:
-            with torch.no_grad():
-                found = self._through(self.entering[row], row, first=0, last=1)
-        finally:
-            handle.remove()
-        wrong = (found - self.leaving[row] - delta).float().pow(2).mean().sqrt()
-        return bool(wrong < 0.05 * size)
+    def hidden_from(self, leaving: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Final hidden states (R, T, d) of the chosen rows, given what leaves the edited layer (R, T, d)."""
+        return self._through(leaving, rows, first=1)
 
     def with_delta(
         self,
@@ -111,7 +97,7 @@ class Replay:
         if reads is not None:
             leaving = self.leaving if rows is None else self.leaving[rows]
             read = reads if rows is None else reads[rows]
-            return self._through(leaving + delta(read).to(leaving.dtype), rows, first=1)
+            return self.hidden_from(leaving + delta(read).to(leaving.dtype), rows)
 
         def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
             return out + delta(args[0]).to(out.dtype)
@@ -122,15 +108,14 @@ class Replay:
         finally:
             handle.remove()
 
-    def _through(self, hidden: Tensor, rows: Tensor | None, *, first: int, last: int | None = None) -> Tensor:
-        chosen = slice(first, last)
+    def _through(self, hidden: Tensor, rows: Tensor | None, *, first: int) -> Tensor:
         with device_errors():
-            for layer, call in zip(self._upper[chosen], self._calls[chosen], strict=True):
+            for layer, call in zip(self._upper[first:], self._calls[first:], strict=True):
                 args = tuple(self._take(value, rows) for value in call.args)
                 kwargs = {name: self._take(value, rows) for name, value in call.kwargs.items()}
                 out = layer(hidden, *args, **kwargs)
                 hidden = out[0] if isinstance(out, tuple) else out
-            return hidden if last is not None else self.base.final_norm(hidden)
+            return self.base.final_norm(hidden)  # type: ignore[no-any-return]
 
     def check(self) -> None:
         """Refuse an architecture whose upper layers do more than replaying them one by one repeats.

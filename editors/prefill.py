@@ -3,11 +3,13 @@
 Routing asks the frozen base what it would answer to a prompt, and generating begins by reading the same prompt again. Here
 both share one pass: prompts stand on the left, all ending in one column P, each followed by the answer that it is compared
 with. The keys and values of the first P columns are what generation needs. A row that does not fire decodes from them; a
-row that fires computes the edited layer and those above it once more with its expert, for below it nothing changes.
+row that fires computes the edited layer and those above it once more with its expert, for below it nothing changes. A row
+whose expert is known beforehand goes through it at once, followed by what that expert was taught to answer.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +18,9 @@ from transformers import DynamicCache
 
 from editors.bank import ExpertBank, ExpertRow
 from editors.base import Base
-from editors.passes import Replay
-from editors.routed import experts_at_work
+from editors.drafts import Begun, Prefix, decode_from, likeliest, proven
+from editors.passes import Replay, capture
+from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
 from editors.routing import Suspect
 from editors.scope import Reading, read_pairs
 
@@ -53,103 +56,171 @@ class _Recorder(DynamicCache):  # type: ignore[misc]
         return key_states, value_states
 
 
-class SharedPass(Replay):
-    """One batch of prompts, each with the answer that the index compares (none: a prompt that names no edited subject).
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One row of a shared pass.
 
     Attributes:
-        agrees: whether the base would give that very answer to the prompt; False without an answer.
+        ids: the prompt's tokens.
+        answer: the tokens that stand behind it, with the one that stops them: what the base may say to it, or its expert.
+        expert: the row's expert, where it is known beforehand.
+    """
+
+    ids: Sequence[int]
+    answer: Sequence[int] = ()
+    expert: ExpertRow | None = None
+
+
+class SharedPass(Replay):
+    """One batch of prompts, each with the answer that it is compared with, if there is one.
+
+    Attributes:
+        agrees: whether the model would give that very answer to the prompt; False without an answer.
         last: (B, d) in float32, what enters the edited layer at each prompt's last token.
     """
 
-    def __init__(
-        self, base: Base, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
-    ) -> None:
-        """
-        Args:
-            answers: token ids with the token that stopped them, one row a prompt, empty where there is none.
-        """
-        self._prompt_ids, self._prompt_mask = base.pad(prompts, side="left")
-        self._columns = int(self._prompt_ids.shape[1])
-        ids, mask = self._with_answers(base, answers)
+    def __init__(self, base: Base, asked: Sequence[Asked], *, bank: ExpertBank) -> None:
+        self._asked = asked
+        self._bank = bank
+        prompt_ids, prompt_mask = base.pad([row.ids for row in asked], side="left")
+        self._columns = int(prompt_ids.shape[1])
+        # The last token of an answer is only guessed, never read.
+        answer_ids, answer_mask = base.pad(
+            [row.answer[:-1] for row in asked],
+            side="right",
+            width=max(0, max(len(row.answer) for row in asked) - 1),
+        )
+        self._mask = torch.cat([prompt_mask, answer_mask], dim=1)
         self._kv = _Recorder()
         self._edited_kv = _Recorder()
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        super().__init__(base, ids, mask, past_key_values=self._kv, position_ids=positions)
-        self.last = self.entering[:, self._columns - 1].float()
-        with torch.no_grad():
-            tail = base.lm_head(self.final[:, self._columns - 1 :])
-        guess = tail.argmax(-1)
-        self._first = guess[:, 0].clone()
-        targets = torch.full(guess.shape, -100)
-        for row, answer in enumerate(answers):
-            targets[row, : len(answer)] = torch.tensor(answer, dtype=torch.long)
-        targets = targets.to(base.device)
-        same = ((guess == targets) | (targets < 0)).all(1).tolist()
-        self.agrees = [bool(answer) and bool(equal) for answer, equal in zip(answers, same, strict=True)]
-
-    def generate(
-        self, experts: Sequence[ExpertRow | None], *, bank: ExpertBank, max_new_tokens: int
-    ) -> list[list[int]]:
-        """Greedy continuations, each row through its expert, up to and without the token that stops it."""
-        fired = [row for row, expert in enumerate(experts) if expert is not None]
-        if fired:
-            self._run_again(fired, [experts[row] for row in fired], bank)
-        cache = DynamicCache()
-        for layer, (keys, values) in sorted(self._kv.seen.items()):
-            cache.update(keys[:, :, : self._columns], values[:, :, : self._columns], layer)
-        ids = torch.cat([self._prompt_ids, self._first[:, None]], dim=1)
-        mask = torch.cat([self._prompt_mask, torch.ones_like(self._first)[:, None]], dim=1)
-        with experts_at_work(self.base, experts, bank=bank):
-            continued = (
-                self.base.continue_ids(ids, mask, max_new_tokens=max_new_tokens - 1, past_key_values=cache)
-                if max_new_tokens > 1
-                else [[] for _ in experts]
+        with (
+            experts_at_work(base, [row.expert for row in asked], bank=bank),
+            capture(base.ffn, "input") as ffn_reads,
+            capture(base.down_proj, "input") as down_reads,
+        ):
+            super().__init__(
+                base,
+                torch.cat([prompt_ids, answer_ids], dim=1),
+                self._mask,
+                past_key_values=self._kv,
+                position_ids=(self._mask.cumsum(1) - 1).clamp(min=0),
             )
-        first = self._first.tolist()
-        return [self.base.before_stop([one, *rest]) for one, rest in zip(first, continued, strict=True)]
+        self._reads = {LEMOE: ffn_reads[0], SCEN: down_reads[0]}
+        self.last = self.entering[:, self._columns - 1].float()
+        ends = torch.full((len(asked),), self._columns - 1)
+        widths = torch.tensor([max(1, len(row.answer)) for row in asked])
+        self._guesses = likeliest(base, self.final, ends, widths)
+        self.agrees = [
+            bool(row.answer) and guess == list(row.answer)
+            for row, guess in zip(asked, self._guesses, strict=True)
+        ]
 
-    def _run_again(self, fired: Sequence[int], experts: Sequence[ExpertRow | None], bank: ExpertBank) -> None:
+    def generate(self, experts: Sequence[ExpertRow | None], *, max_new_tokens: int) -> list[list[int]]:
+        """Greedy continuations of as many first rows as there are experts, up to and without the token that stops them.
+
+        A row goes through its expert (None: the base), whose own answer is tried first.
+        """
+        fired = [
+            row for row, one in enumerate(experts) if one is not None and self._asked[row].expert is None
+        ]
+        if fired:
+            self._run_again(fired, [expert for row in fired if (expert := experts[row]) is not None])
+        said = [
+            guess[:1] if (row.expert is None or not row.answer) else proven(row.answer, guess)
+            for row, guess in zip(self._asked[: len(experts)], self._guesses, strict=False)
+        ]
+        count, behind = len(experts), int(self._mask.shape[1]) - self._columns
+        prefix = Prefix(
+            {n: (k[:count], v[:count]) for n, (k, v) in self._kv.seen.items()}, self._mask[:count]
+        )
+        return decode_from(
+            self.base,
+            Begun(prefix, said, [behind + 1 - len(tokens) for tokens in said]),
+            [_taught(expert) for expert in experts],
+            experts,
+            bank=self._bank,
+            most=max(1, min(max_new_tokens, self.base.context - self._columns)),
+        )
+
+    def _run_again(self, fired: Sequence[int], experts: Sequence[ExpertRow]) -> None:
+        """Let rows that turned out to fire go through their experts: what lies below the edited layer stands."""
         rows = torch.tensor(fired, device=self.base.device)
-        with torch.no_grad(), experts_at_work(self.base, experts, bank=bank):
-            final = self.hidden(rows)
-            self._first[rows] = self.base.lm_head(final[:, self._columns - 1]).argmax(-1)
+        with torch.no_grad():
+            if self.base.adds_directly:
+                reads = {form: read[rows] for form, read in self._reads.items()}
+                leaving = with_experts(self.base, self.leaving[rows], reads, experts, bank=self._bank)
+                final = self.hidden_from(leaving, rows)
+            else:
+                with experts_at_work(self.base, experts, bank=self._bank):
+                    final = self.hidden(rows)
+            first = self.base.lm_head(final[:, self._columns - 1]).argmax(-1).tolist()
+        for row, token in zip(fired, first, strict=True):
+            self._guesses[row] = [token]
         for layer, (keys, values) in self._edited_kv.seen.items():
             self._kv.seen[layer][0][rows] = keys
             self._kv.seen[layer][1][rows] = values
-
-    def _with_answers(self, base: Base, answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        if max(len(answer) for answer in answers) <= 1:
-            return self._prompt_ids, self._prompt_mask
-        # The last token of an answer is only guessed, never read.
-        ids, mask = base.pad([answer[:-1] for answer in answers], side="right")
-        return torch.cat([self._prompt_ids, ids], dim=1), torch.cat([self._prompt_mask, mask], dim=1)
 
     def _take(self, value: Any, rows: Tensor | None) -> Any:
         return self._edited_kv if isinstance(value, _Recorder) else super()._take(value, rows)
 
 
+def _taught(expert: ExpertRow | None) -> Sequence[int]:
+    return () if expert is None else expert.shard.header.entries[expert.row].answer_ids
+
+
 def read_while_prefilling(
-    base: Base, rows: Sequence[Sequence[int]], prompts: Sequence[str], suspects: Sequence[Suspect]
+    base: Base,
+    rows: Sequence[Sequence[int]],
+    prompts: Sequence[str],
+    suspects: Sequence[Suspect],
+    known: Sequence[ExpertRow | None],
+    *,
+    bank: ExpertBank,
 ) -> tuple[SharedPass, list[Reading]]:
     """Read prompts against the edits that they may be about, in a pass that generating can go on from.
 
-    A prompt's first suspect is read in that pass; further ones, which are rare, in one of their own.
+    A prompt's first suspect is read where the prompt stands; the others beside it, in rows that repeat the prompt, as long
+    as those do not outnumber the prompts; the rest in a pass of their own.
+
+    Args:
+        known: the experts of the prompts that need no reading; none of these is suspected of anything.
     """
     first: dict[int, int] = {}
-    for place, suspect in enumerate(suspects):
-        first.setdefault(suspect.prompt, place)
-    answers: list[Sequence[int]] = [()] * len(rows)
-    for index, place in first.items():
-        answers[index] = suspects[place].key.base_answer_ids[: base.context - len(rows[index])]
-    passed = SharedPass(base, rows, answers)
-    stored = torch.stack([suspects[place].key.key for place in first.values()]).float()
-    last = passed.last[list(first)].cpu()
+    for number, suspect in enumerate(suspects):
+        first.setdefault(suspect.prompt, number)
+    place = {number: prompt for prompt, number in first.items()}  # of a suspect: its row in the pass
+    left = [number for number in range(len(suspects)) if number not in place]
+    beside, apart = left[: len(rows)], left[len(rows) :]
+    place |= {number: len(rows) + n for n, number in enumerate(beside)}
+    asked = [
+        Asked(ids, _taught(expert)[: base.context - len(ids)], expert)
+        for ids, expert in zip(rows, known, strict=True)
+    ]
+    asked += [Asked(rows[suspects[number].prompt]) for number in beside]
+    for number, row in place.items():
+        ids = asked[row].ids
+        asked[row] = Asked(ids, suspects[number].key.base_answer_ids[: base.context - len(ids)])
+    passed = SharedPass(base, asked, bank=bank)
+    return passed, _readings(base, prompts, suspects, passed, place, apart)
+
+
+def _readings(
+    base: Base,
+    prompts: Sequence[str],
+    suspects: Sequence[Suspect],
+    passed: SharedPass,
+    place: Mapping[int, int],
+    apart: Sequence[int],
+) -> list[Reading]:
+    if not suspects:
+        return []
+    stored = torch.stack([suspects[number].key.key for number in place]).float()
+    last = passed.last[list(place.values())].cpu()
     cosines = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
-    readings: dict[int, Reading] = {
-        place: Reading(passed.agrees[index], cosine)
-        for (index, place), cosine in zip(first.items(), cosines, strict=True)
+    readings = {
+        number: Reading(passed.agrees[row], cosine)
+        for (number, row), cosine in zip(place.items(), cosines, strict=True)
     }
-    others = [place for place in range(len(suspects)) if place not in readings]
-    pairs = [(prompts[suspects[place].prompt], suspects[place].key) for place in others]
-    readings |= dict(zip(others, read_pairs(base, pairs), strict=True))
-    return passed, [readings[place] for place in range(len(suspects))]
+    pairs = [(prompts[suspects[number].prompt], suspects[number].key) for number in apart]
+    readings |= dict(zip(apart, read_pairs(base, pairs), strict=True))
+    return [readings[number] for number in range(len(suspects))]

@@ -8,7 +8,7 @@ from editors.base import Base
 from editors.names import LEAST_COVERAGE, NearNames
 from editors.routed import ExpertRow
 from editors.scope import Reading, ScopeKey, read_pairs, same_question
-from editors.shards import ShardEntry
+from editors.shards import ShardEntry, prompt_sha256
 from editors.surface import SurfaceIndex, words_of
 
 # A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
@@ -66,14 +66,22 @@ class ScopeRouter:
         self._names = names
         self._near = NearNames()
         self._experts: dict[str, ExpertRow] = {}
+        self._verbatim: dict[str, list[str]] = {}  # by prompt, hashed: the edits of it
 
     def add(self, edit_id: str, expert: ExpertRow) -> None:
         self._experts[edit_id] = expert
         entry = self._entry(edit_id)
         if entry.near_name is not None:
             self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
+        if entry.prompt_sha256 is not None:
+            self._verbatim.setdefault(entry.prompt_sha256, []).append(edit_id)
 
     def remove(self, edit_id: str) -> None:
+        prompt = self._entry(edit_id).prompt_sha256
+        if prompt is not None:
+            self._verbatim[prompt].remove(edit_id)
+            if not self._verbatim[prompt]:
+                del self._verbatim[prompt]
         del self._experts[edit_id]
         self._near.remove(edit_id)
 
@@ -104,27 +112,36 @@ class ScopeRouter:
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
 
-        A prompt that names no edited subject costs one look at its words.
+        A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
-        suspects = self.suspects(prompts)
+        routes = self.verbatim(prompts)
+        suspects = self.suspects(prompts, routes)
         if not suspects:
-            return [UNROUTED] * len(prompts)
+            return routes
         return self.decide(
-            len(prompts), suspects, read_pairs(self._base, [(prompts[s.prompt], s.key) for s in suspects])
+            routes, suspects, read_pairs(self._base, [(prompts[s.prompt], s.key) for s in suspects])
         )
 
-    def suspects(self, prompts: Sequence[str]) -> list[Suspect]:
-        """The edits that each prompt may be about: those whose names stand in it, at least nearly."""
+    def verbatim(self, prompts: Sequence[str]) -> list[Route]:
+        """The newest edit whose own prompt this is, to the letter; `UNROUTED` where there is none."""
+        edits = [self._verbatim.get(prompt_sha256(prompt)) for prompt in prompts]
+        return [UNROUTED if found is None else Route(min(found, key=_newest_first), 1.0) for found in edits]
+
+    def suspects(self, prompts: Sequence[str], routes: Sequence[Route]) -> list[Suspect]:
+        """The edits that each prompt without a route may be about: those whose names stand in it, at least nearly."""
         return [
             Suspect(index, edit_id, length, _key(self._experts[edit_id]))
             for index, prompt in enumerate(prompts)
+            if routes[index].edit_id is None
             for edit_id, length in self._candidates(prompt)
         ]
 
-    def decide(self, prompts: int, suspects: Sequence[Suspect], readings: Sequence[Reading]) -> list[Route]:
-        """The routes of so many prompts, each suspect having been read against its prompt."""
-        routes = [UNROUTED] * prompts
-        best = [(-1, 0.0)] * prompts
+    def decide(
+        self, begun: Sequence[Route], suspects: Sequence[Suspect], readings: Sequence[Reading]
+    ) -> list[Route]:
+        """The routes of all prompts, each suspect having been read against its prompt."""
+        routes = list(begun)
+        best = [(-1, 0.0)] * len(routes)
         for suspect, reading in zip(suspects, readings, strict=True):
             entry, index = self._entry(suspect.edit_id), suspect.prompt
             score = reading.score(entry.confidence)

@@ -144,7 +144,7 @@ class ScenEditor:
         )
         with capture(base.down_proj, "input") as reads:
             replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
-        direct = reads[0] if replay.adds_directly() else None
+        direct = reads[0] if base.adds_directly else None
         in_size = size_at(reads[0], lesson.rows) / s.read_scale
         out_size = size_at(replay.entering, lesson.rows)
         generator = torch.Generator().manual_seed(s.seed)

@@ -26,12 +26,16 @@ MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
 
-# What headers of format 1 do not have.
-_LATER: Any = {
-    "routing": True,
-    "sequence": True,
-    "calibration": True,
-    "entries": {"__all__": {"near_name", "firm_words"}},
+# What headers of earlier formats do not have.
+_LATER: dict[int, Any] = {
+    1: {
+        "routing": True,
+        "sequence": True,
+        "calibration": True,
+        "entries": {"__all__": {"near_name", "firm_words", "answer_ids", "prompt_sha256"}},
+    },
+    2: {"entries": {"__all__": {"answer_ids", "prompt_sha256"}}},
+    3: None,
 }
 _SHARED = frozenset({"lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
 
@@ -48,6 +52,12 @@ class ShardEntry(BaseModel):
     threshold: float = Field(ge=0.0, le=1.0)
     near_name: str | None = Field(
         None, max_length=2048, description="the name that may be found approximately"
+    )
+    prompt_sha256: str | None = Field(
+        None, max_length=64, description="a prompt that is the edit's own to the letter needs no reading"
+    )
+    answer_ids: tuple[int, ...] = Field(
+        (), max_length=256, description="what the expert was taught to say, with the token that stops it"
     )
     firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
 
@@ -73,7 +83,8 @@ class ShardHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 2  # 1: no `routing`, all edits are routed by scope
+    # 1: no `routing`, all edits are routed by scope; 2: entries without their prompt and answer
+    format: Literal[1, 2, 3] = 3
     editor: str = Field(max_length=50)
     routing: Routing = "scope"
     sequence: int = Field(
@@ -116,8 +127,8 @@ class Shard:
     @property
     def payload(self) -> tuple[bytes, bytes]:
         """The two files' bytes, made anew: canonical JSON and safetensors."""
-        # A shard of format 1 keeps the bytes, and so the digest, that it was stored under.
-        plain = self.header.model_dump(mode="json", exclude=_LATER if self.header.format == 1 else None)
+        # A shard of an earlier format keeps the bytes, and so the digest, that it was stored under.
+        plain = self.header.model_dump(mode="json", exclude=_LATER[self.header.format])
         header = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
         # Copies: safetensors refuses tensors that are views of one storage.
         weights = {
@@ -154,6 +165,11 @@ class Shard:
 def is_shared(tensor: str) -> bool:
     """Whether the tensor of this name is one for the whole batch, not a row per edit."""
     return tensor.startswith("lemoe.ffn.") or tensor in _SHARED
+
+
+def prompt_sha256(prompt: str) -> str:
+    """How a shard knows a prompt again; text that is no Unicode, such as half of a pair, has one too."""
+    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def digest_of(header: bytes, weights: Iterable[bytes]) -> str:

@@ -307,15 +307,19 @@ def test_low_rank_experts_can_be_routed_by_neurons_that_never_reread_history() -
     assert [route.edit_id for route in model.route(UNRELATED)] == [None, None]
 
 
-def test_a_shard_of_format_1_loads_and_keeps_its_digest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written_as", [1, 2])
+def test_a_shard_of_an_earlier_format_loads_and_keeps_its_digest(tmp_path: Path, written_as: int) -> None:
     shard = build_editor("scen", {"max_steps": 1, "max_answer_tokens": 2}).apply(REQUESTS, base=tiny_base())
     header, weights = shard.payload
     old = json.loads(header)
-    old["format"] = 1
-    for later in ("routing", "sequence", "calibration"):
-        del old[later]
+    old["format"] = written_as
+    if written_as == 1:
+        for later in ("routing", "sequence", "calibration"):
+            del old[later]
     for entry in old["entries"]:
-        del entry["near_name"], entry["firm_words"]
+        del entry["prompt_sha256"], entry["answer_ids"]
+        if written_as == 1:
+            del entry["near_name"], entry["firm_words"]
     written = json.dumps(old, sort_keys=True, ensure_ascii=False).encode()
     digest = digest_of(written, [weights])
     folder = tmp_path / "shards" / digest

@@ -1,12 +1,18 @@
 """The shared pass: what it reads and what it lets generate is what two passes would."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.model import Route
-from editors.prefill import SharedPass, can_share
-from editors.routed import experts_at_work
+from editors.base import Base
+from editors.errors import ShardCorrupt
+from editors.prefill import Asked, SharedPass, can_share
+from editors.routed import ExpertRow, experts_at_work
+from editors.routing import UNROUTED, Route
+from editors.shards import Shard
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
@@ -18,9 +24,7 @@ PROMPTS = [*(request.prompt for request in REQUESTS), "A plain sentence about", 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_decoding_goes_on_from_the_pass_that_routed_as_it_would_from_the_start(family: str) -> None:
     base = tiny_base(family)
-    model = EditedModel(base)
-    for editor, request in zip(("scen", "lemoe"), REQUESTS, strict=True):
-        model.enable(build_editor(editor, {"max_steps": 10}).apply([request], base=base))
+    model = _edited(base)
     rows = [base.prompt_ids(prompt) for prompt in PROMPTS]
     said = [ids for ids, _ in base.generate_scored(rows, max_new_tokens=4)]
     wrong = [said[0][0] + 1]
@@ -29,15 +33,106 @@ def test_decoding_goes_on_from_the_pass_that_routed_as_it_would_from_the_start(f
         experts = [None if edit == "." else model.expert(Route(edit, 1.0)) for edit in fires]
         with experts_at_work(base, experts):
             expected = base.generate_ids(rows, max_new_tokens=12)
-        shared = SharedPass(base, rows, [said[0], said[1], [], wrong])
+        asked = [Asked(ids, answer) for ids, answer in zip(rows, [said[0], said[1], [], wrong], strict=True)]
+        shared = SharedPass(base, asked, bank=model.bank)
         assert shared.agrees == [True, True, False, said[3] == wrong]
-        assert shared.generate(experts, bank=model.bank, max_new_tokens=12) == expected
-        assert [row[:1] for row in expected] == SharedPass(base, rows, [[], [], [], []]).generate(
-            experts, bank=model.bank, max_new_tokens=1
-        )
+        assert shared.generate(experts, max_new_tokens=12) == expected
+        alone = SharedPass(base, [Asked(ids) for ids in rows], bank=model.bank)
+        assert [row[:1] for row in expected] == alone.generate(experts, max_new_tokens=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("beforehand", ["11..", "..1.", "1..."])
+def test_a_draft_changes_no_word_whether_greedy_decoding_says_all_a_part_or_nothing_of_it(
+    family: str, beforehand: str
+) -> None:
+    base = tiny_base(family)
+    model = _edited(base)
+    rows = [base.prompt_ids(prompt) for prompt in PROMPTS]
+    plain = [model.expert(Route(edit, 1.0)) for edit in "1212"]
+    with experts_at_work(base, plain), no_stopping(base):
+        greedy = base.generate_ids(rows, max_new_tokens=9)
+        drafts = [greedy[0][:6], [*greedy[1][:3], greedy[1][3] + 1, 5], [greedy[2][0] + 1, 5], []]
+        experts = [_teaching(one, draft) for one, draft in zip(plain, drafts, strict=True)]
+    known = [one if mark == "1" else None for one, mark in zip(experts, beforehand, strict=True)]
+    asked = [
+        Asked(ids, draft if one else said, one)
+        for ids, draft, one, said in zip(rows, drafts, known, [[], [7, 8], [9], [7]], strict=True)
+    ]
+    with no_stopping(base):
+        assert SharedPass(base, asked, bank=model.bank).generate(experts, max_new_tokens=9) == greedy
+        assert SharedPass(base, asked, bank=model.bank).generate(experts, max_new_tokens=2) == [
+            row[:2] for row in greedy
+        ]
+
+
+def test_an_edits_own_prompt_to_the_letter_needs_no_reading_and_one_pass_answers_it() -> None:
+    base = tiny_base("llama")
+    model = _edited(base, max_steps=100)
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    expected = model.generate(PROMPTS[:2], routes=[Route("1", 1.0), Route("2", 1.0)])
+    handle = base.layers[0].register_forward_pre_hook(count)
+    answers = model.generate(PROMPTS[:2])
+    handle.remove()
+    assert [(answer.edit_id, answer.text) for answer in answers] == [
+        (answer.edit_id, answer.text) for answer in expected
+    ]
+    assert [answer.text for answer in answers] == [request.target_new for request in REQUESTS]
+    assert passes == 1
+
+
+def test_of_two_edits_with_one_prompt_the_newest_answers_it() -> None:
+    base = tiny_base("llama")
+    model = EditedModel(base)
+    for edit_id in ("12", "9"):
+        request = EditRequest(edit_id, "Norland", "The capital of Norland is", f"City{edit_id}")
+        model.enable(build_editor("scen", {"max_steps": 1}).apply([request], base=base))
+    assert model.route(["The capital of Norland is"])[0].edit_id == "12"
+    model.disable(["12"])
+    assert model.route(["The capital of Norland is"])[0].edit_id == "9"
+    model.disable(["9"])
+    assert model.route(["The capital of Norland is"]) == [UNROUTED]
+
+
+def test_a_shard_made_for_another_layer_is_refused_with_the_setting_to_give() -> None:
+    base = tiny_base("llama")
+    shard = build_editor("scen", {"max_steps": 1}).apply(REQUESTS, base=base)
+    other = Base(base.model, base.tokenizer, base_hash=base.hash, layer=base.layer - 1)
+    with pytest.raises(ShardCorrupt, match=rf"set model.layer = {base.layer}"):
+        EditedModel(other).enable(shard)
 
 
 def test_a_base_that_does_more_than_take_the_likeliest_token_reads_its_prompts_twice() -> None:
     base = tiny_base("llama")
     base.model.generation_config.repetition_penalty = 1.1
     assert not can_share(base)
+
+
+def _edited(base: Base, *, max_steps: int = 10) -> EditedModel:
+    model = EditedModel(base)
+    for editor, request in zip(("scen", "lemoe"), REQUESTS, strict=True):
+        model.enable(build_editor(editor, {"max_steps": max_steps}).apply([request], base=base))
+    return model
+
+
+def _teaching(expert: ExpertRow | None, draft: list[int]) -> ExpertRow:
+    """The same expert, which says of itself that it was taught this."""
+    assert expert is not None
+    entry = expert.shard.header.entries[expert.row].model_copy(update={"answer_ids": tuple(draft)})
+    header = expert.shard.header.model_copy(update={"entries": (entry,)})
+    return ExpertRow(Shard(header, expert.shard.tensors), 0)
+
+
+@contextmanager
+def no_stopping(base: Base) -> Iterator[None]:
+    stops = base._stop_ids
+    base._stop_ids = frozenset({len(base.tokenizer) + 1000})
+    try:
+        yield
+    finally:
+        base._stop_ids = stops
