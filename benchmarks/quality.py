@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--editors", nargs="+", default=["scen", "lemoe"])
     parser.add_argument("--mode", default="default", choices=("default", "paper"))
+    parser.add_argument("--settings", default="{}", help="more settings of the editors, a JSON object")
     parser.add_argument("--change-again", type=float, default=0.0)
     parser.add_argument("--aliases", action="store_true")
     parser.add_argument("--baselines", action="store_true")
@@ -105,6 +106,7 @@ def _measure(editor: str, files: dict[int, Path], options: argparse.Namespace) -
             batch_size=options.batch_size,
             seed=seed,
             mode=options.mode,
+            settings=json.loads(options.settings),
         )
         report = evaluate(chosen).model_dump(mode="json")
         flat = {name: report[name] for name in SCORES}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from editors.requests import EditRequest
-from editors.shards import Shard
+from editors.shards import Shard, prompt_sha256
 
 _SYLLABLES = ("ba", "do", "fe", "gu", "ki", "lo", "mi", "nu", "ra", "se", "ti", "vo", "wa", "xe", "yo", "za")
 
@@ -65,7 +65,11 @@ def shards_like(real: Shard, count: int, *, first: int, distinct: bool = True) -
     for start in range(first, first + count, size):
         entries = tuple(
             entry.model_copy(
-                update={"edit_id": f"synthetic-{start + row}", "surface_forms": (invented_name(start + row),)}
+                update={
+                    "edit_id": f"synthetic-{start + row}",
+                    "surface_forms": (invented_name(start + row),),
+                    "prompt_sha256": prompt_sha256(f"What of {invented_name(start + row)}?"),
+                }
             )
             for row, entry in enumerate(real.header.entries)
         )

@@ -49,6 +49,7 @@ class EvaluateOptions:
     seed: int
     max_new_tokens: int = 32
     mode: str = "default"  # or "paper"; see editors.registry
+    settings: Mapping[str, object] = field(default_factory=dict)  # more of the editor's own
 
 
 @dataclass
@@ -119,7 +120,7 @@ def _edit(
         progress("edits", before + count * done // total, len(facts))
 
     name = batch.editor or "scen"
-    editor = build_editor(name, {"seed": options.seed, "mode": options.mode})
+    editor = build_editor(name, {"seed": options.seed, "mode": options.mode, **options.settings})
     requests = [edit_request(i, facts[i]) for i in batch.edit_ids]
     begun = time.perf_counter()
     shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)

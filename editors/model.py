@@ -61,11 +61,11 @@ class EditedModel:
         return frozenset(self._live)
 
     def named(self, text: str) -> set[str]:
-        """Ids of the live edits whose subject the text names, if only approximately: of those routed by scope, no other
-        can answer it."""
+        """Ids of the live edits whose subject the text names, if only approximately, or whose prompt it is: of those routed
+        by scope, no other can answer it."""
         scope = self._scope
-        near = scope.near(text) if scope is not None else ()
-        return {*self._names.find(text), *near}
+        others = (*scope.near(text), *scope.with_prompt(text)) if scope is not None else ()
+        return {*self._names.find(text), *others}
 
     def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
         """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.

@@ -124,8 +124,12 @@ class ScopeRouter:
 
     def verbatim(self, prompts: Sequence[str]) -> list[Route]:
         """The newest edit whose own prompt this is, to the letter; `UNROUTED` where there is none."""
-        edits = [self._verbatim.get(prompt_sha256(prompt)) for prompt in prompts]
-        return [UNROUTED if found is None else Route(min(found, key=_newest_first), 1.0) for found in edits]
+        found = [self.with_prompt(prompt) for prompt in prompts]
+        return [Route(min(edits, key=_newest_first), 1.0) if edits else UNROUTED for edits in found]
+
+    def with_prompt(self, prompt: str) -> Sequence[str]:
+        """The edits whose own prompt this is, to the letter."""
+        return self._verbatim.get(prompt_sha256(prompt), ())
 
     def suspects(self, prompts: Sequence[str], routes: Sequence[Route]) -> list[Suspect]:
         """The edits that each prompt without a route may be about: those whose names stand in it, at least nearly."""
