@@ -49,7 +49,7 @@ class EvaluateOptions:
     seed: int
     max_new_tokens: int = 32
     mode: str = "default"  # or "paper"; see editors.registry
-    settings: Mapping[str, object] = field(default_factory=dict)  # more of the editor's own
+    settings: Mapping[str, int | float | str | bool] = field(default_factory=dict)  # more of the editor's own
 
 
 @dataclass

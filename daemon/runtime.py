@@ -83,8 +83,10 @@ class ServedModel:
 
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Answer]:
         """What the frozen base says, whatever was edited."""
-        texts = self.edited.base.generate(prompts, max_new_tokens=max_new_tokens)
-        return [Answer(prompt, text, None, 0.0) for prompt, text in zip(prompts, texts, strict=True)]
+        said = self.edited.base.generate_said(prompts, max_new_tokens=max_new_tokens)
+        return [
+            Answer(prompt, one.text, None, 0.0, one.cut) for prompt, one in zip(prompts, said, strict=True)
+        ]
 
     def divergences(self, prompts: Sequence[str]) -> list[float]:
         """KL(base || edited) in nats of each prompt's next token; exactly 0 where no edit fires."""

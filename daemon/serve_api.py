@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -63,12 +63,13 @@ class GenerateRequest(BaseModel):
 
 
 class AnswerOut(BaseModel):
-    """One answer; `edit_id` names the edit that spoke, null means the base."""
+    """One answer; `edit_id` names the edit that spoke, null means the base; "length": the limit of tokens cut it."""
 
     prompt: str
     text: str
     edit_id: str | None
     score: float | None
+    finish_reason: Literal["stop", "length"]
 
 
 class GenerateResponse(BaseModel):
@@ -136,7 +137,13 @@ async def _ask(
         speak = model.generate_base if base else model.generate
         answers = speak(prompts, max_new_tokens=tokens)
         return [
-            AnswerOut(prompt=answer.prompt, text=answer.text, edit_id=answer.edit_id, score=answer.score)
+            AnswerOut(
+                prompt=answer.prompt,
+                text=answer.text,
+                edit_id=answer.edit_id,
+                score=answer.score,
+                finish_reason="length" if answer.cut else "stop",
+            )
             for answer in answers
         ], model.generation
 
@@ -150,8 +157,7 @@ def _completion(answers: Sequence[AnswerOut], generation: int, model_name: str) 
         "created": int(time.time()),
         "model": model_name,
         "choices": [
-            # The model does not tell whether an answer ended by itself or at max_tokens.
-            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": None}
+            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": answer.finish_reason}
             for index, answer in enumerate(answers)
         ],
         "upkeep": {"generation": generation, "edit_ids": [answer.edit_id for answer in answers]},

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class GivenAnswer(Protocol):
-    """What the model says to one prompt, and which edit spoke (None: the base did)."""
+    """What the model says to one prompt, which edit spoke (None: the base did), and whether the limit of tokens cut it."""
 
     @property
     def prompt(self) -> str: ...
@@ -27,6 +27,8 @@ class GivenAnswer(Protocol):
     def edit_id(self) -> str | None: ...
     @property
     def score(self) -> float | None: ...
+    @property
+    def cut(self) -> bool: ...
 
 
 class FollowsHead(Protocol):

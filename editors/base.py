@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ ANSWER_ROOM = 64
 UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
 # The papers edit layers 18 to 20 of 32. Three quarters up, experts say the same after more phrasings (docs/experiments.md).
 DEFAULT_DEPTH = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer; `cut`: the limit of tokens ended it, not the model."""
+
+    text: str
+    cut: bool
 
 
 class Base:
@@ -237,13 +246,30 @@ class Base:
         self, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[str]:
         """The base's own greedy answers, in the order of `prompts`."""
+        said = self.generate_said(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return [one.text for one in said]
+
+    def generate_said(
+        self, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 64
+    ) -> list[Said]:
+        """The same, each with whether it was cut."""
         rows = [self.prompt_ids(prompt) for prompt in prompts]
-        answers: list[str] = [""] * len(rows)
+        said = [Said("", cut=False)] * len(rows)
         for chunk in length_sorted_chunks(rows, batch_size):
-            outputs = self.generate_ids([rows[i] for i in chunk], max_new_tokens=max_new_tokens)
+            ids = [rows[i] for i in chunk]
+            outputs = self.generate_ids(ids, max_new_tokens=max_new_tokens)
             for index, output in zip(chunk, outputs, strict=True):
-                answers[index] = self.decode(output)
-        return answers
+                said[index] = self.said(output, most=self.most_new_tokens(ids, max_new_tokens))
+        return said
+
+    def most_new_tokens(self, rows: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+        """How many tokens the rows of one batch may be given: as many as asked for, if the context has room for them."""
+        return max(1, min(max_new_tokens, self.context - max(map(len, rows))))
+
+    def said(self, output: Sequence[int], *, most: int) -> Said:
+        """Generated ids, of which there could be so many, as an answer."""
+        # The token that stops an answer is not among them: as many as there could be have none.
+        return Said(self.decode(output), cut=len(output) >= most)
 
 
 def length_sorted_chunks(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:

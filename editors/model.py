@@ -20,12 +20,13 @@ from editors.surface import SurfaceIndex
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer and the edit that gave it, if one did."""
+    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it."""
 
     prompt: str
     text: str
     edit_id: str | None
     score: float
+    cut: bool = False
 
 
 class EditedModel:
@@ -184,8 +185,8 @@ class EditedModel:
             given = None if routes is None else [routes[i] for i in chunk]
             chosen, outputs = self._read_and_answer(asked, ids, max_new_tokens, given)
             for index, route, output in zip(chunk, chosen, outputs, strict=True):
-                text = self.base.decode(output)
-                answers[index] = Answer(prompts[index], text, route.edit_id, route.score)
+                said = self.base.said(output, most=self.base.most_new_tokens(ids, max_new_tokens))
+                answers[index] = Answer(prompts[index], said.text, route.edit_id, route.score, said.cut)
         return [answer for answer in answers if answer is not None]
 
     def _read_and_answer(

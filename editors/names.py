@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from editors.surface import Words, words_of
@@ -109,7 +110,7 @@ class NearNames:
         found = [
             Near(edit_id, coverage)
             for edit_id in shared
-            if (coverage := there.coverage(self._names[edit_id])) >= least
+            if (coverage := there.coverage(self._names[edit_id], least)) >= least
         ]
         return sorted(found, key=lambda near: (-near.coverage, near.edit_id))
 
@@ -119,22 +120,23 @@ class _Text:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._known = frozenset(words)
-        joined = (first + second for first, second in pairwise(words))
-        self._grams = {word: _grams(word) for word in (*self._known, *joined)}
+        self._words = words
         self._numbers = frozenset(_DIGITS.findall(" ".join(words)))
 
-    def coverage(self, name: _Name) -> float:
-        """Share of the name's letters whose words stand here; 0 where a number or a firm word is missing."""
+    def coverage(self, name: _Name, least: float) -> float:
+        """Share of the name's letters whose words stand here; 0 if under `least`, or if a number or firm word is missing."""
         if not name.numbers <= self._numbers:
             return 0.0
-        letters = found = 0.0
+        letters = sum(map(len, name.words))
+        missing = 0.0
         for word in name.words:
             like = self._like(word)
             if like < FIRM_LIKE and word in name.firm:
                 return 0.0
-            letters += len(word)
-            found += len(word) * like if like >= LIKE else 0.0
-        return found / letters
+            missing += len(word) * (1 - like if like >= LIKE else 1.0)
+            if letters - missing < least * letters:
+                return 0.0
+        return 1 - missing / letters
 
     def _like(self, word: str) -> float:
         """How much the likest word of the text is like this one: 1 the same, 0 no three letters in common."""
@@ -143,7 +145,14 @@ class _Text:
         ):  # the numbers of the name were compared already: 3rd, 3.
             return 1.0
         own = _grams(word)
-        return max((_overlap(word, own, other, grams) for other, grams in self._grams.items()), default=0.0)
+        return max(
+            (_overlap(word, own, other, grams) for other, grams in self._grams_of_words.items()), default=0.0
+        )
+
+    @cached_property
+    def _grams_of_words(self) -> dict[str, frozenset[str]]:
+        joined = (first + second for first, second in pairwise(self._words))
+        return {word: _grams(word) for word in (*self._known, *joined)}
 
 
 def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) -> float:
@@ -156,6 +165,7 @@ def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) 
     return 2 * common / (len(own) + len(grams))
 
 
+@lru_cache(maxsize=1 << 16)
 def _grams(word: str) -> frozenset[str]:
     """Three letters at a time, with the word's ends marked."""
     marked = f" {word} "

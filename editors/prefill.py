@@ -1,10 +1,10 @@
 """One pass over prompts that serves twice: the scope index reads it, and decoding goes on from its cache.
 
 Routing asks the frozen base what it would answer to a prompt, and generating begins by reading the same prompt again. Here
-both share one pass: prompts stand on the left, all ending in one column P, each followed by the answer that it is compared
-with. The keys and values of the first P columns are what generation needs. A row that does not fire decodes from them; a
-row that fires computes the edited layer and those above it once more with its expert, for below it nothing changes. A row
-whose expert is known beforehand goes through it at once, followed by what that expert was taught to answer.
+both share one pass over prompts that are each followed by the answer that they are compared with. What generation needs are
+the keys and values of a prompt's own columns. A row that does not fire decodes from them; one that fires computes what lies
+above the edited layer once more with its expert, for below it nothing changes. A row whose expert is known beforehand
+goes through it at once, followed by what that expert was taught to answer.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from editors.bank import ExpertBank, ExpertRow
 from editors.base import Base
 from editors.drafts import Begun, Prefix, decode_from, likeliest, proven
-from editors.passes import Replay, capture
+from editors.passes import Replay, at_last, capture
 from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
 from editors.routing import Suspect
 from editors.scope import Reading, read_pairs
@@ -82,15 +82,10 @@ class SharedPass(Replay):
     def __init__(self, base: Base, asked: Sequence[Asked], *, bank: ExpertBank) -> None:
         self._asked = asked
         self._bank = bank
-        prompt_ids, prompt_mask = base.pad([row.ids for row in asked], side="left")
-        self._columns = int(prompt_ids.shape[1])
         # The last token of an answer is only guessed, never read.
-        answer_ids, answer_mask = base.pad(
-            [row.answer[:-1] for row in asked],
-            side="right",
-            width=max(0, max(len(row.answer) for row in asked) - 1),
-        )
-        self._mask = torch.cat([prompt_mask, answer_mask], dim=1)
+        ids, self._mask = base.pad([[*row.ids, *row.answer[:-1]] for row in asked], side="left")
+        behind = torch.tensor([max(0, len(row.answer) - 1) for row in asked])
+        self._ends = ids.shape[1] - 1 - behind  # (B,) each prompt's last column
         self._kv = _Recorder()
         self._edited_kv = _Recorder()
         with (
@@ -100,16 +95,14 @@ class SharedPass(Replay):
         ):
             super().__init__(
                 base,
-                torch.cat([prompt_ids, answer_ids], dim=1),
+                ids,
                 self._mask,
                 past_key_values=self._kv,
                 position_ids=(self._mask.cumsum(1) - 1).clamp(min=0),
             )
         self._reads = {LEMOE: ffn_reads[0], SCEN: down_reads[0]}
-        self.last = self.entering[:, self._columns - 1].float()
-        ends = torch.full((len(asked),), self._columns - 1)
-        widths = torch.tensor([max(1, len(row.answer)) for row in asked])
-        self._guesses = likeliest(base, self.final, ends, widths)
+        self.last = at_last(self.entering, self._ends)
+        self._guesses = likeliest(base, self.final, self._ends, behind + 1)
         self.agrees = [
             bool(row.answer) and guess == list(row.answer)
             for row, guess in zip(asked, self._guesses, strict=True)
@@ -129,17 +122,21 @@ class SharedPass(Replay):
             guess[:1] if (row.expert is None or not row.answer) else proven(row.answer, guess)
             for row, guess in zip(self._asked[: len(experts)], self._guesses, strict=False)
         ]
-        count, behind = len(experts), int(self._mask.shape[1]) - self._columns
+        count = len(experts)
+        unread = [
+            max(1, len(row.answer)) - len(tokens) for row, tokens in zip(self._asked, said, strict=False)
+        ]
+        longest = max(len(row.ids) for row in self._asked[:count])
         prefix = Prefix(
             {n: (k[:count], v[:count]) for n, (k, v) in self._kv.seen.items()}, self._mask[:count]
         )
         return decode_from(
             self.base,
-            Begun(prefix, said, [behind + 1 - len(tokens) for tokens in said]),
+            Begun(prefix, said, unread),
             [_taught(expert) for expert in experts],
             experts,
             bank=self._bank,
-            most=max(1, min(max_new_tokens, self.base.context - self._columns)),
+            most=max(1, min(max_new_tokens, self.base.context - longest)),
         )
 
     def _run_again(self, fired: Sequence[int], experts: Sequence[ExpertRow]) -> None:
@@ -153,9 +150,9 @@ class SharedPass(Replay):
             else:
                 with experts_at_work(self.base, experts, bank=self._bank):
                     final = self.hidden(rows)
-            first = self.base.lm_head(final[:, self._columns - 1]).argmax(-1).tolist()
-        for row, token in zip(fired, first, strict=True):
-            self._guesses[row] = [token]
+        first = likeliest(self.base, final, self._ends[list(fired)], torch.ones(len(fired), dtype=torch.long))
+        for row, guess in zip(fired, first, strict=True):
+            self._guesses[row] = guess
         for layer, (keys, values) in self._edited_kv.seen.items():
             self._kv.seen[layer][0][rows] = keys
             self._kv.seen[layer][1][rows] = values

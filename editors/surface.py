@@ -9,6 +9,8 @@ from collections.abc import Iterable
 _SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 # Symbols that end a name: C++, C#.
 _NAME_ENDS = re.compile(r"[+#]+")
+# The same rules where all letters are ASCII, as most prompts' are: this runs for every prompt.
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:[+#]++(?![a-z0-9]))?")
 _MAX_WORDS = 4096
 
 Words = tuple[str, ...]
@@ -16,7 +18,13 @@ Words = tuple[str, ...]
 
 def words_of(text: str) -> Words:
     """A text's words, normalised (NFKC, case folded); a text without any gives its symbols instead."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    if text.isascii():
+        plain = text.lower()
+        return tuple(_ASCII_WORD.findall(plain)) or tuple(plain.split())
+    return _words_of_any_script(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _words_of_any_script(plain: str) -> Words:
     words: list[str] = []
     word = ""
     checked_to, ends_to = 0, 0  # symbols looked at so far; symbols that belong to the word before them

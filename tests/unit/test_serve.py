@@ -33,6 +33,7 @@ class Said:
     text: str
     edit_id: str | None
     score: float | None
+    cut: bool = False
 
 
 class CountingModel:
@@ -55,7 +56,7 @@ class CountingModel:
         if "too long" in prompts:
             raise BadRequest("the prompt has 900 tokens, the base reads at most 192: shorten it")
         self.tokens.append(max_new_tokens)
-        return [Said(prompt, f"edited {self.generation}", "7", 0.9) for prompt in prompts]
+        return [Said(prompt, f"edited {self.generation}", "7", 0.9, cut=True) for prompt in prompts]
 
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
         return [Said(prompt, "base", None, None) for prompt in prompts]
@@ -99,7 +100,15 @@ def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) 
 
     assert reply.json() == {
         "generation": 0,
-        "answers": [{"prompt": "The capital of France is", "text": "edited 0", "edit_id": "7", "score": 0.9}],
+        "answers": [
+            {
+                "prompt": "The capital of France is",
+                "text": "edited 0",
+                "edit_id": "7",
+                "score": 0.9,
+                "finish_reason": "length",
+            }
+        ],
     }
 
 
@@ -117,6 +126,7 @@ def test_the_base_can_be_asked_beside_it(served: Served) -> None:
     reply = served.client.post("/v1/generate", json={"prompts": ["a"], "base": True}).json()
 
     assert reply["answers"][0]["text"] == "base"
+    assert reply["answers"][0]["finish_reason"] == "stop"
     assert reply["answers"][0]["edit_id"] is None
 
 
@@ -126,7 +136,7 @@ def test_openai_clients_get_a_completion(served: Served) -> None:
     ).json()
 
     assert reply["object"] == "text_completion"
-    assert reply["choices"] == [{"index": 0, "text": "edited 0", "logprobs": None, "finish_reason": None}]
+    assert reply["choices"] == [{"index": 0, "text": "edited 0", "logprobs": None, "finish_reason": "length"}]
     assert reply["upkeep"] == {"generation": 0, "edit_ids": ["7"]}
     assert served.model.tokens == [LIMITS.max_new_tokens]
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.surface import SurfaceIndex
+from editors.surface import SurfaceIndex, words_of
 
 NAMES = st.lists(st.sampled_from(["new", "york", "city", "old", "town", "of"]), min_size=1, max_size=3).map(
     " ".join
@@ -67,3 +67,13 @@ def test_what_was_added_and_removed_again_is_never_found(kept: list[str], gone: 
 @given(NAMES, st.text(max_size=80))
 def test_a_text_that_begins_with_a_name_speaks_of_it(name: str, text: str) -> None:
     assert index(a=name).find(f"{name}, {text}").keys() == {"a"}
+
+
+ASCII = st.text(st.characters(max_codepoint=127), max_size=60) | st.text("cC1+#-_ x", max_size=12)
+
+
+@given(ASCII)
+def test_a_text_has_the_same_words_whether_or_not_a_letter_of_another_alphabet_stands_behind_it(
+    text: str,
+) -> None:
+    assert words_of(f"{text} \u00e9") == (*words_of(text), "\u00e9") or not any(map(str.isalnum, text))
