@@ -10,6 +10,7 @@ goes through it at once, followed by what that expert was taught to answer.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -113,11 +114,9 @@ class SharedPass(Replay):
 
         A row goes through its expert (None: the base), whose own answer is tried first.
         """
-        fired = [
-            row for row, one in enumerate(experts) if one is not None and self._asked[row].expert is None
-        ]
-        if fired:
-            self._run_again(fired, [expert for row in fired if (expert := experts[row]) is not None])
+        self._run_again(
+            [None if row.expert is not None else expert for row, expert in zip_longest(self._asked, experts)]
+        )
         said = [
             guess[:1] if (row.expert is None or not row.answer) else proven(row.answer, guess)
             for row, guess in zip(self._asked[: len(experts)], self._guesses, strict=False)
@@ -139,23 +138,29 @@ class SharedPass(Replay):
             most=max(1, min(max_new_tokens, self.base.context - longest)),
         )
 
-    def _run_again(self, fired: Sequence[int], experts: Sequence[ExpertRow]) -> None:
+    def _run_again(self, experts: Sequence[ExpertRow | None]) -> None:
         """Let rows that turned out to fire go through their experts: what lies below the edited layer stands."""
-        rows = torch.tensor(fired, device=self.base.device)
+        fired = [row for row, expert in enumerate(experts) if expert is not None]
+        if not fired:
+            return
+        # None: all of them, which need not be copied.
+        rows = None if len(fired) == self.rows else torch.tensor(fired, device=self.base.device)
         with torch.no_grad():
             if self.base.adds_directly:
-                reads = {form: read[rows] for form, read in self._reads.items()}
-                leaving = with_experts(self.base, self.leaving[rows], reads, experts, bank=self._bank)
-                final = self.hidden_from(leaving, rows)
+                leaving = with_experts(self.base, self.leaving, self._reads, experts, bank=self._bank)
+                final = self.hidden_from(leaving if rows is None else leaving[rows], rows)
             else:
-                with experts_at_work(self.base, experts, bank=self._bank):
+                with experts_at_work(self.base, [experts[row] for row in fired], bank=self._bank):
                     final = self.hidden(rows)
-        first = likeliest(self.base, final, self._ends[list(fired)], torch.ones(len(fired), dtype=torch.long))
+        first = likeliest(self.base, final, self._ends[fired], torch.ones(len(fired), dtype=torch.long))
         for row, guess in zip(fired, first, strict=True):
             self._guesses[row] = guess
         for layer, (keys, values) in self._edited_kv.seen.items():
-            self._kv.seen[layer][0][rows] = keys
-            self._kv.seen[layer][1][rows] = values
+            if rows is None:
+                self._kv.seen[layer] = keys, values
+            else:
+                self._kv.seen[layer][0][rows] = keys
+                self._kv.seen[layer][1][rows] = values
 
     def _take(self, value: Any, rows: Tensor | None) -> Any:
         return self._edited_kv if isinstance(value, _Recorder) else super()._take(value, rows)

@@ -105,11 +105,11 @@ def with_experts(
     base: Base,
     leaving: Tensor,
     reads: Mapping[Form, Tensor],
-    experts: Sequence[ExpertRow],
+    experts: Sequence[ExpertRow | None],
     *,
     bank: ExpertBank,
 ) -> Tensor:
-    """What leaves the edited layer (B, T, d) if row i also goes through its expert, on a base that adds directly.
+    """What leaves the edited layer (B, T, d) if row i goes through its expert (None: stays), on a base that adds directly.
 
     Args:
         reads: what the experts of each form read, (B, T, in).
