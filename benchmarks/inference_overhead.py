@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--editors", nargs="+", default=["scen", "lemoe"])
     parser.add_argument("--real", type=int, default=320, help="edits that are trained, the rest is invented")
-    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--repetitions", type=int, default=40)
     parser.add_argument("--bank-bytes", type=int, help="device memory for experts; unset: the default")
     options = parser.parse_args()
     base = load_base(options.model, device=options.device)

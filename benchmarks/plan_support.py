@@ -11,8 +11,7 @@ from pathlib import Path
 from daemon.base_vectors import BaseVectors
 from daemon.evaluation_data import Fact, edit_request, pending_edit
 from daemon.events import prompt_key
-from daemon.settings import ModelSettings
-from editors.base import Base
+from editors.base import Base, load_base
 from editors.model import EditedModel
 from editors.requests import EditRequest
 from editors.scoring import score_answers
@@ -43,7 +42,7 @@ def requests(facts: Sequence[Fact]) -> list[EditRequest]:
 
 def base_embedder(model: str) -> ModelEmbedder:
     """The planner's default embedder, without the ledger's cache."""
-    return ModelEmbedder("base", BaseVectors(ModelSettings(path=model, device="cpu")).vectors)
+    return ModelEmbedder("base", BaseVectors(load_base(model, device="cpu")).vectors)
 
 
 def swapped_prompts(path: Path, count: int) -> list[tuple[str, str]]:

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daemon.runtime import open_base
-from daemon.settings import ModelSettings
 from editors.base import Base, device_errors
 from planners.embedding import Vectors, unit
 
@@ -19,18 +17,12 @@ DIMENSIONS = 256
 
 
 class BaseVectors:
-    """A base, loaded for this object's life: the scheduler plans the batch lane once a night.
-
-    A text's vector is the mean, over its tokens but the first, of the hidden states that enter the edited layer, each at
+    """A text's vector is the mean, over its tokens but the first, of the hidden states that enter the edited layer, each at
     length 1. The first token is an attention sink, fifty times larger than the rest and the same for all texts.
     """
 
-    def __init__(self, settings: ModelSettings) -> None:
-        """Raises:
-        DeviceBusy: the device has no room for the base at this moment.
-        PermanentError: the base cannot be loaded.
-        """
-        self._base = open_base(settings)
+    def __init__(self, base: Base) -> None:
+        self._base = base
         self._projection = _projection(self._base.hidden_size)
         self.identity = f"base:{self._base.hash}:layer {self._base.layer}:{self._base.dtype}:mean 1"
 

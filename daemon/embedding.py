@@ -95,8 +95,10 @@ def open_embedder(settings: Settings, ledger: Ledger) -> Embedder:
 def _open_base(settings: Settings) -> VectorSource:
     settings.model.required_path()  # before torch is loaded for nothing
     from daemon.base_vectors import BaseVectors
+    from daemon.runtime import open_base
 
-    return BaseVectors(settings.model)
+    # Loaded for as long as the embedder lives: the scheduler plans the batch lane once a night.
+    return BaseVectors(open_base(settings.model))
 
 
 def _open_sentences(settings: Settings) -> VectorSource:

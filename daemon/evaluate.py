@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from daemon.base_vectors import BaseVectors
 from daemon.evaluation_data import (
     BadFile,
     Fact,
@@ -29,7 +30,7 @@ from editors.registry import build_editor
 from editors.scoring import fire_rate, next_token_kl, score_answers, teacher_forced
 from editors.surface import SurfaceIndex
 from editors.training import Progress
-from planners import DraftBatch, PlannerSettings, TfidfEmbedder, plan
+from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 RETENTION_AGES = (1, 10, 100)
 THROUGHPUT_PROMPTS = 64
@@ -94,10 +95,11 @@ def _edit_all(base: Base, facts: Mapping[int, Fact], options: EvaluateOptions, p
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
     edited = _Edited(EditedModel(base), {}, order=planner.order)
+    embedder = ModelEmbedder("base", BaseVectors(base).vectors)
     pending = [pending_edit(index, fact) for index, fact in facts.items()]
     for start in range(0, len(pending), options.batch_size):
         arrived = pending[start : start + options.batch_size]
-        draft = plan(arrived, settings=planner, embedder=TfidfEmbedder(seed=options.seed))
+        draft = plan(arrived, settings=planner, embedder=embedder)
         edited.superseded |= dict(draft.superseded)
         for batch in draft.batches:
             _edit(edited, batch, facts, options, progress)

@@ -71,9 +71,15 @@ def groups_that_fit(bank: ExpertBank, rows: Sequence[ExpertRow | None]) -> list[
     Raises:
         BadRequest: a single expert is larger than the bank.
     """
-    order = sorted(range(len(rows)), key=lambda i: _place_rank(rows[i]))
+    order = sorted(range(len(rows)), key=lambda i: place_rank(rows[i]))
     fitting = bank.groups([rows[i] for i in order], _tensors_of)
     return [[order[i] for i in group] for group in fitting]
+
+
+def place_rank(expert: ExpertRow | None) -> tuple[int, int]:
+    """Orders a batch's rows so that those whose experts work at one place stand beside each other."""
+    form = None if expert is None else form_of(expert.shard)
+    return (0, 0) if expert is None or form is None else (1 + form.beside_ffn, expert.shard.header.layer)
 
 
 @contextmanager
@@ -152,11 +158,6 @@ def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[bool, int], list[t
         if expert is not None and form is not None:
             places.setdefault((form.beside_ffn, expert.shard.header.layer), []).append((index, expert))
     return places
-
-
-def _place_rank(expert: ExpertRow | None) -> tuple[int, int]:
-    form = None if expert is None else form_of(expert.shard)
-    return (0, 0) if expert is None or form is None else (1 + form.beside_ffn, expert.shard.header.layer)
 
 
 def _tensors_of(shard: Shard) -> tuple[str, ...]:

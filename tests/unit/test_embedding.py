@@ -15,6 +15,7 @@ from daemon.embedding import open_embedder
 from daemon.ledger.values import Lane
 from daemon.maintenance import draft_cycle, plan_cycle
 from daemon.settings import BadSettings, ModelSettings, PlannerSettings, Settings
+from editors.base import load_base
 from planners import Embedder
 
 TEXTS = ["The capital of Norland is", "Who wrote The Long Road?", "The capital of Sudland is", "東京"]
@@ -91,7 +92,7 @@ def test_the_base_is_asked_once_for_each_text(
 
 
 def test_a_prompt_has_the_same_vector_whatever_it_is_embedded_with(folder: Path) -> None:
-    base = BaseVectors(ModelSettings(path=str(folder), device="cpu"))
+    base = BaseVectors(load_base(folder, device="cpu"))
     long = "The river of Marrow is the Lorn. " * 500
     texts = [*TEXTS, long, "", "a"]
     together = base.vectors(texts)
