@@ -152,7 +152,7 @@ def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
 def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, dtype: torch.dtype) -> None:
     base = tiny_base(family, dtype=dtype)
     weights, before = hash_weights(base.model), logits(base, side="right")
-    said = base.generate(ALL, max_new_tokens=TOKENS)
+    said = base.generate_said(ALL, max_new_tokens=TOKENS)
     model = EditedModel(base)
     model.enable(build_editor(editor, {"max_steps": 2}).apply(REQUESTS, base=base))
     assert {route.edit_id for route in model.route(ALL)} == {"1", "2", "3", None}
@@ -161,7 +161,7 @@ def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, d
     assert not any(torch.equal(one, other) for one, other in zip(before, at_work, strict=True))
     model.disable(["1", "2", "3"])
     assert model.generate(ALL, max_new_tokens=TOKENS) == [
-        Answer(prompt, text, None, 0.0) for prompt, text in zip(ALL, said, strict=True)
+        Answer(prompt, one.text, None, 0.0, one.cut) for prompt, one in zip(ALL, said, strict=True)
     ]
     assert all(map(torch.equal, before, logits(base, side="right")))
     assert hash_weights(base.model) == weights
