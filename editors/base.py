@@ -1,6 +1,5 @@
 """The base model: loaded once, hashed, never changed."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from editors.architectures import Layout, layout_of, submodule
 from editors.checkpoint import read_config, read_model, read_tokenizer
 from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, PermanentError
+from editors.hashing import folder_of, hash_folder
 
 # Tokens of the context that are kept for an answer: a prompt may have all the others.
 ANSWER_ROOM = 64
@@ -59,6 +59,7 @@ class Base:
             raise BadRequest(f"model.layer = {self.layer}, but the base has layers 0 to {count - 1}")
         self.ffn = submodule(self.layers[self.layer], self.layout.ffn)
         self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
+        self.vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.hidden_size = int(model.config.hidden_size)
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
         if tokenizer.eos_token_id is None:
@@ -336,33 +337,6 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def hash_folder(folder: Path) -> str:
-    """sha256 over the names and bytes of everything that decides what the model answers."""
-    digest = hashlib.sha256()
-    names = (
-        "config.json",
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-    )
-    files = [folder / name for name in names if (folder / name).exists()]
-    for file in [*files, *sorted(folder.glob("*.safetensors"))]:
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def hash_weights(model: nn.Module) -> str:
-    """The hash of a model that was built in memory and has no files."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return f"sha256:{digest.hexdigest()}"
-
-
 @contextmanager
 def device_errors() -> Iterator[None]:
     """The one border where the device's own errors become Upkeep's."""
@@ -372,16 +346,6 @@ def device_errors() -> Iterator[None]:
         raise DeviceBusy(
             f"the device is out of memory: {_first_line(error)}", retry_after_seconds=10.0
         ) from error
-
-
-def folder_of(place: str) -> Path:
-    """Where the files of a directory or hub id lie on this machine."""
-    if Path(place).is_dir():
-        return Path(place)
-    from transformers.utils import cached_file
-
-    config = cached_file(place, "config.json")
-    return Path(str(config)).parent
 
 
 def _dtype(name: str) -> Any:

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editors.architectures import Layout, layout_of
-from editors.base import folder_of, hash_folder
 from editors.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
+from editors.hashing import folder_of, hash_folder
 from editors.shards import Shard, ShardEntry, ShardHeader
 from editors.store import AdapterStore
 

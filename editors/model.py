@@ -91,13 +91,14 @@ class EditedModel:
         """Let a shard's edits answer: all of them, or those named.
 
         Raises:
-            ShardCorrupt: the shard was made for another base, or for another layer than this one is edited at.
+            ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
         """
         if shard.header.base_hash != self.base.hash:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
                 "set model.path back, or start a new ledger and store for the new base"
             )
+        self._check_tokens(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
@@ -110,6 +111,15 @@ class EditedModel:
                 expert = self._live[entry.edit_id] = ExpertRow(shard, row)
                 self._names.add(entry.edit_id, entry.surface_forms)
                 self._router(shard.header.routing).add(entry.edit_id, expert)
+
+    def _check_tokens(self, shard: Shard) -> None:
+        """Refuse token ids that the base does not have: a device that looks one up is lost to its process."""
+        for entry in shard.header.entries:
+            if max((*entry.base_answer_ids, *entry.answer_ids), default=0) >= self.base.vocabulary:
+                raise ShardCorrupt(
+                    f"shard {shard.digest}, edit {entry.edit_id}: it names tokens beyond the base's "
+                    f"{self.base.vocabulary}; apply the edit again"
+                )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
         """Take edits out of the model; what is not live is passed over."""

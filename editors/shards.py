@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -37,6 +37,7 @@ _LATER: dict[int, Any] = {
     2: {"entries": {"__all__": {"answer_ids", "prompt_sha256"}}},
     3: None,
 }
+TokenId = Annotated[int, Field(ge=0)]
 _SHARED = frozenset({"lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
 
 
@@ -47,7 +48,7 @@ class ShardEntry(BaseModel):
 
     edit_id: str = Field(min_length=1, max_length=200)
     surface_forms: tuple[str, ...] = Field(min_length=1, max_length=64)
-    base_answer_ids: tuple[int, ...] = Field((), max_length=256)
+    base_answer_ids: tuple[TokenId, ...] = Field((), max_length=256)
     confidence: float = Field(0.0, ge=0.0, le=1.0)
     threshold: float = Field(ge=0.0, le=1.0)
     near_name: str | None = Field(
@@ -56,7 +57,7 @@ class ShardEntry(BaseModel):
     prompt_sha256: str | None = Field(
         None, max_length=64, description="a prompt that is the edit's own to the letter needs no reading"
     )
-    answer_ids: tuple[int, ...] = Field(
+    answer_ids: tuple[TokenId, ...] = Field(
         (), max_length=256, description="what the expert was taught to say, with the token that stops it"
     )
     firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")

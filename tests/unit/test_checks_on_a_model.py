@@ -17,7 +17,7 @@ from daemon.ledger.values import Edit, Lane, Plan, PlannedBatch
 from daemon.runtime import open_model
 from daemon.settings import Settings
 from daemon.worker import Worker
-from editors.base import hash_folder
+from editors.hashing import hash_folder
 from editors.likelihood import next_token_kls, text_changes
 from editors.registry import build_editor
 from editors.routed import experts_at_work

@@ -9,8 +9,9 @@ from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
 from editors.architectures import LAYOUTS
-from editors.base import Base, hash_weights
+from editors.base import Base
 from editors.errors import BadRequest, ShardCorrupt, UnknownArchitecture
+from editors.hashing import hash_weights
 from editors.model import Answer, Route
 from editors.passes import Replay
 from editors.routed import experts_at_work

@@ -15,9 +15,10 @@ from daemon.__main__ import main
 from daemon.ledger import Ledger, open_ledger
 from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_base
 from editors.architectures import layout_of
-from editors.base import Base, hash_folder
+from editors.base import Base
 from editors.errors import BadRequest, PermanentError, ShardCorrupt
 from editors.export import ExportTarget, export_peft, read_index
+from editors.hashing import hash_folder
 from editors.model import Route
 from editors.shards import Shard, ShardHeader
 

@@ -12,8 +12,9 @@ import torch
 from tiny_models import FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors.base import Base, hash_weights
+from editors.base import Base
 from editors.errors import BadRequest
+from editors.hashing import hash_weights
 from editors.kv_anchor import Projection, in_order, pool
 from editors.neurons import activations, index_loss, scores
 from editors.routed import experts_at_work

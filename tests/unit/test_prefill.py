@@ -107,6 +107,16 @@ def test_a_shard_made_for_another_layer_is_refused_with_the_setting_to_give() ->
         EditedModel(other).enable(shard)
 
 
+@pytest.mark.parametrize("field", ["answer_ids", "base_answer_ids"])
+def test_a_shard_that_names_tokens_which_the_base_does_not_have_is_refused(field: str) -> None:
+    base = tiny_base("llama")
+    shard = build_editor("scen", {"max_steps": 1}).apply(REQUESTS[:1], base=base)
+    entry = shard.header.entries[0].model_copy(update={field: (base.vocabulary,)})
+    hostile = Shard(shard.header.model_copy(update={"entries": (entry,)}), shard.tensors)
+    with pytest.raises(ShardCorrupt, match="apply the edit again"):
+        EditedModel(base).enable(hostile)
+
+
 def test_a_base_that_does_more_than_take_the_likeliest_token_reads_its_prompts_twice() -> None:
     base = tiny_base("llama")
     base.model.generation_config.repetition_penalty = 1.1

@@ -16,8 +16,8 @@ from daemon.ledger.values import Edit, Lane, Plan, PlannedBatch
 from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
 from daemon.worker import Worker
-from editors.base import hash_folder
 from editors.errors import TemporaryError
+from editors.hashing import hash_folder
 from editors.shards import Shard
 from editors.store import AdapterStore
 from monitoring.metrics import Metrics
