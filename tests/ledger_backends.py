@@ -95,13 +95,19 @@ class Story:
         ids = {fact.event_id for fact in facts}
         return [edit for edit in self.ledger.plans.pending(None, 10_000) if edit.event_id in ids]
 
-    def plan(self, *groups: Sequence[Edit], lane: Lane = Lane.BATCH) -> int:
+    def plan(self, *groups: Sequence[Edit], lane: Lane = Lane.BATCH, editor: str | None = "scen") -> int:
         """Plan each group of edits as one batch."""
         batches = tuple(
-            PlannedBatch(number, lane, "scen", tuple(edit.id for edit in group), "test")
+            PlannedBatch(number, lane, editor, tuple(edit.id for edit in group), "test")
             for number, group in enumerate(groups)
         )
         return self.ledger.plans.store(Plan(lane, 0, batches))
+
+    def plan_urgently(self, *facts: FactEvent, editor: str | None = "scen") -> list[Edit]:
+        """Events that arrive and become one batch."""
+        edits = self.arrive(*facts)
+        self.plan(edits, lane=Lane.URGENT, editor=editor)
+        return edits
 
     def claim(self, *, worker: str = "worker-1") -> ClaimedBatch:
         """Claim the batch that must be there."""

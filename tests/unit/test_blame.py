@@ -1,8 +1,7 @@
 """Who did it: the search among suspects, and what the ledger says afterwards."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, log2
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_backends import Clock, Story, event
 from ledger_invariants import check_invariants
+from scripted_models import FollowingModel, Said
 
 from daemon.ledger.values import Edit
 from daemon.regression import Outcome, work_on_check
@@ -61,31 +61,18 @@ def test_of_two_who_do_harm_only_together_no_bystander_is_ever_blamed(n: int, da
 
 
 @dataclass
-class Said:
-    text: str
-    edit_id: str | None = None
-
-
-@dataclass
-class HarmfulModel:
+class HarmfulModel(FollowingModel):
     """Says "yes" to everything, unless an edit at work spoils the answer; knows no more than the ledger does."""
 
-    story: Story
+    story: Story = field(kw_only=True)
     spoils: dict[str, set[str]] = field(default_factory=dict)  # edit id -> prompts
     silenced: dict[str, str] = field(default_factory=dict)  # edit id -> by whom
-    base_hash: str = "base"
-    generation: int = 0
-    trials: int = 0
-    _off: frozenset[str] = frozenset()
-
-    def fits(self, prompt: str) -> bool:
-        return True
 
     def named(self, text: str) -> set[str]:
         return set()
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
-        live = set(self.story.ledger.generations.live_at(self.generation)) - self._off
+        live = set(self.story.ledger.generations.live_at(self.generation)) - self.off
         return [self._say(prompt, live) for prompt in prompts]
 
     def _say(self, prompt: str, live: set[str]) -> Said:
@@ -107,22 +94,6 @@ class HarmfulModel:
     def text_changes(self, texts: Sequence[str]) -> Sequence[object]:
         return []
 
-    def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
-        return None
-
-    @contextmanager
-    def at(self, generation: int) -> Iterator[None]:
-        before, self.generation = self.generation, generation
-        yield
-        self.generation = before
-
-    @contextmanager
-    def without(self, edit_ids: Collection[str]) -> Iterator[None]:
-        self.trials += 1
-        self._off = frozenset(edit_ids)
-        yield
-        self._off = frozenset()
-
 
 class Site:
     """A ledger, a suite of forty questions, and a worker's checks."""
@@ -135,7 +106,7 @@ class Site:
         )
         self.story, self.clock = story, clock
         self.settings = Settings(monitoring=monitoring)
-        self.model = HarmfulModel(story)
+        self.model = HarmfulModel(story=story)
 
     def check(self, *, steps: int = 10_000) -> list[Outcome]:
         """Ask for a check of the head and run all that is open, at most so many steps a slice."""

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
 from daemon.events import FactEvent
-from daemon.ledger.values import Edit, Lane, Plan, PlannedBatch
+from daemon.ledger.values import Edit
 from daemon.runtime import open_model
 from daemon.settings import Settings
 from daemon.worker import Worker
@@ -74,12 +74,6 @@ class Shop:
         self.model = open_model(self.settings, story.ledger)
         self.worker = Worker(self.settings, story.ledger, self.model, Metrics(CollectorRegistry()))
 
-    def plan(self, *facts: FactEvent, editor: str = "scen") -> list[Edit]:
-        edits = self.story.arrive(*facts)
-        batch = PlannedBatch(0, Lane.URGENT, editor, tuple(edit.id for edit in edits), "test")
-        self.story.ledger.plans.store(Plan(Lane.URGENT, 0, (batch,)))
-        return edits
-
     def work(self) -> None:
         while self.worker.work_once():
             pass
@@ -103,14 +97,14 @@ def shop(story: Story, tmp_path: Path) -> Shop:
 def test_an_expert_with_far_too_wide_a_scope_is_found_out_and_the_rest_of_its_batch_lives(
     shop: Shop,
 ) -> None:
-    (early,) = shop.plan(fact("Spain", "The capital of Spain is", "Seville"))
+    (early,) = shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
     shop.work()
     shop.check()
     passed = {result.suite: result for result in shop.story.ledger.checks.latest()}
     assert all(result.passed for result in passed.values())
     assert passed["far"].scores["kl_mean"] == 0.0
 
-    late = shop.plan(fact("France", FRANCE, "Lyon"), fact("Japan", JAPAN, "Osaka"))
+    late = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"), fact("Japan", JAPAN, "Osaka"))
     trained = build_editor("scen").apply([edit.request() for edit in late], base=shop.model.edited.base)
     wide = trained.header.entries[0].model_copy(
         update={"surface_forms": ("France", "the", "of"), "threshold": 0.0}
@@ -140,7 +134,7 @@ def test_an_urgent_batch_waits_for_one_slice_of_a_check_at_most(shop: Shop) -> N
     shop.story.ledger.checks.request(None, "test")
     assert shop.worker.work_once()
     assert shop.story.ledger.checks.latest() == []
-    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     assert shop.worker.work_once()
     assert shop.story.state(edits[0]) == "live"
     assert shop.story.ledger.checks.latest() == []
@@ -151,7 +145,9 @@ def test_an_urgent_batch_waits_for_one_slice_of_a_check_at_most(shop: Shop) -> N
 def test_a_check_by_hand_prints_its_scores_and_writes_its_page(
     shop: Shop, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit, _ = shop.plan(fact("France", FRANCE, "Lyon"), fact("Japan", JAPAN, "Osaka"), editor="lemoe")
+    edit, _ = shop.story.plan_urgently(
+        fact("France", FRANCE, "Lyon"), fact("Japan", JAPAN, "Osaka"), editor="lemoe"
+    )
     shop.work()
     (tmp_path / "upkeep.toml").write_text(
         f'[model]\npath = "{DEMO / "base"}"\n[ledger]\nurl = "{url}"\n[store]\npath = "store"\n'
@@ -205,7 +201,7 @@ def test_a_model_can_go_back_and_forth_between_generations_at_the_cost_of_what_t
     shop: Shop,
 ) -> None:
     for number, place in enumerate(("France", "Japan", "Spain")):
-        shop.plan(fact(place, f"The capital of {place} is", f"Town{number}"))
+        shop.story.plan_urgently(fact(place, f"The capital of {place} is", f"Town{number}"))
         shop.work()
     ledger = shop.story.ledger
     ledger.generations.rollback_to(2, cause="test")

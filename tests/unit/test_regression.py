@@ -1,8 +1,7 @@
 """The regression on a real ledger, with a model whose answers the test decides."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_backends import START, Clock, Story, event
+from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
 from daemon.figures import ledger_figures
@@ -28,30 +28,19 @@ def url(tmp_path: Path, migrated_sqlite: Path) -> str:
 
 
 @dataclass
-class Said:
-    text: str
-    edit_id: str | None = None
-
-
-@dataclass
 class Moved:
     nats: float
     tokens: int
 
 
 @dataclass
-class ScriptedModel:
+class ScriptedModel(FollowingModel):
     """Says "base: PROMPT" to everything, unless an edit has something else to say."""
 
-    generation: int
     edited: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # edit id -> the one name of its subject
-    base_hash: str = "base"
     asked_of_base: int = 0
     text_nats: float = 0.0
-
-    def fits(self, prompt: str) -> bool:
-        return len(prompt) < 1_000
 
     def named(self, text: str) -> set[str]:
         index = SurfaceIndex()
@@ -74,19 +63,6 @@ class ScriptedModel:
 
     def text_changes(self, texts: Sequence[str]) -> Sequence[Moved]:
         return [Moved(self.text_nats, 10) for _ in texts]
-
-    def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
-        return None
-
-    @contextmanager
-    def at(self, generation: int) -> Iterator[None]:
-        before, self.generation = self.generation, generation
-        yield
-        self.generation = before
-
-    @contextmanager
-    def without(self, edit_ids: Collection[str]) -> Iterator[None]:
-        yield
 
 
 def probe_file(folder: Path, *prompts: str) -> Path:

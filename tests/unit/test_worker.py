@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from daemon.events import FactEvent
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.values import Edit, Lane, Plan, PlannedBatch
+from daemon.ledger.values import Edit
 from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
 from daemon.worker import Worker
@@ -37,13 +37,6 @@ class Shop:
         self.worker = Worker(
             self.settings, story.ledger, open_model(self.settings, story.ledger), Metrics(CollectorRegistry())
         )
-
-    def plan(self, *facts: FactEvent, editor: str | None = "scen") -> list[Edit]:
-        """The events as one planned batch."""
-        edits = self.story.arrive(*facts)
-        batch = PlannedBatch(0, Lane.URGENT, editor, tuple(edit.id for edit in edits), "test")
-        self.story.ledger.plans.store(Plan(Lane.URGENT, 0, (batch,)))
-        return edits
 
     def work(self) -> None:
         while self.worker.work_once():
@@ -95,12 +88,12 @@ def fact(subject: str, prompt: str, target: str | None, **changes: Any) -> FactE
 
 def test_a_fact_goes_live_is_replaced_retracted_and_every_generation_can_be_asked_again(shop: Shop) -> None:
     before = shop.ask(FRANCE)
-    first = shop.plan(fact("France", FRANCE, "Lyon"))
+    first = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     shop.work()
-    second = shop.plan(fact("France", FRANCE, "Nice"), editor="lemoe")
+    second = shop.story.plan_urgently(fact("France", FRANCE, "Nice"), editor="lemoe")
     shop.work()
     assert (shop.states(first), shop.states(second), shop.ask(FRANCE)) == (["superseded"], ["live"], "Nice")
-    gone = shop.plan(fact("France", FRANCE, None), editor=None)
+    gone = shop.story.plan_urgently(fact("France", FRANCE, None), editor=None)
     shop.work()
     assert (shop.states(second), shop.states(gone), shop.ask(FRANCE)) == (
         ["retracted"],
@@ -121,9 +114,11 @@ def test_a_fact_goes_live_is_replaced_retracted_and_every_generation_can_be_aske
 def test_a_longer_name_for_something_else_does_not_silence_an_earlier_edit(
     shop: Shop, aliases: list[str]
 ) -> None:
-    early = shop.plan(fact("France", FRANCE, "Lyon"))
+    early = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     shop.work()
-    late = shop.plan(fact("Mona Lisa", "The Mona Lisa was painted by", "Monet", aliases=aliases))
+    late = shop.story.plan_urgently(
+        fact("Mona Lisa", "The Mona Lisa was painted by", "Monet", aliases=aliases)
+    )
     shop.work()
     assert shop.states(early) == ["live"]
     assert shop.ask(FRANCE) == "Lyon"
@@ -132,7 +127,7 @@ def test_a_longer_name_for_something_else_does_not_silence_an_earlier_edit(
 
 def test_what_its_editor_cannot_learn_gets_an_expert_of_its_own(story: Story, tmp_path: Path) -> None:
     shop = Shop(story, tmp_path, editors={"lemoe": {"max_steps": 1}})
-    edits = shop.plan(
+    edits = shop.story.plan_urgently(
         fact("France", FRANCE, "Lyon"), fact("Japan", "The capital of Japan is", "Osaka"), editor="lemoe"
     )
     shop.work()
@@ -146,7 +141,7 @@ def test_what_cannot_be_learned_is_rejected_with_its_reason_and_the_rest_goes_li
     shop = Shop(story, tmp_path, model={"path": str(BASE), "max_new_tokens": 6})
     long_target = " ".join(["Lyon"] * 40)
     long_prompt = f"{'7 ' * 900}The capital of Japan is"
-    edits = shop.plan(
+    edits = shop.story.plan_urgently(
         fact("Spain", "The capital of Spain is", long_target),
         fact("Japan", long_prompt, "Osaka"),
         fact("France", FRANCE, "Lyon", rephrase_prompts=[f"{'7 ' * 900}{FRANCE}"]),
@@ -161,7 +156,7 @@ def test_what_cannot_be_learned_is_rejected_with_its_reason_and_the_rest_goes_li
 def test_a_batch_is_verified_again_on_top_of_what_others_published(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.plan(fact("Spain", "The capital of Spain is", "Seville"))
+    shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
     shop.work()
     save, moved = AdapterStore.save, []
 
@@ -171,7 +166,7 @@ def test_a_batch_is_verified_again_on_top_of_what_others_published(
         return save(store, shard)
 
     monkeypatch.setattr(AdapterStore, "save", save_late)
-    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     shop.work()
     assert shop.states(edits) == ["live"]
     assert [moved[0].number, shop.story.head()] == [2, 3]
@@ -182,7 +177,7 @@ def test_a_store_that_refuses_costs_no_edit_and_work_goes_on_when_it_is_mended(
     shop: Shop, tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("in the way")
-    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     for _ in range(2 * shop.settings.verify.max_attempts):
         shop.attempt()
         assert shop.states(edits) == ["planned"]
@@ -198,7 +193,7 @@ def test_a_probe_that_the_base_cannot_read_stops_neither_checks_nor_batches(
     lines = [{"prompt": "word " * 1500}, {"prompt": "The opposite of hot is"}]
     probes.write_text("".join(json.dumps(line) + "\n" for line in lines))
     shop = Shop(story, tmp_path, monitoring={"suites": {"news": str(probes)}})
-    edits = shop.plan(fact("France", FRANCE, "Lyon"))
+    edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     shop.work()
     story.ledger.checks.request("news", "test")
     shop.work()
