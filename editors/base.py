@@ -18,6 +18,7 @@ from editors.hashing import folder_of, hash_folder
 
 # Tokens of the context that are kept for an answer: a prompt may have all the others.
 ANSWER_ROOM = 64
+SAMPLE_TEXT = "The capital of France is"  # to try out what the code of a family says nowhere
 UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
 # The papers edit layers 18 to 20 of 32. Three quarters up, experts say the same after more phrasings (docs/experiments.md).
 DEFAULT_DEPTH = 0.75
@@ -94,7 +95,7 @@ class Base:
         Then an expert's delta goes straight on top of what leaves the edited layer, which need not run again. Tried out,
         for the code of a family says it nowhere.
         """
-        ids = torch.tensor([self._encode("The capital of France is")], device=self.device)
+        ids = torch.tensor([self._encode(SAMPLE_TEXT)], device=self.device)
         leaving: list[Tensor] = []
 
         def more(_: Any, __: Any, out: Tensor) -> Tensor:
@@ -106,11 +107,12 @@ class Base:
         with ExitStack() as hooks, device_errors(), torch.no_grad():
             hooks.callback(self.layers[self.layer].register_forward_hook(leave).remove)
             self.model.base_model(input_ids=ids)
-            hooks.callback(self.ffn.register_forward_hook(more).remove)
+            for module in (self.ffn, self.down_proj):
+                hooks.callback(module.register_forward_hook(more).remove)
             self.model.base_model(input_ids=ids)
         before, after = (hidden.float() for hidden in leaving)
         size = before.pow(2).mean().sqrt()
-        return bool((after - before - size).pow(2).mean().sqrt() < 0.05 * size)
+        return bool((after - before - 2 * size).pow(2).mean().sqrt() < 0.05 * size)
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -231,7 +233,7 @@ class Base:
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
-                **inputs,
+                **{"use_cache": True, "return_dict_in_generate": False, **inputs},
                 do_sample=False,
                 num_beams=1,
                 eos_token_id=sorted(self._stop_ids),

@@ -32,21 +32,28 @@ class Prefix:
     def columns(self) -> int:
         return int(self.mask.shape[1])
 
+    def used(self, rows: Sequence[int], unused: Sequence[int]) -> Tensor:
+        """The mask of these rows without so many of their last columns."""
+        chosen = torch.tensor(rows, device=self.mask.device)
+        ends = self.columns - torch.tensor(unused, device=self.mask.device)
+        used: Tensor = self.mask[chosen] * (torch.arange(self.columns, device=ends.device) < ends[:, None])
+        return used
+
     def select(self, rows: Sequence[int], unused: Sequence[int]) -> "Prefix":
         """These rows without so many of their last columns, moved so that all end in one column.
 
         Keys know their positions: where they stand in the cache changes nothing.
         """
-        width, device = self.columns, self.mask.device
-        if list(rows) == list(range(len(self.mask))) and len(set(unused)) == 1:
-            used = width - unused[0]
-            kv = {layer: (k[:, :, :used], v[:, :, :used]) for layer, (k, v) in self.kv.items()}
-            return Prefix(kv, self.mask[:, :used])
-        chosen = torch.tensor(rows, device=device)
-        ends = width - torch.tensor(unused, device=device)
-        mask = self.mask[chosen] * (torch.arange(width, device=device) < ends[:, None])
+        mask = self.used(rows, unused)
         longest = int(mask.sum(1).max())
-        columns = torch.arange(longest, device=device) + (ends - longest)[:, None]
+        if list(rows) == list(range(len(self.mask))) and len(set(unused)) == 1:
+            end = self.columns - unused[0]
+            own = slice(end - longest, end)  # in front of it all rows are padded
+            kv = {layer: (k[:, :, own], v[:, :, own]) for layer, (k, v) in self.kv.items()}
+            return Prefix(kv, mask[:, own])
+        chosen = torch.tensor(rows, device=mask.device)
+        ends = self.columns - torch.tensor(unused, device=mask.device)
+        columns = torch.arange(longest, device=mask.device) + (ends - longest)[:, None]
         inside = columns.clamp(min=0)
         kept = mask.gather(1, inside) * (columns >= 0)
 
@@ -120,10 +127,12 @@ class _Decoding:
     def __init__(
         self, base: Base, begun: Begun, experts: Sequence[ExpertRow | None], bank: ExpertBank, most: int
     ) -> None:
-        self.said = [list(tokens) for tokens in begun.said]
         self._base, self._experts, self._bank, self._most = base, experts, bank, most
-        self._rows = list(range(len(self.said)))  # those that the prefix holds
-        self._prefix, self._unread = begun.prefix, list(begun.unread)
+        self._prefix = begun.prefix
+        self._rows = list(range(len(begun.said)))  # those that the prefix holds, in its order
+        # By row of the batch:
+        self.said = [list(tokens) for tokens in begun.said]
+        self._unread = list(begun.unread)
 
     def try_drafts(self, drafts: Sequence[Sequence[int]]) -> None:
         """Read what drafts say next in one pass and keep of it what greedy decoding says too."""
@@ -134,12 +143,14 @@ class _Decoding:
             tails = [ahead[row] for row in self._rows]
             with self._experts_at_work():
                 self._prefix, said = _prove(self._base, self._prefix, tails, wide)
-            self._unread = [wide + 1 - len(tokens) for tokens in said]
+            for row, tokens in zip(self._rows, said, strict=True):
+                self._unread[row] = wide + 1 - len(tokens)
             self._say([tokens[1:] for tokens in said])
 
     def finish(self) -> None:
         """Go on token by token."""
         if self._going():
+            self._level()
             self._narrow()
             said = [self.said[row] for row in self._rows]
             most = self._most - min(map(len, said))
@@ -153,13 +164,28 @@ class _Decoding:
             if len(self.said[row]) < self._most and not self._base.stops(self.said[row])
         ]
 
+    def _level(self) -> None:
+        """Near the end of the context, take back what drafts gave to some rows alone.
+
+        Rows go on side by side: the row that has read most would leave those that have said least no room.
+        """
+        going = self._going()
+        places = {row: place for place, row in enumerate(self._rows)}
+        used = self._prefix.used([places[row] for row in going], [self._unread[row] for row in going])
+        least = min(len(self.said[row]) for row in going)
+        if int(used.sum(1).max()) + 1 + self._most - least > self._base.context:
+            for row in going:
+                self._unread[row] += len(self.said[row]) - least
+                del self.said[row][least:]
+
     def _narrow(self) -> None:
         places = {row: place for place, row in enumerate(self._rows)}
         # Rows of one kind side by side: a hook takes a run of rows faster than rows here and there.
         self._rows = sorted(self._going(), key=lambda row: place_rank(self._experts[row]))
-        kept = [places[row] for row in self._rows]
-        self._prefix = self._prefix.select(kept, [self._unread[place] for place in kept])
-        self._unread = [0] * len(kept)
+        unread = [self._unread[row] for row in self._rows]
+        self._prefix = self._prefix.select([places[row] for row in self._rows], unread)
+        for row in self._rows:
+            self._unread[row] = 0
 
     def _say(self, tokens: Sequence[Sequence[int]]) -> None:
         for row, new in zip(self._rows, tokens, strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from weakref import WeakValueDictionary
 
 from editors.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
@@ -10,7 +11,8 @@ from editors.base import Base, length_sorted_chunks
 from editors.errors import ShardCorrupt
 from editors.kv_anchor import AnchorRouter
 from editors.neurons import NeuronRouter
-from editors.prefill import can_share, read_while_prefilling
+from editors.paper_experts import is_full_copy
+from editors.prefill import SharedPass, can_share, read_while_prefilling
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 from editors.routing import UNROUTED, Route, Router, ScopeRouter
 from editors.shards import ROUTINGS, Routing, Shard
@@ -48,7 +50,6 @@ class EditedModel:
         """
         self.base = base
         self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
-        self._can_share = can_share(base)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
         self._names = SurfaceIndex()
@@ -98,7 +99,7 @@ class EditedModel:
                 f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
                 "set model.path back, or start a new ledger and store for the new base"
             )
-        self._check_tokens(shard)
+        self._check_entries(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
@@ -112,8 +113,12 @@ class EditedModel:
                 self._names.add(entry.edit_id, entry.surface_forms)
                 self._router(shard.header.routing).add(entry.edit_id, expert)
 
-    def _check_tokens(self, shard: Shard) -> None:
+    def _check_entries(self, shard: Shard) -> None:
         """Refuse token ids that the base does not have: a device that looks one up is lost to its process."""
+        if shard.header.routing == "scope" and is_full_copy(shard):
+            raise ShardCorrupt(
+                f"shard {shard.digest}: full copies are not routed by scope; apply its edits again"
+            )
         for entry in shard.header.entries:
             if max((*entry.base_answer_ids, *entry.answer_ids), default=0) >= self.base.vocabulary:
                 raise ShardCorrupt(
@@ -193,44 +198,53 @@ class EditedModel:
             ids = [rows[i] for i in chunk]
             asked = [prompts[i] for i in chunk]
             given = None if routes is None else [routes[i] for i in chunk]
-            chosen, outputs = self._read_and_answer(asked, ids, max_new_tokens, given)
+            most = self.base.most_new_tokens(ids, max_new_tokens)
+            chosen, outputs = self._answer(asked, ids, most, given)
             for index, route, output in zip(chunk, chosen, outputs, strict=True):
-                said = self.base.said(output, most=self.base.most_new_tokens(ids, max_new_tokens))
+                said = self.base.said(output, most=most)
                 answers[index] = Answer(prompts[index], said.text, route.edit_id, route.score, said.cut)
         return [answer for answer in answers if answer is not None]
 
-    def _read_and_answer(
+    def _answer(
         self,
         prompts: Sequence[str],
         rows: Sequence[Sequence[int]],
-        max_new_tokens: int,
+        most: int,
         routes: Sequence[Route] | None,
     ) -> tuple[Sequence[Route], list[list[int]]]:
         """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
-        scope = self._scope
-        if routes is None and scope is not None and len(self._routers) == 1:
-            known = scope.verbatim(prompts)
-            suspects = scope.suspects(prompts, known)
-            experts = [self.expert(route) for route in known]
-            if not suspects and not any(experts):
-                routes = known
-            elif self._can_share and self._fit(experts):
-                passed, readings = read_while_prefilling(
-                    self.base, rows, prompts, suspects, experts, bank=self.bank
-                )
-                routes = scope.decide(known, suspects, readings)
-                experts = [self.expert(route) for route in routes]
-                if self._fit(experts):
-                    return routes, passed.generate(experts, max_new_tokens=max_new_tokens)
-        chosen = self.route(prompts) if routes is None else routes
+        chosen, passed = (routes, None) if routes is not None else self._read(prompts, rows)
         experts = [self.expert(route) for route in chosen]
+        if passed is not None and self._fit(experts):
+            return chosen, passed.generate(experts, max_new_tokens=most)
         outputs: list[list[int]] = [[] for _ in rows]
         for group in groups_that_fit(self.bank, experts):
             with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
-                found = self.base.generate_ids([rows[n] for n in group], max_new_tokens=max_new_tokens)
+                found = self.base.generate_ids([rows[n] for n in group], max_new_tokens=most)
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output
         return chosen, outputs
+
+    def _read(
+        self, prompts: Sequence[str], rows: Sequence[Sequence[int]]
+    ) -> tuple[Sequence[Route], SharedPass | None]:
+        """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
+        scope = self._scope
+        if scope is None or len(self._routers) > 1:
+            return self.route(prompts), None
+        known = scope.verbatim(prompts)
+        suspects = scope.suspects(prompts, known)
+        experts = [self.expert(route) for route in known]
+        if not suspects and not any(experts):
+            return known, None
+        if not (self._can_share and self._fit(experts)):
+            return self.route(prompts), None
+        passed, readings = read_while_prefilling(self.base, rows, prompts, suspects, experts, bank=self.bank)
+        return scope.decide(known, suspects, readings), passed
+
+    @cached_property
+    def _can_share(self) -> bool:
+        return can_share(self.base)
 
     def _fit(self, experts: Sequence[ExpertRow | None]) -> bool:
         return len(groups_that_fit(self.bank, experts)) == 1

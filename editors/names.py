@@ -18,25 +18,8 @@ from editors.surface import Words, words_of
 # Words that carry no name by themselves.
 FUNCTION_WORDS = frozenset(
     (
-        *(
-            "a",
-            "an",
-            "and",
-            "at",
-            "by",
-            "de",
-            "del",
-            "der",
-            "du",
-            "el",
-            "for",
-            "from",
-            "in",
-            "is",
-            "la",
-            "le",
-        ),
-        *("of", "on", "or", "s", "the", "to", "van", "von", "was", "with"),
+        *("a", "an", "and", "at", "by", "de", "del", "der", "du", "el", "for", "from", "in", "is"),
+        *("la", "le", "of", "on", "or", "s", "the", "to", "van", "von", "was", "with"),
     )
 )
 STEM = 4  # letters by which a word is looked up
@@ -140,9 +123,8 @@ class _Text:
 
     def _like(self, word: str) -> float:
         """How much the likest word of the text is like this one: 1 the same, 0 no three letters in common."""
-        if word in self._known or _DIGITS.match(
-            word
-        ):  # the numbers of the name were compared already: 3rd, 3.
+        # The numbers of the name were compared already: 3rd, 3.
+        if word in self._known or _DIGITS.match(word):
             return 1.0
         own = _grams(word)
         return max(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.base import Base, device_errors
+from editors.base import SAMPLE_TEXT, Base, device_errors
 from editors.errors import UnknownArchitecture
 
 
@@ -146,7 +146,7 @@ def prove_replayable(base: Base) -> None:
     Raises:
         UnknownArchitecture: see `Replay.check`.
     """
-    ids, mask = base.pad([base.prompt_ids("The capital of France is"), base.prompt_ids("Two")], side="right")
+    ids, mask = base.pad([base.prompt_ids(SAMPLE_TEXT), base.prompt_ids("Two")], side="right")
     Replay(base, ids, mask).check()
 
 

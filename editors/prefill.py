@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from editors.bank import ExpertBank, ExpertRow
-from editors.base import Base
+from editors.base import SAMPLE_TEXT, Base, device_errors
 from editors.drafts import Begun, Prefix, decode_from, likeliest, proven
+from editors.errors import TemporaryError
 from editors.passes import Replay, at_last, capture
 from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
 from editors.routing import Suspect
@@ -36,11 +37,40 @@ _PLAIN = frozenset(
 )
 
 
+# Ropes whose angles hang on the position alone. With others a key depends on how long the text behind it is.
+_STEADY_ROPES = frozenset({"default", "linear", "llama3", "yarn", "mrope"})
+
+
 def can_share(base: Base) -> bool:
-    """Whether a base's decoding can go on from such a pass; else its prompts are read twice."""
+    """Whether a base's decoding can go on from such a pass; else its prompts are read twice.
+
+    Tried out on a short text, too: a layer that keeps no keys and values, or another's, shows in no signature.
+    """
     takes = inspect.signature(base.model.base_model.forward).parameters
     changed = set(base.model.generation_config.to_diff_dict())
-    return {"position_ids", "past_key_values"} <= takes.keys() and changed <= _PLAIN
+    if not ({"position_ids", "past_key_values"} <= takes.keys() and changed <= _PLAIN):
+        return False
+    return _steady_rope(base.model.config) and _keeps_keys_and_values(base)
+
+
+def _steady_rope(config: Any) -> bool:
+    ropes = [getattr(config, name, None) or {} for name in ("rope_parameters", "rope_scaling")]
+    parts = [part for rope in ropes for part in (rope, *rope.values()) if isinstance(part, Mapping)]
+    kinds = {part.get("rope_type", part.get("type", "default")) for part in parts}
+    return kinds <= _STEADY_ROPES
+
+
+def _keeps_keys_and_values(base: Base) -> bool:
+    ids = torch.tensor([base.prompt_ids(SAMPLE_TEXT)], device=base.device)
+    recorder = _Recorder()
+    try:
+        with device_errors(), torch.no_grad():
+            base.model.base_model(input_ids=ids, use_cache=True, past_key_values=recorder)
+    except TemporaryError:
+        raise
+    except Exception:
+        return False
+    return recorder.seen.keys() == set(range(len(base.layers)))
 
 
 class _Recorder(DynamicCache):  # type: ignore[misc]
@@ -88,7 +118,6 @@ class SharedPass(Replay):
         behind = torch.tensor([max(0, len(row.answer) - 1) for row in asked])
         self._ends = ids.shape[1] - 1 - behind  # (B,) each prompt's last column
         self._kv = _Recorder()
-        self._edited_kv = _Recorder()
         with (
             experts_at_work(base, [row.expert for row in asked], bank=bank),
             capture(base.ffn, "input") as ffn_reads,
@@ -112,30 +141,27 @@ class SharedPass(Replay):
     def generate(self, experts: Sequence[ExpertRow | None], *, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuations of as many first rows as there are experts, up to and without the token that stops them.
 
-        A row goes through its expert (None: the base), whose own answer is tried first.
+        A row goes through its expert (None: the base), whose own answer is tried first. To be called once: the pass itself
+        becomes that of the experts.
         """
         self._run_again(
             [None if row.expert is not None else expert for row, expert in zip_longest(self._asked, experts)]
         )
-        said = [
-            guess[:1] if (row.expert is None or not row.answer) else proven(row.answer, guess)
-            for row, guess in zip(self._asked[: len(experts)], self._guesses, strict=False)
-        ]
-        count = len(experts)
-        unread = [
-            max(1, len(row.answer)) - len(tokens) for row, tokens in zip(self._asked, said, strict=False)
-        ]
-        longest = max(len(row.ids) for row in self._asked[:count])
-        prefix = Prefix(
-            {n: (k[:count], v[:count]) for n, (k, v) in self._kv.seen.items()}, self._mask[:count]
-        )
+        mine = self._asked[: len(experts)]
+        said: list[list[int]] = []
+        unread: list[int] = []
+        for row, guess in zip(mine, self._guesses[: len(mine)], strict=True):
+            tried = row.expert is not None and row.answer
+            said.append(proven(row.answer, guess) if tried else guess[:1])
+            unread.append(max(1, len(row.answer)) - len(said[-1]))
+        kv = {n: (k[: len(mine)], v[: len(mine)]) for n, (k, v) in self._kv.seen.items()}
         return decode_from(
             self.base,
-            Begun(prefix, said, unread),
+            Begun(Prefix(kv, self._mask[: len(mine)]), said, unread),
             [_taught(expert) for expert in experts],
             experts,
             bank=self._bank,
-            most=max(1, min(max_new_tokens, self.base.context - longest)),
+            most=self.base.most_new_tokens([row.ids for row in mine], max_new_tokens),
         )
 
     def _run_again(self, experts: Sequence[ExpertRow | None]) -> None:
@@ -143,6 +169,7 @@ class SharedPass(Replay):
         fired = [row for row, expert in enumerate(experts) if expert is not None]
         if not fired:
             return
+        self._edited_kv = _Recorder()  # the layers write into it: see `_take`
         # None: all of them, which need not be copied.
         rows = None if len(fired) == self.rows else torch.tensor(fired, device=self.base.device)
         with torch.no_grad():

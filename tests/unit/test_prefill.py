@@ -76,6 +76,7 @@ def test_an_edits_own_prompt_to_the_letter_needs_no_reading_and_one_pass_answers
         passes += 1
 
     expected = model.generate(PROMPTS[:2], routes=[Route("1", 1.0), Route("2", 1.0)])
+    assert model._can_share  # tried out once, with a pass of its own
     handle = base.layers[0].register_forward_pre_hook(count)
     answers = model.generate(PROMPTS[:2])
     handle.remove()
@@ -117,10 +118,55 @@ def test_a_shard_that_names_tokens_which_the_base_does_not_have_is_refused(field
         EditedModel(base).enable(hostile)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_near_the_end_of_the_context_no_neighbour_and_no_draft_costs_a_row_a_word(family: str) -> None:
+    base = tiny_base(family)
+    model = _edited(base)
+    rows = [base.prompt_ids("tea " * 63), *map(base.prompt_ids, PROMPTS)]
+    experts = [model.expert(Route(edit, 1.0)) for edit in "21212"]
+    with no_stopping(base):
+        with experts_at_work(base, experts):
+            greedy = base.generate_ids(rows, max_new_tokens=64)
+        taught = [[*greedy[0][:40], greedy[0][40] + 1, 5], [], greedy[2][:3], [5], []]
+        drafted = [_teaching(one, draft) for one, draft in zip(experts, taught, strict=True)]
+        asked = [
+            Asked(rows[0], taught[0], drafted[0]),
+            *(Asked(ids, [7] * 12) for ids in rows[1:]),
+            Asked(rows[1], [7] * 60),  # a further suspect, beside the rows that answer
+        ]
+        assert SharedPass(base, asked, bank=model.bank).generate(drafted, max_new_tokens=64) == greedy
+
+
 def test_a_base_that_does_more_than_take_the_likeliest_token_reads_its_prompts_twice() -> None:
     base = tiny_base("llama")
     base.model.generation_config.repetition_penalty = 1.1
     assert not can_share(base)
+
+
+def test_a_base_whose_keys_depend_on_the_length_of_the_text_reads_its_prompts_twice() -> None:
+    base = tiny_base("llama")
+    name = "rope_parameters" if hasattr(base.model.config, "rope_parameters") else "rope_scaling"
+    setattr(base.model.config, name, {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [4.0]})
+    assert not can_share(base)
+
+
+def test_a_base_with_a_layer_that_keeps_no_keys_reads_its_prompts_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = tiny_base("llama")
+    monkeypatch.setattr(base, "layers", [*base.layers, object()])
+    assert not can_share(base)
+
+
+def test_settings_of_a_checkpoint_that_concern_training_change_no_answer() -> None:
+    base = tiny_base("llama")
+    model = _edited(base)
+    prompts = [*PROMPTS, "I said that the capital of Norland is"]
+    expected = model.generate(prompts)
+    base.model.generation_config.use_cache = False
+    base.model.generation_config.return_dict_in_generate = True
+    assert EditedModel.generate(model, prompts) == expected
+    assert can_share(base)
 
 
 def _edited(base: Base, *, max_steps: int = 10) -> EditedModel:
