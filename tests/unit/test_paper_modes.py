@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from editors.base import Base
 from editors.errors import BadRequest
 from editors.hashing import hash_weights
 from editors.kv_anchor import Projection, in_order, pool
+from editors.model import Answer
 from editors.neurons import activations, index_loss, scores
 from editors.routed import experts_at_work
 from editors.routing import Route
@@ -89,7 +89,7 @@ def test_a_paper_mode_edits_is_stored_and_leaves_the_base_to_the_bit(
     base = tiny_base(family)
     weights = hash_weights(base.model)
     asked = [*prompts(REQUESTS), *UNRELATED]
-    before = base.generate(asked, max_new_tokens=TOKENS)
+    before = base.generate_said(asked, max_new_tokens=TOKENS)
     model = EditedModel(base)
     shard = train(editor, REQUESTS, base, model)
     model.enable(shard)
@@ -105,8 +105,7 @@ def test_a_paper_mode_edits_is_stored_and_leaves_the_base_to_the_bit(
     assert again.generate(asked, max_new_tokens=TOKENS) == answers
     model.disable("123")
     assert model.generate(asked, max_new_tokens=TOKENS) == [
-        replace(answer, text=text, edit_id=None, score=0.0)
-        for answer, text in zip(answers, before, strict=True)
+        Answer(prompt, said.text, None, 0.0, said.cut) for prompt, said in zip(asked, before, strict=True)
     ]
     assert hash_weights(base.model) == weights
 
