@@ -101,6 +101,34 @@ class Begun:
     unread: Sequence[int]
 
 
+def side_by_side(parts: Sequence[Begun], places: Sequence[Sequence[int]], *, rows: int) -> Begun:
+    """Parts of a batch as one: the rows of each part stand at their places, those from `rows` on are left out."""
+    order = {row: at for at, row in enumerate(row for part in places for row in part)}
+    chosen = [order[row] for row in range(rows)]
+    width = max(part.prefix.columns for part in parts)
+    straight = len(parts) == 1  # then the places are those of the rows, and nothing need be copied
+
+    def joined(tensors: Sequence[Tensor], columns: int) -> Tensor:
+        if straight:
+            return tensors[0][:rows]
+        after = (0,) * (2 * (tensors[0].ndim - 1 - columns))
+        padded = [torch.nn.functional.pad(t, (*after, width - t.shape[columns], 0)) for t in tensors]
+        return torch.cat(padded)[chosen]
+
+    prefixes = [part.prefix for part in parts]
+    kv = {
+        layer: (
+            joined([prefix.kv[layer][0] for prefix in prefixes], 2),
+            joined([prefix.kv[layer][1] for prefix in prefixes], 2),
+        )
+        for layer in prefixes[0].kv
+    }
+    said = [tokens for part in parts for tokens in part.said]
+    unread = [count for part in parts for count in part.unread]
+    mask = joined([prefix.mask for prefix in prefixes], 1)
+    return Begun(Prefix(kv, mask), [said[at] for at in chosen], [unread[at] for at in chosen])
+
+
 def decode_from(
     base: Base,
     begun: Begun,

@@ -12,7 +12,7 @@ from editors.errors import ShardCorrupt
 from editors.kv_anchor import AnchorRouter
 from editors.neurons import NeuronRouter
 from editors.paper_experts import is_full_copy
-from editors.prefill import SharedPass, can_share, read_while_prefilling
+from editors.prefill import SharedBatch, can_share, read_while_prefilling
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 from editors.routing import UNROUTED, Route, Router, ScopeRouter
 from editors.shards import ROUTINGS, Routing, Shard
@@ -227,7 +227,7 @@ class EditedModel:
 
     def _read(
         self, prompts: Sequence[str], rows: Sequence[Sequence[int]]
-    ) -> tuple[Sequence[Route], SharedPass | None]:
+    ) -> tuple[Sequence[Route], SharedBatch | None]:
         """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
         scope = self._scope
         if scope is None or len(self._routers) > 1:

@@ -10,7 +10,6 @@ goes through it at once, followed by what that expert was taught to answer.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -19,12 +18,16 @@ from transformers import DynamicCache
 
 from editors.bank import ExpertBank, ExpertRow
 from editors.base import SAMPLE_TEXT, Base, device_errors
-from editors.drafts import Begun, Prefix, decode_from, likeliest, proven
+from editors.drafts import Begun, Prefix, decode_from, likeliest, proven, side_by_side
 from editors.errors import TemporaryError
 from editors.passes import Replay, at_last, capture
 from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
 from editors.routing import Suspect
 from editors.scope import Reading, read_pairs
+
+# Reading in two passes pays when it spares so many tokens of padding, and this share of all.
+LEAST_SPARED = 128
+LEAST_SHARE_SPARED = 0.25
 
 # Settings of a model's generation that leave greedy decoding what it is: the argmax of the logits.
 _PLAIN = frozenset(
@@ -138,31 +141,24 @@ class SharedPass(Replay):
             for row, guess in zip(asked, self._guesses, strict=True)
         ]
 
-    def generate(self, experts: Sequence[ExpertRow | None], *, max_new_tokens: int) -> list[list[int]]:
-        """Greedy continuations of as many first rows as there are experts, up to and without the token that stops them.
+    def begin(self, experts: Sequence[ExpertRow | None]) -> Begun:
+        """What each row says first: through its expert (None: the base), and of a known one's answer what that confirms.
 
-        A row goes through its expert (None: the base), whose own answer is tried first. To be called once: the pass itself
-        becomes that of the experts.
+        To be called once: the pass itself becomes that of the experts.
         """
         self._run_again(
-            [None if row.expert is not None else expert for row, expert in zip_longest(self._asked, experts)]
+            [
+                None if row.expert is not None else expert
+                for row, expert in zip(self._asked, experts, strict=True)
+            ]
         )
-        mine = self._asked[: len(experts)]
         said: list[list[int]] = []
         unread: list[int] = []
-        for row, guess in zip(mine, self._guesses[: len(mine)], strict=True):
+        for row, guess in zip(self._asked, self._guesses, strict=True):
             tried = row.expert is not None and row.answer
             said.append(proven(row.answer, guess) if tried else guess[:1])
             unread.append(max(1, len(row.answer)) - len(said[-1]))
-        kv = {n: (k[: len(mine)], v[: len(mine)]) for n, (k, v) in self._kv.seen.items()}
-        return decode_from(
-            self.base,
-            Begun(Prefix(kv, self._mask[: len(mine)]), said, unread),
-            [_taught(expert) for expert in experts],
-            experts,
-            bank=self._bank,
-            most=self.base.most_new_tokens([row.ids for row in mine], max_new_tokens),
-        )
+        return Begun(Prefix(self._kv.seen, self._mask), said, unread)
 
     def _run_again(self, experts: Sequence[ExpertRow | None]) -> None:
         """Let rows that turned out to fire go through their experts: what lies below the edited layer stands."""
@@ -193,6 +189,57 @@ class SharedPass(Replay):
         return self._edited_kv if isinstance(value, _Recorder) else super()._take(value, rows)
 
 
+class SharedBatch:
+    """Rows read in one pass, or in two where they are so unlike in length that padding would cost more.
+
+    Attributes:
+        agrees, last: as of `SharedPass`, for all rows.
+    """
+
+    def __init__(self, base: Base, asked: Sequence[Asked], *, bank: ExpertBank) -> None:
+        self._base, self._bank, self._asked = base, bank, asked
+        self._places = of_like_length([len(row.ids) + max(0, len(row.answer) - 1) for row in asked])
+        self._passes = [
+            SharedPass(base, [asked[row] for row in places], bank=bank) for places in self._places
+        ]
+        order = [row for places in self._places for row in places]
+        agrees = dict(zip(order, (one for part in self._passes for one in part.agrees), strict=True))
+        self.agrees = [agrees[row] for row in range(len(asked))]
+        self.last = torch.empty_like(torch.cat([part.last for part in self._passes]))
+        self.last[order] = torch.cat([part.last for part in self._passes])
+
+    def generate(self, experts: Sequence[ExpertRow | None], *, max_new_tokens: int) -> list[list[int]]:
+        """Greedy continuations of as many first rows as there are experts, up to and without the token that stops them.
+
+        A row goes through its expert (None: the base), whose own answer is tried first. To be called once.
+        """
+        everyone = [*experts, *[None] * (len(self._asked) - len(experts))]
+        parts = [
+            part.begin([everyone[row] for row in places])
+            for part, places in zip(self._passes, self._places, strict=True)
+        ]
+        return decode_from(
+            self._base,
+            side_by_side(parts, self._places, rows=len(experts)),
+            [_taught(expert) for expert in experts],
+            experts,
+            bank=self._bank,
+            most=self._base.most_new_tokens([row.ids for row in self._asked[: len(experts)]], max_new_tokens),
+        )
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """The places of rows in one group, or in the two that spare the most padding, if they spare enough of it."""
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    count, longest = len(order), lengths[order[-1]]
+    spared = [short * (longest - lengths[order[short - 1]]) for short in range(1, count)]
+    most = max(spared, default=0)
+    if most < max(LEAST_SPARED, LEAST_SHARE_SPARED * count * longest):
+        return [list(range(count))]
+    short = spared.index(most) + 1
+    return [sorted(order[:short]), sorted(order[short:])]
+
+
 def _taught(expert: ExpertRow | None) -> Sequence[int]:
     return () if expert is None else expert.shard.header.entries[expert.row].answer_ids
 
@@ -205,7 +252,7 @@ def read_while_prefilling(
     known: Sequence[ExpertRow | None],
     *,
     bank: ExpertBank,
-) -> tuple[SharedPass, list[Reading]]:
+) -> tuple[SharedBatch, list[Reading]]:
     """Read prompts against the edits that they may be about, in a pass that generating can go on from.
 
     A prompt's first suspect is read where the prompt stands; the others beside it, in rows that repeat the prompt, as long
@@ -229,7 +276,7 @@ def read_while_prefilling(
     for number, row in place.items():
         ids = asked[row].ids
         asked[row] = Asked(ids, suspects[number].key.base_answer_ids[: base.context - len(ids)])
-    passed = SharedPass(base, asked, bank=bank)
+    passed = SharedBatch(base, asked, bank=bank)
     return passed, _readings(base, prompts, suspects, passed, place, apart)
 
 
@@ -237,7 +284,7 @@ def _readings(
     base: Base,
     prompts: Sequence[str],
     suspects: Sequence[Suspect],
-    passed: SharedPass,
+    passed: SharedBatch,
     place: Mapping[int, int],
     apart: Sequence[int],
 ) -> list[Reading]:

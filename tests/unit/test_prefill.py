@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base import Base
 from editors.errors import ShardCorrupt
-from editors.prefill import Asked, SharedPass, can_share
+from editors.prefill import LEAST_SPARED, Asked, SharedBatch, can_share, of_like_length
 from editors.routed import ExpertRow, experts_at_work
 from editors.routing import UNROUTED, Route
 from editors.shards import Shard
@@ -34,10 +36,10 @@ def test_decoding_goes_on_from_the_pass_that_routed_as_it_would_from_the_start(f
         with experts_at_work(base, experts):
             expected = base.generate_ids(rows, max_new_tokens=12)
         asked = [Asked(ids, answer) for ids, answer in zip(rows, [said[0], said[1], [], wrong], strict=True)]
-        shared = SharedPass(base, asked, bank=model.bank)
+        shared = SharedBatch(base, asked, bank=model.bank)
         assert shared.agrees == [True, True, False, said[3] == wrong]
         assert shared.generate(experts, max_new_tokens=12) == expected
-        alone = SharedPass(base, [Asked(ids) for ids in rows], bank=model.bank)
+        alone = SharedBatch(base, [Asked(ids) for ids in rows], bank=model.bank)
         assert [row[:1] for row in expected] == alone.generate(experts, max_new_tokens=1)
 
 
@@ -60,8 +62,8 @@ def test_a_draft_changes_no_word_whether_greedy_decoding_says_all_a_part_or_noth
         for ids, draft, one, said in zip(rows, drafts, known, [[], [7, 8], [9], [7]], strict=True)
     ]
     with no_stopping(base):
-        assert SharedPass(base, asked, bank=model.bank).generate(experts, max_new_tokens=9) == greedy
-        assert SharedPass(base, asked, bank=model.bank).generate(experts, max_new_tokens=2) == [
+        assert SharedBatch(base, asked, bank=model.bank).generate(experts, max_new_tokens=9) == greedy
+        assert SharedBatch(base, asked, bank=model.bank).generate(experts, max_new_tokens=2) == [
             row[:2] for row in greedy
         ]
 
@@ -134,7 +136,15 @@ def test_near_the_end_of_the_context_no_neighbour_and_no_draft_costs_a_row_a_wor
             *(Asked(ids, [7] * 12) for ids in rows[1:]),
             Asked(rows[1], [7] * 60),  # a further suspect, beside the rows that answer
         ]
-        assert SharedPass(base, asked, bank=model.bank).generate(drafted, max_new_tokens=64) == greedy
+        assert SharedBatch(base, asked, bank=model.bank).generate(drafted, max_new_tokens=64) == greedy
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=20))
+def test_a_batch_is_parted_only_where_that_spares_padding(lengths: list[int]) -> None:
+    groups = of_like_length(lengths)
+    assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
+    read = sum(len(group) * max(lengths[row] for row in group) for group in groups)
+    assert len(groups) == 1 or read + LEAST_SPARED <= len(lengths) * max(lengths)
 
 
 def test_a_base_that_does_more_than_take_the_likeliest_token_reads_its_prompts_twice() -> None:
