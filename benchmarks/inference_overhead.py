@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import torch
 from synthetic_edits import read_requests, shards_like
 
+from daemon.evaluation_data import read_facts
 from editors import EditedModel, build_editor, load_base
 from editors.base import Base
 from editors.requests import EditRequest
@@ -125,19 +126,14 @@ def train(base: Base, editor: str, requests: Sequence[EditRequest]) -> Shard:
 
 def sort_prompts(model: EditedModel, requests: Sequence[EditRequest], options: argparse.Namespace) -> Prompts:
     edited = requests[: options.real]
-    rephrases = rephrases_of(options.facts)
-    rephrased = [rephrase for request in edited for rephrase in rephrases.get(request.prompt, [])[:1]]
+    rephrases = {fact.prompt: fact.rephrase_prompts for fact in read_facts(options.facts, None)}
+    rephrased = [rephrase for request in edited for rephrase in rephrases.get(request.prompt, ())[:1]]
     none = [request.prompt for request in requests[options.real :] if not model.named(request.prompt)]
     return Prompts(firing(model, [r.prompt for r in edited]), firing(model, rephrased), none)
 
 
 def firing(model: EditedModel, prompts: Sequence[str]) -> list[str]:
     return [p for p, route in zip(prompts, model.route(prompts), strict=True) if route.edit_id is not None]
-
-
-def rephrases_of(facts: Path) -> dict[str, list[str]]:
-    known = [json.loads(line) for line in facts.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {fact["prompt"]: fact.get("rephrase_prompts", []) for fact in known}
 
 
 def grow(model: EditedModel, real: Shard, count: int, *, distinct: bool) -> None:

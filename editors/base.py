@@ -227,7 +227,7 @@ class Base:
         return continued
 
     def _continue(self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any) -> Any:
-        max_new_tokens = max(1, min(max_new_tokens, self.context - ids.shape[1]))
+        max_new_tokens = self.most_new_tokens(ids.shape[1], max_new_tokens)
         with device_errors(), torch.inference_mode():
             return self.model.generate(
                 input_ids=ids,
@@ -260,14 +260,15 @@ class Base:
         said = [Said("", cut=False)] * len(rows)
         for chunk in length_sorted_chunks(rows, batch_size):
             ids = [rows[i] for i in chunk]
-            outputs = self.generate_ids(ids, max_new_tokens=max_new_tokens)
+            most = self.most_new_tokens(max(map(len, ids)), max_new_tokens)
+            outputs = self.generate_ids(ids, max_new_tokens=most)
             for index, output in zip(chunk, outputs, strict=True):
-                said[index] = self.said(output, most=self.most_new_tokens(ids, max_new_tokens))
+                said[index] = self.said(output, most=most)
         return said
 
-    def most_new_tokens(self, rows: Sequence[Sequence[int]], max_new_tokens: int) -> int:
-        """How many tokens the rows of one batch may be given: as many as asked for, if the context has room for them."""
-        return max(1, min(max_new_tokens, self.context - max(map(len, rows))))
+    def most_new_tokens(self, columns: int, max_new_tokens: int) -> int:
+        """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
+        return max(1, min(max_new_tokens, self.context - columns))
 
     def said(self, output: Sequence[int], *, most: int) -> Said:
         """Generated ids, of which there could be so many, as an answer."""

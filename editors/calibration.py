@@ -23,13 +23,12 @@ from editors.base import Base
 from editors.names import LEAST_COVERAGE, NearNames, name_words
 from editors.requests import EditRequest
 from editors.scope import SURE, Reading, ScopeKey, make_keys, read_pairs
-from editors.shards import Calibration, ShardEntry, prompt_sha256
+from editors.shards import MAX_ANSWER_TOKENS, Calibration, ShardEntry, prompt_sha256
 from editors.surface import SurfaceIndex, words_of
 from editors.training import OPENINGS, other_question
 
 SAMPLE = 10  # edits of a batch that the batch's threshold is measured on
 MOST_FIRM_TESTS = 6  # words of a name that are taken out in turn; of a longer name all words are firm
-MOST_DRAFTED = 256  # tokens of an answer that are kept to try first
 PASSING = (
     "A letter about {subject} came late, and the answer was",
     "After the talk on {subject} everybody went home by",
@@ -109,7 +108,7 @@ def scopes(
             near_name=name if key.confidence >= SURE else None,
             firm_words=tuple(sorted(words)),
             prompt_sha256=prompt_sha256(request.prompt),
-            answer_ids=tuple(base.answer_ids(request.prompt, request.target_new)[:MOST_DRAFTED]),
+            answer_ids=tuple(base.answer_ids(request.prompt, request.target_new)[:MAX_ANSWER_TOKENS]),
         )
         for request, key, threshold, name, words in zip(requests, keys, thresholds, names, firm, strict=True)
     )

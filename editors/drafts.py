@@ -32,28 +32,22 @@ class Prefix:
     def columns(self) -> int:
         return int(self.mask.shape[1])
 
-    def used(self, rows: Sequence[int], unused: Sequence[int]) -> Tensor:
-        """The mask of these rows without so many of their last columns."""
-        chosen = torch.tensor(rows, device=self.mask.device)
-        ends = self.columns - torch.tensor(unused, device=self.mask.device)
-        used: Tensor = self.mask[chosen] * (torch.arange(self.columns, device=ends.device) < ends[:, None])
-        return used
-
     def select(self, rows: Sequence[int], unused: Sequence[int]) -> "Prefix":
         """These rows without so many of their last columns, moved so that all end in one column.
 
         Keys know their positions: where they stand in the cache changes nothing.
         """
-        mask = self.used(rows, unused)
+        device = self.mask.device
+        chosen = torch.tensor(rows, device=device)
+        ends = self.columns - torch.tensor(unused, device=device)
+        mask = self.mask[chosen] * (torch.arange(self.columns, device=device) < ends[:, None])
         longest = int(mask.sum(1).max())
         if list(rows) == list(range(len(self.mask))) and len(set(unused)) == 1:
             end = self.columns - unused[0]
             own = slice(end - longest, end)  # in front of it all rows are padded
             kv = {layer: (k[:, :, own], v[:, :, own]) for layer, (k, v) in self.kv.items()}
             return Prefix(kv, mask[:, own])
-        chosen = torch.tensor(rows, device=mask.device)
-        ends = self.columns - torch.tensor(unused, device=mask.device)
-        columns = torch.arange(longest, device=mask.device) + (ends - longest)[:, None]
+        columns = torch.arange(longest, device=device) + (ends - longest)[:, None]
         inside = columns.clamp(min=0)
         kept = mask.gather(1, inside) * (columns >= 0)
 
@@ -64,15 +58,15 @@ class Prefix:
 
         return Prefix({layer: (moved(k), moved(v)) for layer, (k, v) in self.kv.items()}, kept)
 
-    def cache(self) -> "_Cache":
+    def cache(self) -> "SeenCache":
         """What a model goes on from."""
-        cache = _Cache()
+        cache = SeenCache()
         for layer, (keys, values) in sorted(self.kv.items()):
             cache.update(keys, values, layer)
         return cache
 
 
-class _Cache(DynamicCache):  # type: ignore[misc]
+class SeenCache(DynamicCache):  # type: ignore[misc]
     """Remembers what each layer saw last: transformers keep it under other names from version to version."""
 
     def __init__(self) -> None:
@@ -101,16 +95,14 @@ class Begun:
     unread: Sequence[int]
 
 
-def side_by_side(parts: Sequence[Begun], places: Sequence[Sequence[int]], *, rows: int) -> Begun:
-    """Parts of a batch as one: the rows of each part stand at their places, those from `rows` on are left out."""
-    order = {row: at for at, row in enumerate(row for part in places for row in part)}
-    chosen = [order[row] for row in range(rows)]
+def side_by_side(parts: Sequence[Begun], chosen: Sequence[int]) -> Begun:
+    """Parts of a batch as one: of all their rows, one part after the other, those chosen, in that order."""
     width = max(part.prefix.columns for part in parts)
-    straight = len(parts) == 1  # then the places are those of the rows, and nothing need be copied
+    first_ones = len(parts) == 1 and list(chosen) == list(range(len(chosen)))
 
     def joined(tensors: Sequence[Tensor], columns: int) -> Tensor:
-        if straight:
-            return tensors[0][:rows]
+        if first_ones:  # nothing need be copied
+            return tensors[0][: len(chosen)]
         after = (0,) * (2 * (tensors[0].ndim - 1 - columns))
         padded = [torch.nn.functional.pad(t, (*after, width - t.shape[columns], 0)) for t in tensors]
         return torch.cat(padded)[chosen]
@@ -198,12 +190,14 @@ class _Decoding:
         Rows go on side by side: the row that has read most would leave those that have said least no room.
         """
         going = self._going()
-        places = {row: place for place, row in enumerate(self._rows)}
-        used = self._prefix.used([places[row] for row in going], [self._unread[row] for row in going])
         least = min(len(self.said[row]) for row in going)
-        if int(used.sum(1).max()) + 1 + self._most - least > self._base.context:
+        still = 1 + self._most - least
+        if self._prefix.columns + still <= self._base.context:
+            return
+        self._narrow()
+        if self._prefix.columns + still > self._base.context:
             for row in going:
-                self._unread[row] += len(self.said[row]) - least
+                self._unread[row] = len(self.said[row]) - least
                 del self.said[row][least:]
 
     def _narrow(self) -> None:

@@ -119,12 +119,12 @@ class EditedModel:
             raise ShardCorrupt(
                 f"shard {shard.digest}: full copies are not routed by scope; apply its edits again"
             )
-        for entry in shard.header.entries:
-            if max((*entry.base_answer_ids, *entry.answer_ids), default=0) >= self.base.vocabulary:
-                raise ShardCorrupt(
-                    f"shard {shard.digest}, edit {entry.edit_id}: it names tokens beyond the base's "
-                    f"{self.base.vocabulary}; apply the edit again"
-                )
+        edit_id, token = shard.largest_token
+        if token >= self.base.vocabulary:
+            raise ShardCorrupt(
+                f"shard {shard.digest}, edit {edit_id}: it names tokens beyond the base's "
+                f"{self.base.vocabulary}; apply the edit again"
+            )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
         """Take edits out of the model; what is not live is passed over."""
@@ -198,7 +198,7 @@ class EditedModel:
             ids = [rows[i] for i in chunk]
             asked = [prompts[i] for i in chunk]
             given = None if routes is None else [routes[i] for i in chunk]
-            most = self.base.most_new_tokens(ids, max_new_tokens)
+            most = self.base.most_new_tokens(max(map(len, ids)), max_new_tokens)
             chosen, outputs = self._answer(asked, ids, most, given)
             for index, route, output in zip(chunk, chosen, outputs, strict=True):
                 said = self.base.said(output, most=most)
@@ -230,14 +230,14 @@ class EditedModel:
     ) -> tuple[Sequence[Route], SharedBatch | None]:
         """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
         scope = self._scope
-        if scope is None or len(self._routers) > 1:
+        if scope is None or len(self._routers) > 1 or not self._can_share:
             return self.route(prompts), None
         known = scope.verbatim(prompts)
         suspects = scope.suspects(prompts, known)
         experts = [self.expert(route) for route in known]
         if not suspects and not any(experts):
             return known, None
-        if not (self._can_share and self._fit(experts)):
+        if not self._fit(experts):
             return self.route(prompts), None
         passed, readings = read_while_prefilling(self.base, rows, prompts, suspects, experts, bank=self.bank)
         return scope.decide(known, suspects, readings), passed

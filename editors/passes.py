@@ -51,14 +51,13 @@ class Replay:
 
         upper = list(base.layers)[base.layer :]
         handles = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in upper]
-        leaving: list[Tensor] = []
-
-        def leave(_: Any, __: Any, out: Any) -> None:
-            leaving.append((out[0] if isinstance(out, tuple) else out).detach())
-
-        handles.append(upper[0].register_forward_hook(leave))
         try:
-            with device_errors(), torch.no_grad(), capture(base.final_norm, "output") as final:
+            with (
+                device_errors(),
+                torch.no_grad(),
+                capture(upper[0], "output") as leaving,
+                capture(base.final_norm, "output") as final,
+            ):
                 # Without the head: logits at every position would cost as much as all layers of a small base.
                 base.model.base_model(
                     input_ids=ids, attention_mask=mask, use_cache="past_key_values" in inputs, **inputs

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from editors.bank import ExpertBank, ExpertRow
 from editors.base import SAMPLE_TEXT, Base, device_errors
-from editors.drafts import Begun, Prefix, decode_from, likeliest, proven, side_by_side
+from editors.drafts import Begun, Prefix, SeenCache, decode_from, likeliest, proven, side_by_side
 from editors.errors import TemporaryError
 from editors.passes import Replay, at_last, capture
 from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
@@ -71,17 +70,13 @@ def _keeps_keys_and_values(base: Base) -> bool:
             base.model.base_model(input_ids=ids, use_cache=True, past_key_values=recorder)
     except TemporaryError:
         raise
-    except Exception:
+    except Exception:  # whatever a family does with a cache that it does not know: the answer is no
         return False
     return recorder.seen.keys() == set(range(len(base.layers)))
 
 
-class _Recorder(DynamicCache):  # type: ignore[misc]
-    """Takes down each layer's keys and values of one pass; nothing came before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: dict[int, tuple[Tensor, Tensor]] = {}
+class _Recorder(SeenCache):
+    """Takes down each layer's keys and values of one pass; nothing came before it, so nothing is copied."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
@@ -197,34 +192,38 @@ class SharedBatch:
     """
 
     def __init__(self, base: Base, asked: Sequence[Asked], *, bank: ExpertBank) -> None:
-        self._base, self._bank, self._asked = base, bank, asked
+        self._base, self._bank = base, bank
         self._places = of_like_length([len(row.ids) + max(0, len(row.answer) - 1) for row in asked])
         self._passes = [
             SharedPass(base, [asked[row] for row in places], bank=bank) for places in self._places
         ]
         order = [row for places in self._places for row in places]
-        agrees = dict(zip(order, (one for part in self._passes for one in part.agrees), strict=True))
-        self.agrees = [agrees[row] for row in range(len(asked))]
-        self.last = torch.empty_like(torch.cat([part.last for part in self._passes]))
-        self.last[order] = torch.cat([part.last for part in self._passes])
+        # Of each row: where it stands in the passes.
+        self._at = sorted(range(len(order)), key=order.__getitem__)
+        agrees = [one for part in self._passes for one in part.agrees]
+        self.agrees = [agrees[at] for at in self._at]
+        self.last = torch.cat([part.last for part in self._passes])[self._at]
 
     def generate(self, experts: Sequence[ExpertRow | None], *, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuations of as many first rows as there are experts, up to and without the token that stops them.
 
         A row goes through its expert (None: the base), whose own answer is tried first. To be called once.
+
+        Args:
+            max_new_tokens: no more than the context has room for: `Base.most_new_tokens`.
         """
-        everyone = [*experts, *[None] * (len(self._asked) - len(experts))]
+        everyone = [*experts, *[None] * (len(self._at) - len(experts))]
         parts = [
             part.begin([everyone[row] for row in places])
             for part, places in zip(self._passes, self._places, strict=True)
         ]
         return decode_from(
             self._base,
-            side_by_side(parts, self._places, rows=len(experts)),
+            side_by_side(parts, self._at[: len(experts)]),
             [_taught(expert) for expert in experts],
             experts,
             bank=self._bank,
-            most=self._base.most_new_tokens([row.ids for row in self._asked[: len(experts)]], max_new_tokens),
+            most=max_new_tokens,
         )
 
 

@@ -22,11 +22,6 @@ def low_rank_delta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(torch.bmm(x, a.mT), b.mT)
 
 
-def gated_delta(x: Tensor, w_in: Tensor, gate: Tensor, w_out: Tensor) -> Tensor:
-    """LEMoE's expert W_out SiLU(W_in x + g): x (B, T, d), w_in (B, m, d), gate (B, m), w_out (B, d, m)."""
-    return torch.bmm(torch.nn.functional.silu(torch.baddbmm(gate[:, None], x, w_in.mT)), w_out.mT)
-
-
 @dataclass(frozen=True, slots=True)
 class Form:
     """How experts of one form act.
@@ -99,8 +94,7 @@ def experts_at_work(
     used = ExpertBank(base, limit_bytes=sys.maxsize) if bank is None else bank
     with ExitStack() as stack:
         stack.enter_context(full_copies_at_work(base, rows))
-        for (beside_ffn, layer), members in _by_place(rows).items():
-            form = LEMOE if beside_ffn else SCEN
+        for (form, layer), members in _by_place(rows).items():
             weights = stack.enter_context(used.stacked([e for _, e in members], form.tensors))
             hook = _hook(form, _rows(base, [i for i, _ in members], len(rows)), weights)
             stack.callback(form.module(base, layer).register_forward_hook(hook).remove)
@@ -121,8 +115,7 @@ def with_experts(
         reads: what the experts of each form read, (B, T, in).
     """
     out = leaving.clone()
-    for (beside_ffn, _), members in _by_place(experts).items():
-        form = LEMOE if beside_ffn else SCEN
+    for (form, _), members in _by_place(experts).items():
         rows = _rows(base, [i for i, _ in members], len(experts))
         rows = slice(None) if rows is None else rows
         with bank.stacked([e for _, e in members], form.tensors) as weights:
@@ -151,12 +144,12 @@ def _rows(base: Base, members: Sequence[int], batch: int) -> slice | Tensor | No
     return torch.tensor(members, device=base.device)
 
 
-def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[bool, int], list[tuple[int, ExpertRow]]]:
-    places: dict[tuple[bool, int], list[tuple[int, ExpertRow]]] = {}
+def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[Form, int], list[tuple[int, ExpertRow]]]:
+    places: dict[tuple[Form, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
         form = None if expert is None else form_of(expert.shard)
         if expert is not None and form is not None:
-            places.setdefault((form.beside_ffn, expert.shard.header.layer), []).append((index, expert))
+            places.setdefault((form, expert.shard.header.layer), []).append((index, expert))
     return places
 
 

@@ -22,6 +22,7 @@ from editors.errors import ShardCorrupt
 Routing = Literal["scope", "neuron", "kv_anchor"]
 ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
 
+MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and what an expert was taught
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
@@ -48,7 +49,7 @@ class ShardEntry(BaseModel):
 
     edit_id: str = Field(min_length=1, max_length=200)
     surface_forms: tuple[str, ...] = Field(min_length=1, max_length=64)
-    base_answer_ids: tuple[TokenId, ...] = Field((), max_length=256)
+    base_answer_ids: tuple[TokenId, ...] = Field((), max_length=MAX_ANSWER_TOKENS)
     confidence: float = Field(0.0, ge=0.0, le=1.0)
     threshold: float = Field(ge=0.0, le=1.0)
     near_name: str | None = Field(
@@ -58,7 +59,9 @@ class ShardEntry(BaseModel):
         None, max_length=64, description="a prompt that is the edit's own to the letter needs no reading"
     )
     answer_ids: tuple[TokenId, ...] = Field(
-        (), max_length=256, description="what the expert was taught to say, with the token that stops it"
+        (),
+        max_length=MAX_ANSWER_TOKENS,
+        description="what the expert was taught to say, with the token that stops it",
     )
     firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
 
@@ -151,6 +154,15 @@ class Shard:
     @cached_property
     def size_bytes(self) -> int:
         return sum(len(part) for part in self.payload)
+
+    @cached_property
+    def largest_token(self) -> tuple[str, int]:
+        """The edit that names the largest token id, and that id; 0 where no edit names any."""
+        named = (
+            (entry.edit_id, max((*entry.base_answer_ids, *entry.answer_ids), default=0))
+            for entry in self.header.entries
+        )
+        return max(named, key=lambda one: one[1])
 
     def keep(self, edit_ids: Sequence[str]) -> "Shard":
         """The same shard with the rows of `edit_ids` alone; what one batch shares is kept whole."""
