@@ -39,6 +39,17 @@ def read_model(place: str, config: Any, dtype: Any) -> Any:
     )
 
 
+def read_encoder(place: str) -> Any:
+    """The sentence encoder of a checkpoint in float32, from safetensors only."""
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    named = {"dtype" if _release() >= (4, 56) else "torch_dtype": torch.float32}
+    return AutoModel.from_pretrained(place, use_safetensors=True, trust_remote_code=False, **named)
+
+
 def read_tokenizer(place: str) -> Any:
     """The tokenizer of a checkpoint."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast

