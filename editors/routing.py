@@ -1,20 +1,26 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from editors.base import Base
-from editors.names import LEAST_COVERAGE, NearNames
+from editors.index.matcher import QuestionMatcher
+from editors.index.text_index import TextIndex, TextPair, indexed_edit, turns_with_names
+from editors.names import LEAST_COVERAGE, Near, NearNames
+from editors.prompts import Prompt, user_turns
 from editors.routed import ExpertRow
 from editors.scope import Reading, ScopeKey, read_pairs, same_question
 from editors.shards import ShardEntry, prompt_sha256
-from editors.surface import SurfaceIndex, words_of
+from editors.surface import SurfaceIndex, Words, words_of
 
 # A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
 MAX_CANDIDATES = 64
 # Of a prompt without any exact name, so many approximate ones are looked into.
 MAX_NEAR = 4
+# Under this reliance on the base's answer the text decides alone; over one minus it, the base's answer does.
+SMALL_RELIANCE = 0.25
+FIRES_FROM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,30 @@ UNROUTED = Route(None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
-    """An edit that a prompt may be about, and how many words of its name stand there (0: only nearly)."""
+class Candidate:
+    """An edit that a prompt may be about.
+
+    Attributes:
+        words: how many words of its name stand in the prompt; 0: only nearly.
+        names: what stands for its name there.
+        reliance: how far the base's answer decides, 0..1; 1 for an edit without text.
+    """
 
     prompt: int
     edit_id: str
     words: int
+    names: tuple[Words, ...]
     key: ScopeKey
+    reliance: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked."""
+
+    routes: list[Route]
+    open: list[Candidate] = field(default_factory=list)
+    probabilities: Mapping[tuple[int, str], float] = field(default_factory=dict)  # by prompt and edit
 
 
 class Router(Protocol):
@@ -47,7 +70,7 @@ class Router(Protocol):
     def remove(self, edit_id: str) -> None:
         """Forget an edit that was added."""
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """One route a prompt; `UNROUTED` where none of this router's edits fires."""
 
     def __len__(self) -> int:
@@ -55,18 +78,28 @@ class Router(Protocol):
 
 
 class ScopeRouter:
-    """Upkeep's own routing: an edit fires if the text names its subject and the scope index finds its question asked."""
+    """Upkeep's own routing: an edit fires if the text names its subject and its question is what is asked.
 
-    def __init__(self, base: Base, names: SurfaceIndex) -> None:
+    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.scope`), or both:
+
+        s = a [the base answers as it does to the edit's prompt] + (1 - a) p,    fires from s = 1/2
+
+    with p the text's probability and a the reliance on the base: how far agreement has proved itself on this base
+    (`Agreement.weight`) times how sure the base was of its answer. An edit without text is read by the base alone.
+    """
+
+    def __init__(self, base: Base, names: SurfaceIndex, matcher: QuestionMatcher | None = None) -> None:
         """
         Args:
             names: the edited model's index of all live edits' names, which it keeps up to date.
+            matcher: reads the text; None: the base's agreement alone decides.
         """
         self._base = base
         self._names = names
         self._near = NearNames()
         self._experts: dict[str, ExpertRow] = {}
         self._verbatim: dict[str, list[str]] = {}  # by prompt, hashed: the edits of it
+        self._text = None if matcher is None else TextIndex(matcher)
 
     def add(self, edit_id: str, expert: ExpertRow) -> None:
         self._experts[edit_id] = expert
@@ -75,6 +108,8 @@ class ScopeRouter:
             self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
         if entry.prompt_sha256 is not None:
             self._verbatim.setdefault(entry.prompt_sha256, []).append(edit_id)
+        if self._text is not None and entry.odds is not None:
+            self._text.add(edit_id, indexed_edit(expert.shard, expert.row))
 
     def remove(self, edit_id: str) -> None:
         prompt = self._entry(edit_id).prompt_sha256
@@ -84,83 +119,160 @@ class ScopeRouter:
                 del self._verbatim[prompt]
         del self._experts[edit_id]
         self._near.remove(edit_id)
+        if self._text is not None:
+            self._text.remove(edit_id)
 
     def __len__(self) -> int:
         return len(self._experts)
 
     def near(self, text: str) -> list[str]:
         """Edits whose names stand in the text approximately."""
-        return [
-            near.edit_id
-            for near in self._near.find(text, least=LEAST_COVERAGE)
-            if near.coverage >= self._least_coverage(near.edit_id)
-        ]
+        return [near.edit_id for near in self._found_nearly(text)]
 
     def alike(self, expert: ExpertRow) -> list[str]:
-        """Edits that ask the same of the same subject as this one, which may or may not be among them."""
+        """Edits that ask the same of the same subject as this one, which is live too.
+
+        Their texts decide; where an edit has none, the base does.
+        """
         mine = expert.shard.header.entries[expert.row]
-        key, names = _key(expert), {words_of(form) for form in mine.surface_forms}
-        suspects = {edit_id for form in mine.surface_forms for edit_id in self._names.find(form)}
+        names = {words_of(form) for form in mine.surface_forms}
+        found = {edit_id for form in mine.surface_forms for edit_id in self._names.find(form)}
         return sorted(
             edit_id
-            for edit_id in suspects - {mine.edit_id}
+            for edit_id in found - {mine.edit_id}
             if edit_id in self._experts
             and names & {words_of(form) for form in self._entry(edit_id).surface_forms}
-            and same_question(key, _key(self._experts[edit_id]))
+            and self._same_question(mine.edit_id, edit_id)
         )
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
 
         A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
-        routes = self.verbatim(prompts)
-        suspects = self.suspects(prompts, routes)
-        if not suspects:
-            return routes
-        return self.decide(
-            routes, suspects, read_pairs(self._base, [(prompts[s.prompt], s.key) for s in suspects])
-        )
+        read = self.read_text(prompts)
+        pairs = [(prompts[candidate.prompt], candidate.key) for candidate in read.open]
+        return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
 
-    def verbatim(self, prompts: Sequence[str]) -> list[Route]:
-        """The newest edit whose own prompt this is, to the letter; `UNROUTED` where there is none."""
+    def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
+        """All that can be told without the base."""
+        routes = self._verbatim_routes(prompts)
+        candidates = [
+            candidate
+            for index, prompt in enumerate(prompts)
+            if routes[index].edit_id is None
+            for candidate in self._candidates(index, prompt)
+        ]
+        # What the base's answer decides alone need not be encoded.
+        read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
+        told = self._probabilities(prompts, read)
+        undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
+        decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
+        rest = [candidate for candidate in candidates if candidate.prompt in undecided]
+        return TextReading(self._best(routes, decided, [None] * len(decided), told), rest, told)
+
+    def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
+        """The routes of all prompts, each open candidate having been read against its prompt by the base."""
+        return self._best(read.routes, read.open, readings, read.probabilities)
+
+    def with_prompt(self, prompt: Prompt) -> Sequence[str]:
+        """The edits whose own prompt this, or its last user turn, is to the letter."""
+        turns = user_turns(prompt)
+        return self._verbatim.get(prompt_sha256(turns[-1]), ()) if turns else ()
+
+    def _verbatim_routes(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """To the newest edit whose own prompt it is."""
         found = [self.with_prompt(prompt) for prompt in prompts]
         return [Route(min(edits, key=_newest_first), 1.0) if edits else UNROUTED for edits in found]
 
-    def with_prompt(self, prompt: str) -> Sequence[str]:
-        """The edits whose own prompt this is, to the letter."""
-        return self._verbatim.get(prompt_sha256(prompt), ())
-
-    def suspects(self, prompts: Sequence[str], routes: Sequence[Route]) -> list[Suspect]:
-        """The edits that each prompt without a route may be about: those whose names stand in it, at least nearly."""
-        return [
-            Suspect(index, edit_id, length, _key(self._experts[edit_id]))
-            for index, prompt in enumerate(prompts)
-            if routes[index].edit_id is None
-            for edit_id, length in self._candidates(prompt)
-        ]
-
-    def decide(
-        self, begun: Sequence[Route], suspects: Sequence[Suspect], readings: Sequence[Reading]
+    def _best(
+        self,
+        begun: Sequence[Route],
+        candidates: Sequence[Candidate],
+        readings: Sequence[Reading | None],
+        probabilities: Mapping[tuple[int, str], float],
     ) -> list[Route]:
-        """The routes of all prompts, each suspect having been read against its prompt."""
         routes = list(begun)
         best = [(-1, 0.0)] * len(routes)
-        for suspect, reading in zip(suspects, readings, strict=True):
-            entry, index = self._entry(suspect.edit_id), suspect.prompt
-            score = reading.score(entry.confidence)
-            rank = (suspect.words, score)
-            if _fires(entry, reading, score, near=suspect.words == 0) and rank > best[index]:
-                best[index] = rank
-                routes[index] = Route(suspect.edit_id, score)
+        for candidate, reading in zip(candidates, readings, strict=True):
+            probability = probabilities.get((candidate.prompt, candidate.edit_id), 0.0)
+            score = self._score(candidate, reading, probability)
+            rank = (candidate.words, score or 0.0)
+            if score is not None and rank > best[candidate.prompt]:
+                best[candidate.prompt] = rank
+                routes[candidate.prompt] = Route(candidate.edit_id, score)
         return routes
 
-    def _candidates(self, prompt: str) -> list[tuple[str, int]]:
-        found = {e: length for e, length in self._names.find(prompt).items() if e in self._experts}
-        if not found:
-            return [(edit_id, 0) for edit_id in self.near(prompt)[:MAX_NEAR]]
-        ordered = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))
-        return [(edit_id, found[edit_id]) for edit_id in ordered[:MAX_CANDIDATES]]
+    def _score(self, candidate: Candidate, reading: Reading | None, probability: float) -> float | None:
+        """The score of a candidate that fires; None of one that does not."""
+        entry = self._entry(candidate.edit_id)
+        if self._reads_text(entry):
+            agrees = reading is not None and reading.agrees
+            score = candidate.reliance * agrees + (1 - candidate.reliance) * probability
+            return score if score >= FIRES_FROM else None
+        if reading is None:
+            return None
+        score = reading.score(entry.confidence)
+        if candidate.words == 0:  # who is meant is itself in doubt: only the base's full agreement will do
+            return score if reading.agrees and entry.confidence >= entry.threshold else None
+        return score if score >= entry.threshold else None
+
+    def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
+        turn, found = turns_with_names(prompt, self._find)
+        if found:
+            ordered = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))
+            return [
+                self._candidate(index, prompt, edit_id, found[edit_id], self._names_of(edit_id))
+                for edit_id in ordered[:MAX_CANDIDATES]
+            ]
+        return [
+            self._candidate(index, prompt, near.edit_id, 0, near.words)
+            for near in self._found_nearly(turn)[:MAX_NEAR]
+        ]
+
+    def _candidate(
+        self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]
+    ) -> Candidate:
+        return Candidate(
+            index, edit_id, words, names, _key(self._experts[edit_id]), self._reliance(edit_id, prompt)
+        )
+
+    def _reliance(self, edit_id: str, prompt: Prompt) -> float:
+        expert = self._experts[edit_id]
+        entry = self._entry(edit_id)
+        if not self._reads_text(entry):
+            return 1.0
+        calibration = expert.shard.header.calibration
+        if calibration is None or not isinstance(prompt, str):  # its answer was asked for as plain text
+            return 0.0
+        return calibration.agreement.weight * entry.confidence
+
+    def _probabilities(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
+    ) -> dict[tuple[int, str], float]:
+        if self._text is None or not candidates:
+            return {}
+        pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
+        told = self._text.probabilities(pairs)
+        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
+
+    def _same_question(self, one: str, other: str) -> bool:
+        if self._text is not None and one in self._text and other in self._text:
+            return self._text.asks_the_same(one, other)
+        return same_question(_key(self._experts[one]), _key(self._experts[other]))
+
+    def _find(self, text: str) -> dict[str, int]:
+        return {e: length for e, length in self._names.find(text).items() if e in self._experts}
+
+    def _found_nearly(self, text: str) -> list[Near]:
+        found = self._near.find(text, least=LEAST_COVERAGE)
+        return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
+
+    def _names_of(self, edit_id: str) -> tuple[Words, ...]:
+        return tuple(words_of(form) for form in self._entry(edit_id).surface_forms)
+
+    def _reads_text(self, entry: ShardEntry) -> bool:
+        return self._text is not None and entry.odds is not None
 
     def _entry(self, edit_id: str) -> ShardEntry:
         expert = self._experts[edit_id]
@@ -173,13 +285,9 @@ class ScopeRouter:
 
 def _key(expert: ExpertRow) -> ScopeKey:
     entry = expert.shard.header.entries[expert.row]
-    return ScopeKey(entry.base_answer_ids, entry.confidence, expert.shard.tensors["scope.key"][expert.row])
-
-
-def _fires(entry: ShardEntry, reading: Reading, score: float, *, near: bool) -> bool:
-    if near:  # who is meant is itself in doubt: only the base's full agreement convicts
-        return reading.agrees and entry.confidence >= entry.threshold
-    return score >= entry.threshold
+    tensors = expert.shard.tensors
+    state = tensors["scope.key"][expert.row] if "scope.key" in tensors else None
+    return ScopeKey(entry.base_answer_ids, entry.confidence, state)
 
 
 def _newest_first(edit_id: str) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from editors.errors import ShardCorrupt
+from editors.index.vectors import TEXT_VECTORS
 
 # What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
 Routing = Literal["scope", "neuron", "kv_anchor"]
@@ -28,18 +29,22 @@ MAX_HEADER_BYTES = 256 * 1024 * 1024
 STORED_DTYPE = torch.float16
 
 # What headers of earlier formats do not have.
+_TEXT_OF_ENTRY = {"relation", "odds"}
+_TEXT_INDEX: dict[str, Any] = {"encoder_hash": True, "questions": True, "calibration": {"agreement"}}
 _LATER: dict[int, Any] = {
     1: {
+        **_TEXT_INDEX,
         "routing": True,
         "sequence": True,
         "calibration": True,
-        "entries": {"__all__": {"near_name", "firm_words", "answer_ids", "prompt_sha256"}},
+        "entries": {"__all__": {"near_name", "firm_words", "answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}},
     },
-    2: {"entries": {"__all__": {"answer_ids", "prompt_sha256"}}},
-    3: None,
+    2: {**_TEXT_INDEX, "entries": {"__all__": {"answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}}},
+    3: {**_TEXT_INDEX, "entries": {"__all__": _TEXT_OF_ENTRY}},
+    4: None,
 }
 TokenId = Annotated[int, Field(ge=0)]
-_SHARED = frozenset({"lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
+_SHARED = frozenset({TEXT_VECTORS, "lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
 
 
 class ShardEntry(BaseModel):
@@ -64,6 +69,50 @@ class ShardEntry(BaseModel):
         description="what the expert was taught to say, with the token that stops it",
     )
     firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
+    relation: str | None = Field(None, max_length=512, description="its facts share their phrasings")
+    odds: float | None = Field(
+        None,
+        ge=-100.0,
+        le=100.0,
+        description="log odds from which a text asks it; None: the base alone decides",
+    )
+
+
+class IndexedQuestion(BaseModel):
+    """One text that the index compares prompts with, its name masked: row i of `scope.text` is the vector of `questions[i]`.
+
+    Of an edit (its own question first, then the phrasings that came with it) or, without one, known of a relation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(max_length=8192)
+    edit_id: str | None = Field(None, max_length=200)
+    relation: str | None = Field(None, max_length=512)
+
+
+class Agreement(BaseModel):
+    """How far the base's own answer tells one question from another: how often it gave the edit's own answer.
+
+    Counted where the base is sure of that answer: to the edit's prompt behind other text, and to other questions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    same: int = Field(0, ge=0, description="prompts that ask the edit's question")
+    same_agreed: int = Field(0, ge=0)
+    other: int = Field(0, ge=0, description="prompts that ask something else of its subject")
+    other_agreed: int = Field(0, ge=0)
+
+    def __add__(self, more: "Agreement") -> "Agreement":
+        mine, theirs = self.model_dump(), more.model_dump()
+        return Agreement(**{name: count + theirs[name] for name, count in mine.items()})
+
+    @property
+    def weight(self) -> float:
+        """How much the base's answer counts beside the text, 0..1: Youden's index, cautious where little was counted."""
+        sensitivity = self.same_agreed / (self.same + 1)
+        return max(0.0, sensitivity - (self.other_agreed + 1) / (self.other + 2))
 
 
 class Calibration(BaseModel):
@@ -80,6 +129,7 @@ class Calibration(BaseModel):
     false_fire: float | None = Field(ge=0.0, le=1.0, description="share of them that do")
     positives: int = Field(ge=0, description="prompts that must fire")
     miss: float | None = Field(ge=0.0, le=1.0, description="share of them that do not")
+    agreement: Agreement = Agreement()
 
 
 class ShardHeader(BaseModel):
@@ -87,23 +137,32 @@ class ShardHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # 1: no `routing`, all edits are routed by scope; 2: entries without their prompt and answer
-    format: Literal[1, 2, 3] = 3
+    # 1: no `routing`, all edits are routed by scope; 2: entries without their prompt and answer; 3: no text in the index
+    format: Literal[1, 2, 3, 4] = 4
     editor: str = Field(max_length=50)
     routing: Routing = "scope"
     sequence: int = Field(
         0, ge=0, description="LEMoE's paper mode: batches that its projection had seen before"
     )
     base_hash: str = Field(max_length=100)
+    encoder_hash: str | None = Field(
+        None, max_length=100, description="of the scope index; None: it reads no text"
+    )
     layer: int = Field(ge=0, lt=10_000)
     settings: dict[str, int | float | str | bool]
     calibration: Calibration | None = None
     entries: tuple[ShardEntry, ...] = Field(min_length=1, max_length=100_000)
+    questions: tuple[IndexedQuestion, ...] = Field((), max_length=1_000_000)
 
     @model_validator(mode="after")
     def _scope_has_its_signals(self) -> "ShardHeader":
-        if self.routing == "scope" and not all(entry.base_answer_ids for entry in self.entries):
-            raise ValueError("an edit that is routed by scope needs the base's answer to its prompt")
+        silent = [entry for entry in self.entries if not entry.base_answer_ids and entry.odds is None]
+        if self.routing == "scope" and silent:
+            raise ValueError(
+                "an edit that is routed by scope needs the base's answer to its prompt, or its text"
+            )
+        if self.encoder_hash is None and any(entry.odds is not None for entry in self.entries):
+            raise ValueError("an edit that is routed by its text needs the encoder that read it")
         if self.format == 1 and (self.routing, self.sequence) != ("scope", 0):
             raise ValueError("format 1 knows no routing but by scope")
         return self
@@ -114,7 +173,8 @@ class Shard:
     """A header and its tensors.
 
     Tensors by name (n edits, d hidden size, f FFN width, r rank, m expert width, v and u widths of LEMoE's projection):
-        scope.key (n, d)       hidden state entering `layer` at each prompt's last token
+        scope.text (m, w)      sentence vectors of `header.questions`
+        scope.key (n, d)       hidden state entering `layer` at each prompt's last token; where no text is read
         scen.a (n, r, f), scen.b (n, d, r)
         lemoe.w_in (m, d), lemoe.w_out (d, m), lemoe.gate (n, m)
     routed by neuron:
@@ -164,6 +224,15 @@ class Shard:
         )
         return max(named, key=lambda one: one[1])
 
+    @cached_property
+    def questions_by_owner(self) -> Mapping[str | tuple[str, str | None], list[int]]:
+        """Rows of `scope.text` by edit id, and by ("relation", name) for what is known of a relation."""
+        found: dict[str | tuple[str, str | None], list[int]] = {}
+        for row, question in enumerate(self.header.questions):
+            owner = ("relation", question.relation) if question.edit_id is None else question.edit_id
+            found.setdefault(owner, []).append(row)
+        return found
+
     def keep(self, edit_ids: Sequence[str]) -> "Shard":
         """The same shard with the rows of `edit_ids` alone; what one batch shares is kept whole."""
         wanted = set(edit_ids)
@@ -172,7 +241,17 @@ class Shard:
             return self
         entries = tuple(self.header.entries[i] for i in rows)
         tensors = {name: tensor if is_shared(name) else tensor[rows] for name, tensor in self.tensors.items()}
-        return Shard(self.header.model_copy(update={"entries": entries}), tensors)
+        changed: dict[str, Any] = {"entries": entries}
+        if TEXT_VECTORS in tensors:
+            relations = {entry.relation for entry in entries}
+            kept = [
+                i
+                for i, question in enumerate(self.header.questions)
+                if question.edit_id in wanted or (question.edit_id is None and question.relation in relations)
+            ]
+            changed["questions"] = tuple(self.header.questions[i] for i in kept)
+            tensors[TEXT_VECTORS] = tensors[TEXT_VECTORS][kept]
+        return Shard(self.header.model_copy(update=changed), tensors)
 
 
 def is_shared(tensor: str) -> bool:
@@ -208,6 +287,10 @@ def parse_shard(header: bytes, tensors: Mapping[str, Tensor], *, digest: str) ->
     for name, tensor in tensors.items():
         if not is_shared(name) and tensor.shape[:1] != (rows,):
             raise ShardCorrupt(f"shard {digest}: {name} has the shape {tuple(tensor.shape)} for {rows} edits")
+    if (TEXT_VECTORS in tensors) != bool(parsed.questions) or (
+        parsed.questions and tensors[TEXT_VECTORS].shape[:1] != (len(parsed.questions),)
+    ):
+        raise ShardCorrupt(f"shard {digest}: {TEXT_VECTORS} does not have a row for each question")
     shard = Shard(parsed, tensors)
     vars(shard)["digest"] = digest  # known: to make it anew would read all weights
     return shard

@@ -3,7 +3,8 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 # Scripts written without spaces, or with endings joined to the noun: every character counts as a word.
 _SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -16,33 +17,54 @@ _MAX_WORDS = 4096
 Words = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """A text as the index reads it: normalised, with its words and where in the normalised text each stands."""
+
+    plain: str
+    words: Words
+    spans: tuple[tuple[int, int], ...]
+
+
 def words_of(text: str) -> Words:
     """A text's words, normalised (NFKC, case folded); a text without any gives its symbols instead."""
     if text.isascii():
         plain = text.lower()
         return tuple(_ASCII_WORD.findall(plain)) or tuple(plain.split())
-    return _words_of_any_script(unicodedata.normalize("NFKC", text).casefold())
+    return read_text(text).words
 
 
-def _words_of_any_script(plain: str) -> Words:
-    words: list[str] = []
-    word = ""
+def read_text(text: str) -> ReadText:
+    """The same words as `words_of`, with their places."""
+    if text.isascii():
+        plain = text.lower()
+        spans = [match.span() for match in _ASCII_WORD.finditer(plain)]
+    else:
+        plain = unicodedata.normalize("NFKC", text).casefold()
+        spans = list(_spans_in_any_script(plain))
+    spans = spans or [match.span() for match in re.finditer(r"\S+", plain)]
+    return ReadText(plain, tuple(plain[start:end] for start, end in spans), tuple(spans))
+
+
+def _spans_in_any_script(plain: str) -> Iterator[tuple[int, int]]:
+    begin: int | None = None  # of the word that is being read
     checked_to, ends_to = 0, 0  # symbols looked at so far; symbols that belong to the word before them
     for place, character in enumerate(plain):
-        if word and place >= checked_to and (run := _NAME_ENDS.match(plain, place)):
+        if begin is not None and place >= checked_to and (run := _NAME_ENDS.match(plain, place)):
             checked_to = run.end()
             followed = checked_to < len(plain) and _is_letter(plain[checked_to])
             ends_to = place if followed else checked_to
-        if _SINGLE.match(character):
-            words += [word, character]
-            word = ""
-        elif _is_letter(character) or place < ends_to:
-            word += character
-        else:
-            words.append(word)
-            word = ""
-    found = tuple(part for part in (*words, word) if part)
-    return found or tuple(plain.split())
+        single = _SINGLE.match(character)
+        if not single and (_is_letter(character) or place < ends_to):
+            begin = place if begin is None else begin
+            continue
+        if begin is not None:
+            yield begin, place
+            begin = None
+        if single:
+            yield place, place + 1
+    if begin is not None:
+        yield begin, len(plain)
 
 
 def _is_letter(character: str) -> bool:

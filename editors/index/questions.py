@@ -1,0 +1,115 @@
+"""What a text asks, apart from whom it asks about: the part that is read, with the name masked."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from editors.surface import ReadText, Words, read_text, words_of
+
+# What stands in a text in place of the name. Measured against others (docs/experiments.md).
+MASK = "x"
+# Under these words a later turn speaks of what an earlier one named.
+PRONOUNS = frozenset(
+    (
+        *("it", "its", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"),
+        *("there", "this", "that", "these", "those"),
+    )
+)
+_POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
+# A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
+_SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*\s+|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A name in a text: characters `start` to `end` of its normalised form."""
+
+    start: int
+    end: int
+
+
+def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
+    """Where any of the names stands in a text, from left to right; of two that overlap, the longer."""
+    found: list[tuple[int, int]] = []
+    for name in sorted(set(names), key=len, reverse=True):
+        for first in range(len(text.words) - len(name) + 1):
+            last = first + len(name)
+            if text.words[first:last] == name and not any(a < last and first < b for a, b in found):
+                found.append((first, last))
+    return [Occurrence(text.spans[a][0], text.spans[b - 1][1]) for a, b in sorted(found)]
+
+
+def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | None = None) -> str:
+    """A text, or the part of it between two characters, with `MASK` where the names stand."""
+    begin, end = part or (0, len(text.plain))
+    pieces, done = [], begin
+    for name in at:
+        if begin <= name.start and name.end <= end:
+            pieces += [text.plain[done : name.start], MASK]
+            done = name.end
+    return " ".join("".join([*pieces, text.plain[done:end]]).split())
+
+
+def masked_question(text: str, names: Iterable[str]) -> str:
+    """A whole text with every name masked, as an edit's own prompt and its phrasings are kept."""
+    read = read_text(text)
+    return masked(read, find_name(read, [words_of(name) for name in names]))
+
+
+def sentences(text: ReadText, at: Sequence[Occurrence] = ()) -> Iterator[tuple[int, int]]:
+    """The sentences of a text as (start, end); a mark inside a name ends none."""
+    begin = 0
+    for mark in _SENTENCE_END.finditer(text.plain):
+        if not any(name.start < mark.end() and mark.start() < name.end for name in at):
+            yield begin, mark.end()
+            begin = mark.end()
+    if text.plain[begin:].strip():
+        yield begin, len(text.plain)
+
+
+def pronouns(text: ReadText) -> list[Occurrence]:
+    """The pronouns of a text that may stand for a name said earlier."""
+    return [Occurrence(a, b) for word, (a, b) in zip(text.words, text.spans, strict=True) if word in PRONOUNS]
+
+
+def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
+    """The parts of a prompt that may ask about a name, masked; empty where the name is not spoken of.
+
+    Of the last turn: the last sentence that has the name, and that with all that follows it. Where only an earlier turn (or
+    an earlier sentence) has it, the last sentence, if a pronoun stands there.
+
+    Args:
+        turns: what the user said, in order; of a plain prompt, the prompt alone.
+    """
+    last = read_text(turns[-1])
+    at = find_name(last, names)
+    parts = list(sentences(last, at))
+    naming = [part for part in parts if any(part[0] <= name.start < part[1] for name in at)]
+    if not parts:
+        return []
+    if not naming:
+        return (
+            [_with_pronouns_masked(last, parts[-1])]
+            if len(turns) > 1 and _speaks_of_it(last, parts[-1])
+            else []
+        )
+    found = [masked(last, at, naming[-1])]
+    if naming[-1] != parts[-1]:
+        found.append(masked(last, at, (naming[-1][0], len(last.plain))))
+        if _speaks_of_it(last, parts[-1]):
+            found.append(_with_pronouns_masked(last, parts[-1]))
+    return list(dict.fromkeys(found))
+
+
+def _speaks_of_it(text: ReadText, part: tuple[int, int]) -> bool:
+    return any(part[0] <= word.start < part[1] for word in pronouns(text))
+
+
+def _with_pronouns_masked(text: ReadText, part: tuple[int, int]) -> str:
+    pieces, done = [], part[0]
+    for word in pronouns(text):
+        if part[0] <= word.start < part[1]:
+            own = MASK + ("'s" if text.plain[word.start : word.end] in _POSSESSIVE else "")
+            pieces += [text.plain[done : word.start], own]
+            done = word.end
+    return " ".join("".join([*pieces, text.plain[done : part[1]]]).split())
