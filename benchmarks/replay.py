@@ -3,22 +3,26 @@
     python benchmarks/replay.py --model DIR --timeline ../shared/data/dyknow.jsonl [--encoder DIR] [--facts N --waves 20]
 
 Every change of the timeline is one fact event (prompts: `generic`, `contextualized`; `occurred_at` = since). It goes
-through an embedded Kafka-compatible broker, consumer, ledger (SQLite), plan of the nightly lane, worker and publication: once
-in order, in `--waves` parts by date, and once shuffled, a share of the events twice; each run has a ledger, a store and a topic
-of its own. At every generation of the run in order, and at the end of the other, all facts are asked in the held-out
-phrasings `rephrased_1` and `rephrased_2` by free greedy generation of plain prompts. Prints one JSON object:
+through an embedded Kafka-compatible broker, consumer, ledger (SQLite), plan of the nightly lane, worker and
+publication: once in order, in `--waves` parts by date, and once shuffled, a share of the events twice; each run has a
+ledger, a store and a topic of its own. At every generation of the run in order, and at the end of the other, all
+facts are asked in the held-out phrasings `rephrased_1` and `rephrased_2` by free greedy generation of plain prompts.
+Prints one JSON object:
 
 - `events`, `facts`; `generations`: how many the run in order published.
 - `final_right`: share of (fact, held-out phrasing) answered with the newest value at the end of the run in order.
 - `final_stale`: share that names an older value of the fact, and not the newest.
-- `right_over_time`: share over all generations of (fact that has an event by then, phrasing) answered with the newest value
-  that was told: within a wave whatever is live or was settled before it, at its last generation everything that was sent.
-- `shuffled_equals_ordered`: both runs end with the same live edits (fact -> value) and answer every fact and phrasing alike.
-- `named`: share whose answer has the newest value among its words; `routing`: which edit answered the final questions;
-  `fired_before_first_event`: share of questions about facts not yet told that an edit answered.
+- `right_over_time`: share over all generations of (fact that has an event by then, phrasing) answered with the newest
+  value that was told: within a wave whatever is live or was settled before it, at its last generation everything that
+  was sent.
+- `shuffled_equals_ordered`: both runs end with the same live edits (fact -> value) and answer every fact and phrasing
+  alike.
+- `named`: share whose answer has the newest value among its words; `routing`: which edit answered the final
+  questions; `fired_before_first_event`: share of questions about facts not yet told that an edit answered.
 - `in_context`: no edit, the newest fact always written in front of the question; `base`: no edit, nothing written.
-- `ordered`, `shuffled`: what became of all records and edits of each run; `superseded_untrained`: edits that lost to a newer
-  one before any training. `misses`, `different`: up to 20 wrong final answers, and answers in which the runs differ.
+- `ordered`, `shuffled`: what became of all records and edits of each run; `superseded_untrained`: edits that lost to
+  a newer one before any training. `misses`, `different`: up to 20 wrong final answers, and answers in which the runs
+  differ.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Stage:
     settings: Settings
     worker: Worker
     publisher: Publisher
-    failures: list[BaseException] = field(default_factory=list)  # of the consumer
+    failures: list[BaseException]  # of the consumer
     records: int = 0
 
     def apply(self, wave: Sequence[StreamRecord]) -> Iterator[int]:
@@ -106,22 +106,22 @@ def staged(
     """Start a run in `folder` at the broker; at the end its roles have stopped and the folder stays."""
     settings = _settings(name, folder, servers, sections)
     metrics, stop = Metrics(CollectorRegistry()), threading.Event()
+    failures: list[BaseException] = []
     with open_ledger(settings.ledger.url) as ledger, Publisher(settings.kafka) as publisher:
         ledger.migrate()
-        model = open_model(settings, ledger)
-        stage = Stage(name, ledger, model, settings, Worker(settings, ledger, model, metrics), publisher)
 
         def consume() -> None:
             try:
                 run_consume_role(settings, ledger=ledger, metrics=metrics, clock=utc_now, stop=stop)
-            except BaseException as error:
-                stage.failures.append(error)
-                raise
+            except Exception as error:
+                failures.append(error)
 
         thread = threading.Thread(target=consume, name=f"consume-{name}")
-        thread.start()
+        thread.start()  # it takes seconds to join its group, as the model does to load
         try:
-            yield stage
+            model = open_model(settings, ledger)
+            worker = Worker(settings, ledger, model, metrics)
+            yield Stage(name, ledger, model, settings, worker, publisher, failures)
         finally:
             stop.set()
             thread.join()
