@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay_scores import Asked, OverTime, Question, final_scores, is_right, questions, share
+from replay_scores import Asked, OverTime, Question, final_scores, is_same, questions, share
 from replay_stage import Stage, say, staged
 from replay_timeline import Change, Fact, in_order, read_timeline, shuffled, waves
 
@@ -74,11 +74,19 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging(LogSettings(level="error"), "benchmark")
     forget_settings_of_the_environment()
+    _check(options)
     facts = read_timeline(options.timeline, options.facts)
     with ExitStack() as stack:
         folder = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = stack.enter_context(EmbeddedBroker()).bootstrap_servers
         print(json.dumps(Replay(facts, options, folder.resolve(), servers).report(), ensure_ascii=False))
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.waves < 1 or not 0 <= options.duplicates <= 1 or (options.facts or 1) < 1:
+        raise SystemExit("--waves and --facts are at least 1, --duplicates lies between 0 and 1")
+    if options.dir is not None and options.dir.exists() and any(options.dir.iterdir()):
+        raise SystemExit(f"{options.dir} is not empty: a replay starts afresh, name another --dir")
 
 
 class Replay:
@@ -96,34 +104,50 @@ class Replay:
         self._tokens = _longest_answer(options.model, facts)
 
     def report(self) -> dict[str, Any]:
+        """Both runs; the keys that the module's docstring explains."""
         begun = time.perf_counter()
-        changes = in_order(self._facts)
-        over_time, baselines = OverTime(self._facts), dict[str, Any]()
+        over_time = OverTime(self._facts)
         with self._staged("ordered") as stage:
-            ordered = self._play(stage, changes, over_time)
-            baselines |= self._baselines(stage)
+            ordered = self._play(stage, in_order(self._facts), over_time)
+            baselines = self._baselines(stage)
         mixed = shuffled(self._facts, duplicates=self._options.duplicates, seed=self._options.seed)
         with self._staged("shuffled") as stage:
             other = self._play(stage, mixed, None)
-        scores = final_scores(self._facts, _texts(ordered.answers))
-        different = [q for q in self._questions if ordered.answers[q].text != other.answers[q].text]
         return {
-            "events": len(changes),
+            **self._headline(ordered, other, over_time),
+            **baselines,
+            **self._detail(ordered, other),
+            "max_new_tokens": self._tokens,
+            "seconds": round(time.perf_counter() - begun, 1),
+            **{name: str(value) for name, value in vars(self._options).items() if value is not None},
+        }
+
+    def _headline(self, ordered: Run, other: Run, over_time: OverTime) -> dict[str, Any]:
+        scores = final_scores(self._facts, _texts(ordered.answers))
+        return {
+            "events": len(self._changes),
             "facts": len(self._facts),
             "final_right": scores["right"],
             "final_stale": scores["stale"],
             "right_over_time": share(over_time.right),
             "generations": ordered.account["generations"],
-            "shuffled_equals_ordered": not different and ordered.live == other.live,
+            "shuffled_equals_ordered": not self._different(ordered, other) and ordered.live == other.live,
             "questions": len(self._questions),
             "named": scores["named"],
             "stale_over_time": share(over_time.stale),
             "fired_before_first_event": share(over_time.fired_early),
             "routing": self._routing(ordered),
-            **baselines,
-            "live_is_newest": self._is_newest(ordered.live),
-            "shuffled_live_is_newest": self._is_newest(other.live),
+        }
+
+    def _detail(self, ordered: Run, other: Run) -> dict[str, Any]:
+        different = self._different(ordered, other)
+        return {
             "shuffled_final": final_scores(self._facts, _texts(other.answers)),
+            "shuffled_routing": self._routing(other),
+            "live_is_newest": {
+                "ordered": self._is_newest(ordered.live),
+                "shuffled": self._is_newest(other.live),
+            },
             "answered_differently": len(different),
             "ordered": ordered.account,
             "shuffled": other.account,
@@ -132,15 +156,11 @@ class Replay:
                 {"prompt": q[1], "ordered": ordered.answers[q].text, "shuffled": other.answers[q].text}
                 for q in different[:LISTED]
             ],
-            "max_new_tokens": self._tokens,
-            "seconds": round(time.perf_counter() - begun, 1),
-            **{
-                name: str(value)
-                for name, value in vars(self._options).items()
-                if name in ("model", "timeline", "encoder", "editor", "waves", "duplicates", "seed")
-                and value is not None
-            },
         }
+
+    def _different(self, ordered: Run, other: Run) -> list[Question]:
+        told = ((q, ordered.answers[q].text, other.answers[q].text) for q in self._questions)
+        return [question for question, one, two in told if not is_same(one, two)]
 
     def _staged(self, name: str) -> Any:
         chosen = self._options
@@ -158,28 +178,20 @@ class Replay:
 
     def _play(self, stage: Stage, changes: Sequence[Change], over_time: OverTime | None) -> Run:
         """Send the changes wave by wave; with `over_time`, ask at every generation, else at the end alone."""
-        begun, seconds_asking = time.perf_counter(), 0.0
-        latest: Asked | None = None
+        begun, asked = time.perf_counter(), list[Asked]()
         parts = waves(changes, self._options.waves)
         for number, wave in enumerate(parts, start=1):
-            asked: list[Asked] = []
-            for _ in stage.apply([self._facts[change.fact].record(change) for change in wave]):
-                if over_time is not None:
-                    started = time.perf_counter()
-                    asked.append(self._ask(stage))
-                    seconds_asking += time.perf_counter() - started
+            generations = stage.apply([self._facts[change.fact].record(change) for change in wave])
+            of_wave = [self._ask(stage) for _ in generations if over_time is not None]
             if over_time is not None:
-                over_time.count(wave, asked)
-            latest = asked[-1] if asked else latest
-            say(
-                f"{stage.name}: wave {number} of {len(parts)}, generation {stage.model.generation}, "
-                f"{time.perf_counter() - begun:.0f} s"
-            )
-        if latest is None or latest.generation != stage.model.generation:
-            latest = self._ask(stage)
+                over_time.count(wave, of_wave)
+            asked = of_wave[-1:] or asked
+            taken = f"{time.perf_counter() - begun:.0f} s"
+            say(f"{stage.name}: wave {number} of {len(parts)}, generation {stage.model.generation}, {taken}")
+        end = asked[-1] if asked else self._ask(stage)
         own = {self._changes[e.event_id].fact: e.edit_id for e in stage.ledger.generations.live_edits()}
-        spent = {"seconds": round(time.perf_counter() - begun, 1), "seconds_asking": round(seconds_asking, 1)}
-        return Run(latest.answers, latest.live, own, {**stage.account(), **spent})
+        spent = {"seconds": round(time.perf_counter() - begun, 1)}
+        return Run(end.answers, end.live, own, {**stage.account(), **spent})
 
     def _ask(self, stage: Stage) -> Asked:
         answers = stage.model.generate([p for _, p in self._questions], max_new_tokens=self._tokens)
@@ -227,7 +239,7 @@ class Replay:
                 "score": round(answer.score, 4),
             }
             for (number, prompt), answer in run.answers.items()
-            if not is_right(answer.text, (fact := self._facts[number]).newest.value)
+            if not is_same(answer.text, (fact := self._facts[number]).newest.value)
         ]
         return wrong[:LISTED]
 

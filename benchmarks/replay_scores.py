@@ -18,7 +18,7 @@ def questions(facts: Sequence[Fact]) -> list[Question]:
     return [(number, prompt) for number, fact in enumerate(facts) for prompt in fact.held_out]
 
 
-def is_right(answer: str, value: str) -> bool:
+def is_same(answer: str, value: str) -> bool:
     """Whether the answer is the value and nothing else; case, spacing and a full stop behind it do not count."""
     return _folded(answer) == _folded(value)
 
@@ -72,7 +72,7 @@ class OverTime:
             if (change := due.get(number)) is None:
                 self.fired_early.append(answer.edit_id is not None)
                 continue
-            self.right.append(is_right(answer.text, change.value))
+            self.right.append(is_same(answer.text, change.value))
             self.stale.append(is_stale(answer.text, self.facts[number], change))
 
 
@@ -80,7 +80,7 @@ def final_scores(facts: Sequence[Fact], answers: Mapping[Question, str]) -> dict
     """`right`: is the newest value; `named`: has it among its words; `stale`: names an older one instead."""
     told = [(facts[number], text) for (number, _), text in answers.items()]
     return {
-        "right": share(is_right(text, fact.newest.value) for fact, text in told),
+        "right": share(is_same(text, fact.newest.value) for fact, text in told),
         "named": share(names(text, fact.newest.value) for fact, text in told),
         "stale": share(is_stale(text, fact, fact.newest) for fact, text in told),
     }
