@@ -76,7 +76,7 @@ def read_timeline(path: Path, limit: int | None = None) -> list[Fact]:
                 continue
             try:
                 facts.append(_fact(len(facts), json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise BadTimeline(f"{path}, line {number}: {type(error).__name__}: {error}") from error
     if len({(fact.subject, fact.relation) for fact in facts}) != len(facts):
         raise BadTimeline(f"{path}: one subject and relation stands in two lines")
@@ -113,6 +113,8 @@ def _all(facts: Sequence[Fact]) -> Iterator[Change]:
 def _fact(number: int, row: dict[str, Any]) -> Fact:
     subject, prompts = row["subject"], row["prompts"]
     sent = [prompts[name] for name in SENT if name in prompts]
+    if not sent:
+        raise ValueError(f"none of the prompts {', '.join(SENT)}")
     # An event's prompt must name its subject; a phrasing that does not may still be among the others.
     sent.sort(key=lambda prompt: subject.casefold() not in prompt.casefold())
     held_out = tuple(prompts[name] for name in HELD_OUT if prompts.get(name, sent[0]) not in sent)
