@@ -138,7 +138,7 @@ class ConsumerSettings(Section):
     )
     templates: Path | None = Field(
         None,
-        description='TOML or JSON file, relation = "The capital of {subject} is", for events without prompt',
+        description='TOML or JSON file, relation = "The capital of {subject} is" or a list of such phrasings',
     )
     max_value_bytes: int = Field(
         1 << 20, ge=1_024, le=64 << 20, description="a longer record is a dead letter"

@@ -8,6 +8,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.runtime import ServedModel
 from daemon.settings import Settings
+from daemon.templates import Templates
 from daemon.verify import Verdict, Verifier
 from editors.base import device_errors
 from editors.errors import BadRequest, PermanentError
@@ -51,13 +52,18 @@ class Result:
 
 
 class Trial:
-    """Trains and judges one worker's batches on its model."""
+    """Trains and judges one worker's batches on its model.
+
+    Raises:
+        BadTemplates: the templates file of the settings cannot be used.
+    """
 
     def __init__(self, settings: Settings, ledger: Ledger, model: ServedModel, metrics: Metrics) -> None:
         self._settings = settings
         self._ledger = ledger
         self._model = model
         self._metrics = metrics
+        self._templates = Templates.load(settings.consumer.templates)
         self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
 
     def train(self, editor: str, edits: Sequence[Edit]) -> Result:
@@ -115,14 +121,20 @@ class Trial:
         return [Part(shard, tuple(edits))]
 
     def _request(self, edit: Edit) -> EditRequest:
-        """The edit request, without phrasings that the base cannot read, or not answer."""
-        request, base = edit.request(), self._model.edited.base
+        """The edit request, without phrasings that the base cannot read, or not answer.
+
+        Also of an event that brings its own prompt, the templates tell how else its relation is asked for.
+        """
+        base, relation = self._model.edited.base, edit.relation
+        known = self._templates.phrasings(relation, edit.subject) if relation is not None else ()
+        request = edit.request(known)
         return replace(
             request,
             rephrase_prompts=tuple(
                 p for p in request.rephrase_prompts if base.can_answer(p, request.target_new)
             ),
             locality_prompts=tuple(p for p in request.locality_prompts if base.fits(p)),
+            phrasings=tuple(p for p in request.phrasings if base.fits(p)),
         )
 
     def _alike(self, parts: Sequence[Part]) -> dict[int, list[Edit]]:

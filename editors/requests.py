@@ -8,7 +8,8 @@ class EditRequest:
     """One fact that the model shall answer differently from now on.
 
     `rephrase_prompts` may be used for training; held-out rephrases used for scoring never stand here.
-    `locality_prompts` are prompts whose answer must stay the base's.
+    `locality_prompts` are prompts whose answer must stay the base's. `phrasings` are known phrasings of its relation, with
+    this subject put in: the index reads them, nothing is trained on them.
     """
 
     edit_id: str
@@ -20,6 +21,7 @@ class EditRequest:
     aliases: tuple[str, ...] = ()
     rephrase_prompts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
+    phrasings: tuple[str, ...] = ()
 
     @property
     def surface_forms(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The values that pass between the ledger and the other rooms: frozen, typed, free of SQL and of torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -97,8 +97,8 @@ class Edit:
         """What decides between two edits of one fact: the greater one is the newer one."""
         return (self.occurred_at, self.offset, self.id)
 
-    def request(self) -> EditRequest:
-        """The edit request of an assertion.
+    def request(self, phrasings: Iterable[str] = ()) -> EditRequest:
+        """The edit request of an assertion, with what else is known to ask for this relation of this subject.
 
         Raises:
             ValueError: the edit is a retraction, which asks an editor for nothing.
@@ -106,6 +106,7 @@ class Edit:
         if self.prompt is None or self.target_new is None:
             raise ValueError(f"edit {self.id} is a retraction: it has no edit request")
         event = self.event
+        own = {self.prompt, *event.rephrase_prompts}
         return EditRequest(
             edit_id=self.edit_id,
             subject=self.subject,
@@ -116,6 +117,7 @@ class Edit:
             aliases=tuple(event.aliases),
             rephrase_prompts=tuple(event.rephrase_prompts),
             locality_prompts=tuple(event.locality_prompts.all()),
+            phrasings=tuple(text for text in dict.fromkeys(phrasings) if text not in own),
         )
 
 

@@ -265,10 +265,30 @@ def test_templates_are_read_from_toml_and_json(tmp_path: Path) -> None:
     assert Templates.load(None).prompt("capital", "France") is None
 
 
+def test_a_relation_may_have_several_phrasings_and_the_first_is_its_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text('capital = ["The capital of {subject} is", "What is the capital of {subject}?"]')
+    templates = Templates.load(path)
+    assert templates.prompt("Capital", "France") == "The capital of France is"
+    asked = ("The capital of France is", "What is the capital of France?")
+    assert templates.phrasings("CAPITAL", "France") == asked
+    assert templates.phrasings("mayor", "France") == ()
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ('capital = "The capital is"', "{subject}"),
+        ("capital = []", "lists 0 phrasings"),
+        (
+            f"capital = {json.dumps([f'{n} of {{subject}}' for n in range(33)])}",
+            "lists 33 phrasings; it has 1 to 32",
+        ),
+        ('capital = ["{subject} is", 3]', "must be a text"),
+        ('capital = ["{subject} is", ["{subject}"]]', "must be a text"),
+        ('capital = ["{subject} is", "The capital is"]', "{subject}"),
+        ('capital = ["{subject} is", "{subject}  Is"]', "keep one"),
+        (f"capital = {json.dumps('{subject}' + 'x' * 1024)}", "at most 1024 characters"),
         ("capital = 3", "must be a text"),
         ("capital", "not TOML"),
         ('capital = "{subject} is"\nCapital = "{subject} is"', "differ only in case"),

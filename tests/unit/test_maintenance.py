@@ -108,3 +108,21 @@ def test_an_urgent_edit_does_not_wait_for_a_newer_one_of_the_nightly_lane(story:
     plan_cycle(story.ledger, settings(), lanes=BOTH)
     story.publish(story.claim())
     assert story.state(urgent) == "superseded"
+
+
+def test_a_long_history_that_arrives_at_once_in_any_order_leaves_one_edit_to_train(story: Story) -> None:
+    days = [-77_000 + 40 * number for number in range(1_200)]  # from 1815 to 1946
+    shuffled = sorted(days, key=lambda day: day * 7_919 % 1_201)
+    edits = story.arrive(
+        *(event(f"leader {day}", target=f"Leader {day}", day=day) for day in shuffled),
+        # The same moment in another relation is another fact.
+        event("mayor", relation="mayor", prompt="The mayor of Norland is", day=days[-1]),
+    )
+    plan = plan_cycle(story.ledger, settings(), lanes=BOTH)
+    assert plan is not None
+    planned = {edit.event_id for edit in edits if story.state(edit) == "planned"}
+    assert planned == {f"leader {days[-1]}", "mayor"}
+    assert len(plan.superseded) == 1_199
+    assert {lost.winner_id for lost in plan.superseded} == {
+        edit.id for edit in edits if edit.event_id == f"leader {days[-1]}"
+    }

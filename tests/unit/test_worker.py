@@ -15,6 +15,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit
 from daemon.runtime import ServedModel, open_model
 from daemon.settings import Settings
+from daemon.templates import BadTemplates
 from daemon.worker import Worker
 from editors.errors import TemporaryError
 from editors.hashing import hash_folder
@@ -108,6 +109,21 @@ def test_a_fact_goes_live_is_replaced_retracted_and_every_generation_can_be_aske
     assert said == [before, "Lyon", "Nice", before]
     with pytest.raises(NotInLedger), served.at(42):
         pass
+
+
+def test_an_edit_request_has_the_phrasings_of_its_relation_that_the_event_does_not_bring(shop: Shop) -> None:
+    (edit,) = shop.story.arrive(fact("France", FRANCE, "Lyon", rephrase_prompts=["France's capital is"]))
+    known = (FRANCE, "Which town is the capital of France?", "France's capital is")
+    assert edit.request().phrasings == ()
+    assert edit.request(known).phrasings == ("Which town is the capital of France?",)
+    assert edit.request(known).rephrase_prompts == ("France's capital is",)
+
+
+def test_a_worker_does_not_start_with_templates_that_it_cannot_read(story: Story, tmp_path: Path) -> None:
+    path = tmp_path / "templates.toml"
+    path.write_text('capital = ["The capital is"]')
+    with pytest.raises(BadTemplates, match="subject"):
+        Shop(story, tmp_path, consumer={"templates": str(path)})
 
 
 @pytest.mark.parametrize("aliases", [["capital of France"], ["of France"]])
