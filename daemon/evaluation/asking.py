@@ -97,7 +97,7 @@ def probes_of(live: Mapping[int, Fact], far: Sequence[str]) -> dict[str, list[st
     subjects = SurfaceIndex()
     for index, fact in live.items():
         subjects.add(str(index), (fact.subject, *fact.aliases))
-    asked = {prompt_key(fact.prompt) for fact in live.values()}
+    asked = {prompt_key(text) for fact in live.values() for text in (fact.prompt, *fact.rephrase_prompts)}
     facts = [live[index] for index in sorted(live)]
     relation = (p for fact in facts for p in fact.locality_prompts.relation)
     subject = (p for fact in facts for p in fact.locality_prompts.subject)
