@@ -55,7 +55,7 @@ def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
 
 
 def _require_chat(base: Base, options: EvaluateOptions) -> None:
-    if options.form == "chat" and not base.tokenizer.chat_template:
+    if options.form == "chat" and not base.chat:
         raise BadRequest(
             f"--form chat: the tokenizer of {options.model} has no chat template; use --form plain"
         )

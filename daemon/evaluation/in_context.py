@@ -9,11 +9,9 @@ from daemon.evaluation.facts import Fact
 from daemon.evaluation.judging import contains, share
 from daemon.evaluation.report import InContext, Kinds, Pair
 from editors.base import Base
+from editors.errors import BadRequest
 from editors.model import EditedModel
 from editors.prompts import Conversation, Message, Prompt
-
-_SYSTEM_MARK = "Upkeep asks whether this is read."
-
 
 def stated(fact: Fact) -> str:
     """The fact as a sentence; wordings were compared on a real chat model (docs/evaluation.md)."""
@@ -42,12 +40,12 @@ def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
 
 def reads_system_messages(base: Base) -> bool:
     """Whether the base's chat template has a place for a system message: some refuse it, some leave it out."""
-    messages = [{"role": "system", "content": _SYSTEM_MARK}, {"role": "user", "content": "?"}]
+    asked = Conversation((Message("system", "Answer in English."), Message("user", "Who?")))
     try:
-        text = base.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception:  # a template is code of the model's makers: it may raise anything
+        base.prompt_ids(asked)
+    except BadRequest:
         return False
-    return _SYSTEM_MARK in text
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Teller:
         self._model = model
         self._facts = facts
         self._tokens = tokens
-        self._system = reads_system_messages(model.base)
+        self._system = model.base.chat and reads_system_messages(model.base)
 
     def ask(self, prompts: Sequence[Prompt]) -> _Told:
         """Finding the fact counts into the seconds, as it does in the edited model's."""
