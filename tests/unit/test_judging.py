@@ -10,7 +10,9 @@ WORD = st.text(st.characters(codec="utf-8", categories=("Lu", "Ll", "Nd")), min_
 MARK = st.sampled_from((" ", ", ", ". ", ' "', "? ", " - ", "\n", "’ "))
 
 
-@given(value=st.lists(WORD, min_size=1, max_size=4), marks=st.lists(MARK, min_size=5, max_size=5), data=st.data())
+@given(
+    value=st.lists(WORD, min_size=1, max_size=4), marks=st.lists(MARK, min_size=5, max_size=5), data=st.data()
+)
 def test_an_answer_with_the_values_words_contains_it_in_any_case_and_punctuation(
     value: list[str], marks: list[str], data: st.DataObject
 ) -> None:
