@@ -13,9 +13,9 @@ from editors.errors import BadRequest
 from editors.model import EditedModel
 from editors.prompts import Conversation, Message, Prompt
 
-# Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model wants to be told what the fact is
-# for; in plain form the very text that it shall write does best.
-_INSTRUCTION = "Use this fact when you answer."
+# Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model wants to be told that it is
+# a fact; in plain form the very text that it shall write does best.
+_INSTRUCTION = "You are a helpful assistant. You know this fact:"
 
 
 def stated(fact: Fact) -> str:
@@ -34,7 +34,7 @@ def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
     """
     if isinstance(prompt, str):
         return f"{fact.prompt.strip()} {fact.target_new.strip()}\n{prompt}"
-    told = f"{_INSTRUCTION}\n{stated(fact)}"
+    told = f"{_INSTRUCTION} {stated(fact)}"
     messages = prompt.messages
     if system:
         return Conversation((Message("system", told), *messages))
