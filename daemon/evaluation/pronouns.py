@@ -33,20 +33,20 @@ _PERSON = re.compile(
 )
 
 
-def pronoun_for(question: str, name: str, introduction: str) -> Pronoun:
+def pronoun_for(questions: str, name: str, introduction: str) -> Pronoun:
     """How one goes on about a subject.
 
     Args:
-        question: one that names the subject; its verbs tell a plural, its words a person.
+        questions: what is asked about the subject; their verbs tell a plural, their words a person.
         introduction: what was said of the subject so far; who was called she there is she.
     """
     said = Counter(re.findall(r"\b(?:he|his|him|she|her)\b", introduction.casefold()))
     female, male = said["she"] + said["her"], said["he"] + said["his"] + said["him"]
     if female or male:
         return SHE if female > male else HE
-    if re.search(rf"\b(?:are|were|do|have) (?:the )?{_OPENING}?{re.escape(name)}(?!\w)", question):
+    if re.search(rf"\b(?:are|were|do|have) (?:the )?{_OPENING}?{re.escape(name)}(?!\w)", questions):
         return THEY
-    return THEY if _PERSON.search(question) else IT
+    return THEY if _PERSON.search(questions) else IT
 
 
 def refer_back(question: str, name: str, pronoun: Pronoun) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from daemon.evaluation.asking import Asked, Question
 from daemon.evaluation.facts import Fact
-from daemon.evaluation.pronouns import introduction_of, pronoun_for, refer_back
+from daemon.evaluation.pronouns import Pronoun, introduction_of, pronoun_for, refer_back
 from daemon.evaluation.report import SecondTurn
 from editors.base import Base
 from editors.model import EditedModel
@@ -43,14 +43,16 @@ def second_turns(base: Base, live: Mapping[int, Fact], others: Sequence[str]) ->
     left_out = 0
     for index, fact in sorted(live.items()):
         name = fact.subject.strip()
+        questions = (fact.prompt, *fact.rephrase_prompts, *fact.locality_prompts.subject)
+        pronoun = pronoun_for(" ".join(questions), name, replies[name])
         for text in fact.rephrase_prompts:
-            asked = _second_turn(text, name, replies[name])
+            asked = _second_turn(text, name, replies[name], pronoun)
             if asked is None or not base.can_answer(asked, fact.target_new):
                 left_out += 1
             else:
                 paraphrases.append(Question(asked, fact.target_new, index, fact.ground_truth))
         for text in fact.locality_prompts.subject:
-            asked = _second_turn(text, name, replies[name]) if text in may_ask else None
+            asked = _second_turn(text, name, replies[name], pronoun) if text in may_ask else None
             if asked is not None and base.fits(asked):
                 probes.append(asked)
     return SecondTurns(paraphrases, list(dict.fromkeys(probes)), left_out)
@@ -70,8 +72,8 @@ def score_second_turns(model: EditedModel, turns: SecondTurns, *, tokens: int) -
     )
 
 
-def _second_turn(text: str, name: str, reply: str) -> Conversation | None:
-    question = refer_back(text, name, pronoun_for(text, name, reply))
+def _second_turn(text: str, name: str, reply: str, pronoun: Pronoun) -> Conversation | None:
+    question = refer_back(text, name, pronoun)
     if question is None:
         return None
     return Conversation(
