@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from daemon.evaluation_data import Fact, read_facts, read_probes
+from daemon.evaluation.facts import Fact, read_facts, read_probes
 from editors.base import Base, load_base
 from editors.passes import Replay, answer_logits
 from editors.requests import EditRequest

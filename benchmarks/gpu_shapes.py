@@ -26,7 +26,8 @@ from synthetic_edits import read_requests
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from editors import EditedModel, build_editor
-from editors.base import Base, pick_device
+from editors.base import Base
+from editors.devices import pick_device
 from editors.model import Route
 from editors.registry import EDITORS
 from editors.requests import EditRequest

@@ -26,9 +26,10 @@ from typing import Any, TypeVar
 import torch
 from synthetic_edits import read_requests, shards_like
 
-from daemon.evaluation_data import read_facts
+from daemon.evaluation.facts import read_facts
 from editors import EditedModel, build_editor, load_base
 from editors.base import Base
+from editors.endings import Ending
 from editors.requests import EditRequest
 from editors.shards import Shard
 
@@ -145,12 +146,12 @@ def grow(model: EditedModel, real: Shard, count: int, *, distinct: bool) -> None
 @contextmanager
 def no_stopping(base: Base) -> Iterator[None]:
     """While the block runs, every answer has as many tokens as may be generated: only a token that is no token stops it."""
-    stops = base._stop_ids
-    base._stop_ids = frozenset({len(base.tokenizer) + 1_000_000})
+    ending = base.plain_ending
+    base.plain_ending = Ending(frozenset({len(base.tokenizer) + 1_000_000}), one_line=True)
     try:
         yield
     finally:
-        base._stop_ids = stops
+        base.plain_ending = ending
 
 
 def throughput_ratios(model: EditedModel, prompts: Prompts, repetitions: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from plan_support import Judge, base_embedder, read_facts, requests
 
-from daemon.evaluation_data import Fact
+from daemon.evaluation.facts import Fact
 from editors import EditedModel, build_editor, load_base
 from editors.base import Base
 from planners.embedding import Vectors

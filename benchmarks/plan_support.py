@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.base_vectors import BaseVectors
-from daemon.evaluation_data import Fact, edit_request, pending_edit
+from daemon.evaluation.facts import Fact, edit_request, pending_edit
 from daemon.events import prompt_key
 from editors.base import Base, load_base
 from editors.model import EditedModel

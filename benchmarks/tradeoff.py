@@ -13,7 +13,7 @@ from pathlib import Path
 
 from line_chart import Line, chart
 
-from daemon.evaluation_data import read_facts
+from daemon.evaluation.facts import read_facts
 from editors.base import load_base
 from editors.scope import make_keys, read_pairs
 from editors.surface import SurfaceIndex

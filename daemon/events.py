@@ -34,6 +34,7 @@ __all__ = [
     "LocalityPrompts",
     "event_json_schema",
     "fact_key",
+    "fact_key_of",
     "parse_record",
     "prompt_key",
 ]
@@ -221,9 +222,14 @@ def parse_record(
 
 def fact_key(event: FactEvent) -> str:
     """What makes two events speak of one fact: subject and relation; without a relation, the prompt."""
-    if event.relation is not None:
-        return _bounded(normalise(event.subject) + _SEPARATOR + normalise(event.relation))
-    return _bounded(_SEPARATOR + normalise(event.prompt or ""))
+    return fact_key_of(event.subject, event.relation, event.prompt)
+
+
+def fact_key_of(subject: str, relation: str | None, prompt: str | None) -> str:
+    """`fact_key` of what is no event, such as a line of a facts file."""
+    if relation is not None:
+        return _bounded(normalise(subject) + _SEPARATOR + normalise(relation))
+    return _bounded(_SEPARATOR + normalise(prompt or ""))
 
 
 def prompt_key(text: str) -> str:

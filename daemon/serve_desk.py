@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from editors.errors import TemporaryError
+from editors.prompts import Prompt
 
 MAX_WAITING = 64  # requests in the queue before the next is told to come back
 
@@ -20,7 +21,7 @@ class GivenAnswer(Protocol):
     """What the model says to one prompt, which edit spoke (None: the base did), and whether the limit of tokens cut it."""
 
     @property
-    def prompt(self) -> str: ...
+    def prompt(self) -> Prompt: ...
     @property
     def text(self) -> str: ...
     @property

@@ -1,8 +1,8 @@
 """The base model: loaded once, hashed, never changed."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,14 +10,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from editors.architectures import Layout, layout_of, submodule
 from editors.checkpoint import read_config, read_model, read_tokenizer
-from editors.errors import BadRequest, BaseUnreadable, DeviceBusy, PermanentError
+from editors.devices import device_errors as device_errors  # the name that the other modules know
+from editors.devices import first_line, pick_device, pick_dtype
+from editors.endings import Ending
+from editors.errors import BadRequest, BaseUnreadable, PermanentError
 from editors.hashing import folder_of, hash_folder
+from editors.prompt_reader import ChatMode, PromptReader
+from editors.prompts import Prompt
 
-# Tokens of the context that are kept for an answer: a prompt may have all the others.
-ANSWER_ROOM = 64
 SAMPLE_TEXT = "The capital of France is"  # to try out what the code of a family says nowhere
 UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
 # The papers edit layers 18 to 20 of 32. Three quarters up, experts say the same after more phrasings (docs/experiments.md).
@@ -32,7 +36,7 @@ class Said:
     cut: bool
 
 
-class Base:
+class Base(PromptReader):
     """A Hugging Face causal LM with its tokenizer, its layout and the hash of its weights.
 
     Promises: parameters are frozen and never written; two bases with one `hash` give the same answers.
@@ -46,9 +50,14 @@ class Base:
         base_hash: str,
         layer: int | None = None,
         ffn_module: str | None = None,
+        chat: ChatMode = "auto",
     ) -> None:
+        """
+        Raises:
+            BadRequest: the layer does not exist, or chat is on for a tokenizer without a chat template.
+            BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
+        """
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
         self.hash = base_hash
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
@@ -62,16 +71,9 @@ class Base:
         self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
         self.vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.hidden_size = int(model.config.hidden_size)
-        self.context = int(getattr(model.config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
-        if tokenizer.eos_token_id is None:
-            raise BaseUnreadable(
-                "the base's tokenizer has no end-of-sequence token: set eos_token in its config"
-            )
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        super().__init__(tokenizer, context=_context(model.config), chat=chat)
         self.pad_id = int(tokenizer.pad_token_id)
-        self.eos_id = int(tokenizer.eos_token_id)
-        self._stop_ids = frozenset((self.eos_id, *_newline_token_ids(tokenizer)))
+        self._set_endings(_decode_greedily(model, eos_id=self.eos_id, pad_id=self.pad_id))
 
     @property
     def device(self) -> torch.device:
@@ -114,63 +116,6 @@ class Base:
         size = before.pow(2).mean().sqrt()
         return bool((after - before - 2 * size).pow(2).mean().sqrt() < 0.05 * size)
 
-    @property
-    def max_prompt_tokens(self) -> int:
-        """The longest prompt that leaves room for an answer."""
-        return self.context - min(ANSWER_ROOM, self.context // 4)
-
-    def fits(self, prompt: str) -> bool:
-        """Whether the base can read the prompt and still has room for an answer."""
-        return len(self._encode(prompt)) <= self.max_prompt_tokens
-
-    def can_answer(self, prompt: str, answer: str) -> bool:
-        """Whether the base can read the prompt and has room for this answer behind it."""
-        try:
-            self.answer_ids(prompt, answer)
-        except BadRequest:
-            return False
-        return True
-
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a prompt as the model reads it, special tokens included.
-
-        Raises:
-            BadRequest: the prompt leaves no room for an answer.
-        """
-        ids = self._encode(prompt)
-        if len(ids) > self.max_prompt_tokens:
-            raise BadRequest(
-                f"the prompt has {len(ids)} tokens, the base reads at most {self.max_prompt_tokens}: shorten it"
-            )
-        return ids
-
-    def answer_ids(self, prompt: str, answer: str, *, prompt_ids: Sequence[int] | None = None) -> list[int]:
-        """Token ids that the model must generate after `prompt` to say `answer` and stop.
-
-        Raises:
-            BadRequest: prompt and answer together are longer than the context.
-        """
-        prefix = list(prompt_ids) if prompt_ids is not None else self.prompt_ids(prompt)
-        gap = "" if not prompt or prompt[-1].isspace() else " "
-        whole = self._encode(prompt + gap + answer)
-        # A tokenizer may join the prompt's end with the answer's beginning.
-        joined = whole[: len(prefix)] != prefix
-        tail = self._encode(gap + answer, special=False) if joined else whole[len(prefix) :]
-        if len(prefix) + len(tail) + 1 > self.context:
-            raise BadRequest(
-                f"prompt and answer have {len(prefix) + len(tail)} tokens, too many for the base"
-            )
-        return [*tail, self.eos_id]
-
-    def _encode(self, text: str, *, special: bool = True) -> list[int]:
-        # Text that looks like a special token is text: nobody ends a prompt from inside it.
-        ids: list[int] = self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
-            "input_ids"
-        ]
-        while ids and ids[-1] == self.eos_id:  # some tokenizers close every text by themselves
-            ids = ids[:-1]
-        return ids
-
     def pad(
         self, rows: Sequence[Sequence[int]], *, side: str, width: int | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -184,96 +129,131 @@ class Base:
             mask[index, where] = 1
         return ids.to(self.device), mask.to(self.device)
 
-    def generate_ids(self, rows: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
-        """Greedy continuations of one batch of prompts, up to and without the token that stops each."""
+    def generate_ids(
+        self, rows: Sequence[Sequence[int]], *, max_new_tokens: int, ending: Ending | None = None
+    ) -> list[list[int]]:
+        """Greedy continuations of one batch of prompts, up to and without the token that stops each.
+
+        Args:
+            ending: that of the prompts, which are of one form; None: that of plain ones.
+        """
+        ending = ending or self.plain_ending
         ids, mask = self.pad(rows, side="left")
-        return [self.before_stop(row) for row in self.continue_ids(ids, mask, max_new_tokens=max_new_tokens)]
+        continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens, ending=ending)
+        return [ending.before_stop(row) for row in continued]
 
     def generate_scored(
-        self, rows: Sequence[Sequence[int]], *, max_new_tokens: int
+        self, rows: Sequence[Sequence[int]], *, max_new_tokens: int, ending: Ending | None = None
     ) -> list[tuple[list[int], float]]:
         """The same with the token that stopped each, if one did, and the mean log-probability of all of them."""
+        ending = ending or self.plain_ending
         ids, mask = self.pad(rows, side="left")
-        out = self._continue(
-            ids, mask, max_new_tokens=max_new_tokens, output_logits=True, return_dict_in_generate=True
-        )
+        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending, scored=True)
         chosen = out.sequences[:, ids.shape[1] :]
         # (B, A) log-probability of each greedy token, a step at a time: the vocabulary is wide.
         steps = [logits.float().log_softmax(-1).amax(-1) for logits in out.logits]
         logp = torch.stack(steps, dim=1).tolist()
-        closed = [self.until_stop(row) for row in chosen.tolist()]
+        closed = [ending.until_stop(row) for row in chosen.tolist()]
         return [(row, sum(of[: len(row)]) / len(row)) for row, of in zip(closed, logp, strict=True)]
 
-    def stops(self, row: Sequence[int]) -> bool:
-        """Whether a token that stops an answer is among generated ids."""
-        return any(token in self._stop_ids for token in row)
-
-    def before_stop(self, row: Sequence[int]) -> list[int]:
-        """Generated ids up to and without the first that stops an answer."""
-        closed = self.until_stop(row)
-        return closed[:-1] if closed and closed[-1] in self._stop_ids else closed
-
-    def until_stop(self, row: Sequence[int]) -> list[int]:
-        """Generated ids up to and with the first that stops an answer."""
-        end = next((i for i, token in enumerate(row) if token in self._stop_ids), len(row))
-        return list(row[: end + 1])
-
     def continue_ids(
-        self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        *,
+        max_new_tokens: int,
+        ending: Ending | None = None,
+        **inputs: Any,
     ) -> list[list[int]]:
         """Greedy continuations of (B, T) rows padded on the left; `inputs` go to the model, such as a cache."""
-        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, **inputs)
-        continued: list[list[int]] = out[:, ids.shape[1] :].tolist()
+        ending = ending or self.plain_ending
+        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending, **inputs)
+        continued: list[list[int]] = out.sequences[:, ids.shape[1] :].tolist()
         return continued
 
-    def _continue(self, ids: Tensor, mask: Tensor, *, max_new_tokens: int, **inputs: Any) -> Any:
-        max_new_tokens = self.most_new_tokens(ids.shape[1], max_new_tokens)
+    def _continue(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        *,
+        max_new_tokens: int,
+        ending: Ending,
+        scored: bool = False,
+        **inputs: Any,
+    ) -> Any:
+        plan = GenerationConfig(
+            max_new_tokens=self.most_new_tokens(ids.shape[1], max_new_tokens),
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            eos_token_id=sorted(ending.stop_ids),
+            pad_token_id=self.pad_id,
+            output_logits=scored,
+            return_dict_in_generate=True,
+        )
         with device_errors(), torch.inference_mode():
-            return self.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                **{"use_cache": True, "return_dict_in_generate": False, **inputs},
-                do_sample=False,
-                num_beams=1,
-                eos_token_id=sorted(self._stop_ids),
-                pad_token_id=self.pad_id,
-            )
+            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan, **inputs)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Generated ids as stripped text of one line."""
+    def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
+        """Generated ids as stripped text: one line of it, or all that answers a conversation."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return text.split("\n", 1)[0].strip()
+        return (ending or self.plain_ending).text(text)
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 64
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[str]:
         """The base's own greedy answers, in the order of `prompts`."""
         said = self.generate_said(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
         return [one.text for one in said]
 
     def generate_said(
-        self, prompts: Sequence[str], *, max_new_tokens: int = 32, batch_size: int = 64
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[Said]:
         """The same, each with whether it was cut."""
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
-        said = [Said("", cut=False)] * len(rows)
-        for chunk in length_sorted_chunks(rows, batch_size):
-            ids = [rows[i] for i in chunk]
-            most = self.most_new_tokens(max(map(len, ids)), max_new_tokens)
-            outputs = self.generate_ids(ids, max_new_tokens=most)
-            for index, output in zip(chunk, outputs, strict=True):
-                said[index] = self.said(output, most=most)
+        said = [Said("", cut=False)] * len(prompts)
+        for chunk in self.batches(prompts, batch_size):
+            most = self.most_new_tokens(chunk.columns, max_new_tokens)
+            outputs = self.generate_ids(chunk.ids, max_new_tokens=most, ending=chunk.ending)
+            for place, output in zip(chunk.places, outputs, strict=True):
+                said[place] = self.said(output, most=most, ending=chunk.ending)
         return said
+
+    def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["Batch"]:
+        """Prompts in batches of one form and like length.
+
+        Raises:
+            BadRequest: see `prompt_ids`; before the first batch.
+        """
+        rows = [self.prompt_ids(prompt) for prompt in prompts]
+        endings = [self.ending(prompt) for prompt in prompts]
+        for ending in dict.fromkeys(endings):
+            of_form = [place for place, one in enumerate(endings) if one is ending]
+            for chunk in length_sorted_chunks([rows[place] for place in of_form], size):
+                places = [of_form[n] for n in chunk]
+                yield Batch(places, [rows[place] for place in places], ending)
 
     def most_new_tokens(self, columns: int, max_new_tokens: int) -> int:
         """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
         return max(1, min(max_new_tokens, self.context - columns))
 
-    def said(self, output: Sequence[int], *, most: int) -> Said:
+    def said(self, output: Sequence[int], *, most: int, ending: Ending | None = None) -> Said:
         """Generated ids, of which there could be so many, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        return Said(self.decode(output), cut=len(output) >= most)
+        return Said(self.decode(output, ending=ending), cut=len(output) >= most)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Prompts of one form: where they stand among all, their token ids, what stops their answers."""
+
+    places: list[int]
+    ids: list[list[int]]
+    ending: Ending
+
+    @property
+    def columns(self) -> int:
+        """How wide the padded batch is."""
+        return max(map(len, self.ids))
 
 
 def length_sorted_chunks(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
@@ -290,79 +270,53 @@ def load_base(
     dtype: str = "auto",
     ffn_module: str | None = None,
     layer: int | None = None,
+    chat: ChatMode = "auto",
 ) -> Base:
     """Load a causal LM from a directory or a hub id; safetensors only, no remote code.
 
     Args:
         device: "auto" (CUDA where there is one, else CPU) or a torch device.
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
+        chat: "auto" (through the chat template, too, where the tokenizer has one), "on" (refuse one without) or "off".
 
     Raises:
         BaseUnreadable: nothing loadable is there.
         UnknownArchitecture: the FFN cannot be found; the message names the setting to give.
+        BadRequest: a setting that this machine or this base cannot follow.
     """
     place = str(path)
     try:
         config = read_config(place)
         layout_of(config.model_type, ffn_module=ffn_module)  # before gigabytes are read
-        model = read_model(place, config, _dtype(dtype))
+        model = read_model(place, config, pick_dtype(dtype))
         tokenizer = read_tokenizer(place)
         folder = folder_of(place)
     except PermanentError:
         raise
     except Exception as error:  # damaged files make transformers, safetensors and tokenizers raise anything
         raise BaseUnreadable(
-            f"cannot load a causal LM from {place!r}: {_first_line(error)}. Set model.path to a directory with "
+            f"cannot load a causal LM from {place!r}: {first_line(error)}. Set model.path to a directory with "
             "config.json, *.safetensors and a tokenizer, or to a hub id that this machine can reach"
         ) from error
     target = pick_device(device)
     with device_errors():
         model = model.to(target)
-    return Base(model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module)
+    return Base(
+        model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module, chat=chat
+    )
 
 
-def pick_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+def _context(config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
 
-    Raises:
-        BadRequest: the named device does not exist on this machine.
+
+def _decode_greedily(model: Any, *, eos_id: int, pad_id: int) -> tuple[int, ...]:
+    """Take a checkpoint's own settings of generation away, but for what ends a sequence, and return that.
+
+    Whatever they add to greedy decoding (penalties, stop strings, beams) would make an edited answer another one.
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise BadRequest(
-            f"model.device = {device!r} is no torch device: use auto, cpu or cuda[:N]"
-        ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise BadRequest("model.device asks for CUDA, but torch sees no CUDA device here: use auto or cpu")
-    return chosen
-
-
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """The one border where the device's own errors become Upkeep's."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceBusy(
-            f"the device is out of memory: {_first_line(error)}", retry_after_seconds=10.0
-        ) from error
-
-
-def _dtype(name: str) -> Any:
-    known = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise BadRequest(f"model.dtype = {name!r}: use one of {', '.join(known)}")
-    return known[name]
-
-
-def _newline_token_ids(tokenizer: Any) -> list[int]:
-    # Byte-level BPE writes a newline as "Ċ", SentencePiece as "<0x0A>" or itself.
-    marks = ("\n", "Ċ", "<0x0A>")
-    return sorted(i for token, i in tokenizer.get_vocab().items() if any(mark in token for mark in marks))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]
+    told = getattr(model.generation_config, "eos_token_id", None)
+    listed: Iterable[Any] = told if isinstance(told, list | tuple) else (told,)
+    ends = tuple(dict.fromkeys((eos_id, *(int(one) for one in listed if one is not None))))
+    model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=pad_id)
+    return ends

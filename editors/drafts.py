@@ -138,7 +138,7 @@ def decode_from(
     decoding = _Decoding(base, begun, experts, bank, most)
     decoding.try_drafts(drafts)
     decoding.finish()
-    return [base.before_stop(tokens[:most]) for tokens in decoding.said]
+    return [base.plain_ending.before_stop(tokens[:most]) for tokens in decoding.said]
 
 
 class _Decoding:
@@ -181,7 +181,7 @@ class _Decoding:
         return [
             row
             for row in self._rows
-            if len(self.said[row]) < self._most and not self._base.stops(self.said[row])
+            if len(self.said[row]) < self._most and not self._base.plain_ending.stops(self.said[row])
         ]
 
     def _level(self) -> None:

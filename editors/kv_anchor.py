@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from editors.base import Base, length_sorted_chunks
+from editors.prompts import Prompt
 from editors.routed import ExpertRow
 from editors.routing import UNROUTED, Route
 from editors.shards import Shard
@@ -93,7 +94,7 @@ class AnchorRouter:
     def __len__(self) -> int:
         return len(self._experts)
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         device = self._base.device
         batches = in_order(self._experts)
         newest = batches[-1].shard

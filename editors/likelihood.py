@@ -9,6 +9,7 @@ from torch import Tensor
 from editors.base import device_errors, length_sorted_chunks
 from editors.model import EditedModel
 from editors.passes import capture
+from editors.prompts import Prompt
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 
 # Positions whose logits are held at once: a vocabulary is wide, a text may be long.
@@ -23,7 +24,7 @@ class TextChange:
     tokens: int
 
 
-def next_token_kls(model: EditedModel, prompts: Sequence[str], *, batch_size: int = 64) -> list[float]:
+def next_token_kls(model: EditedModel, prompts: Sequence[Prompt], *, batch_size: int = 64) -> list[float]:
     """KL(base || edited) in nats of the next-token distribution, for each prompt; exactly 0 where no edit fires."""
     rows = [model.base.prompt_ids(prompt) for prompt in prompts]
     found = [0.0] * len(rows)
@@ -36,7 +37,7 @@ def next_token_kls(model: EditedModel, prompts: Sequence[str], *, batch_size: in
     return found
 
 
-def text_changes(model: EditedModel, texts: Sequence[str], *, batch_size: int = 16) -> list[TextChange]:
+def text_changes(model: EditedModel, texts: Sequence[Prompt], *, batch_size: int = 16) -> list[TextChange]:
     """What the edits do to texts, each read as one prompt that no edit should fire on.
 
     exp(sum of nats / sum of tokens) over texts is the perplexity of the edited model over that of the base.
@@ -52,7 +53,7 @@ def text_changes(model: EditedModel, texts: Sequence[str], *, batch_size: int = 
 
 
 def _fired(
-    model: EditedModel, prompts: Sequence[str], rows: Sequence[Sequence[int]], batch_size: int
+    model: EditedModel, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], batch_size: int
 ) -> Iterator[tuple[list[int], list[ExpertRow | None]]]:
     """Places of the prompts on which an edit fires, in groups whose experts fit on the device, with the experts."""
     routes = model.route(prompts)

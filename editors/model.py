@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 from weakref import WeakValueDictionary
 
 from editors.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
-from editors.base import Base, length_sorted_chunks
+from editors.base import Base, Batch
 from editors.errors import ShardCorrupt
 from editors.kv_anchor import AnchorRouter
 from editors.neurons import NeuronRouter
 from editors.paper_experts import is_full_copy
 from editors.prefill import SharedBatch, can_share, read_while_prefilling
+from editors.prompts import Prompt
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 from editors.routing import UNROUTED, Route, Router, ScopeRouter
 from editors.shards import ROUTINGS, Routing, Shard
@@ -24,7 +26,7 @@ from editors.surface import SurfaceIndex
 class Answer:
     """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it."""
 
-    prompt: str
+    prompt: Prompt
     text: str
     edit_id: str | None
     score: float
@@ -167,79 +169,96 @@ class EditedModel:
             for edit_id, expert in before.items():
                 self.enable(expert.shard, [edit_id])
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
-        """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live."""
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
+
+        The scope index reads text: of a conversation what the user said last. The papers' routers read what the model reads.
+        """
         routes = [UNROUTED] * len(prompts)
+        texts = [self._text(prompt) for prompt in prompts]
         for routing in ROUTINGS:
             router = self._routers.get(routing)
             still = [i for i, route in enumerate(routes) if route.edit_id is None]
             if router is not None and still:
-                found = router.route([prompts[i] for i in still])
+                read: Sequence[Any] = texts if routing == "scope" else prompts
+                found = router.route([read[i] for i in still])
                 for index, route in zip(still, found, strict=True):
                     routes[index] = route
         return routes
 
+    def _text(self, prompt: Prompt) -> str:
+        """What a prompt asks, as text."""
+        asked = self.base.conversation(prompt)
+        if asked is None:
+            return str(prompt)
+        return asked.user_turns[-1] if asked.user_turns else ""
+
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int = 32,
         batch_size: int = 64,
         routes: Sequence[Route] | None = None,
     ) -> list[Answer]:
-        """Greedy answers in the order of `prompts`, up to end-of-sequence or newline, stripped.
+        """Greedy answers in the order of `prompts`, stripped.
+
+        A plain prompt's ends with the sequence or its line, a conversation's with the assistant's turn.
 
         Args:
             routes: given ones in place of the scope index's own (oracle routes, for measurements).
+
+        Raises:
+            BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
         """
-        rows = [self.base.prompt_ids(prompt) for prompt in prompts]
-        answers: list[Answer | None] = [None] * len(rows)
-        for chunk in length_sorted_chunks(rows, batch_size):
-            ids = [rows[i] for i in chunk]
-            asked = [prompts[i] for i in chunk]
-            given = None if routes is None else [routes[i] for i in chunk]
-            most = self.base.most_new_tokens(max(map(len, ids)), max_new_tokens)
-            chosen, outputs = self._answer(asked, ids, most, given)
-            for index, route, output in zip(chunk, chosen, outputs, strict=True):
-                said = self.base.said(output, most=most)
+        answers: list[Answer | None] = [None] * len(prompts)
+        for batch in self.base.batches(prompts, batch_size):
+            asked = [prompts[i] for i in batch.places]
+            given = None if routes is None else [routes[i] for i in batch.places]
+            most = self.base.most_new_tokens(batch.columns, max_new_tokens)
+            chosen, outputs = self._answer(asked, batch, most, given)
+            for index, route, output in zip(batch.places, chosen, outputs, strict=True):
+                said = self.base.said(output, most=most, ending=batch.ending)
                 answers[index] = Answer(prompts[index], said.text, route.edit_id, route.score, said.cut)
         return [answer for answer in answers if answer is not None]
 
     def _answer(
-        self,
-        prompts: Sequence[str],
-        rows: Sequence[Sequence[int]],
-        most: int,
-        routes: Sequence[Route] | None,
+        self, prompts: Sequence[Prompt], batch: Batch, most: int, routes: Sequence[Route] | None
     ) -> tuple[Sequence[Route], list[list[int]]]:
         """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
-        chosen, passed = (routes, None) if routes is not None else self._read(prompts, rows)
+        rows = batch.ids
+        chosen, passed = (routes, None) if routes is not None else self._read(prompts, batch)
         experts = [self.expert(route) for route in chosen]
         if passed is not None and self._fit(experts):
             return chosen, passed.generate(experts, max_new_tokens=most)
         outputs: list[list[int]] = [[] for _ in rows]
         for group in groups_that_fit(self.bank, experts):
             with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
-                found = self.base.generate_ids([rows[n] for n in group], max_new_tokens=most)
+                found = self.base.generate_ids(
+                    [rows[n] for n in group], max_new_tokens=most, ending=batch.ending
+                )
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output
         return chosen, outputs
 
-    def _read(
-        self, prompts: Sequence[str], rows: Sequence[Sequence[int]]
-    ) -> tuple[Sequence[Route], SharedBatch | None]:
+    def _read(self, prompts: Sequence[Prompt], batch: Batch) -> tuple[Sequence[Route], SharedBatch | None]:
         """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
         scope = self._scope
-        if scope is None or len(self._routers) > 1 or not self._can_share:
+        # What an edit was taught, and what the base was asked, is known in plain form alone.
+        shares = self._can_share and batch.ending is self.base.plain_ending
+        if scope is None or len(self._routers) > 1 or not shares:
             return self.route(prompts), None
-        known = scope.verbatim(prompts)
-        suspects = scope.suspects(prompts, known)
+        texts = [str(prompt) for prompt in prompts]
+        known = scope.verbatim(texts)
+        suspects = scope.suspects(texts, known)
         experts = [self.expert(route) for route in known]
         if not suspects and not any(experts):
             return known, None
         if not self._fit(experts):
             return self.route(prompts), None
-        passed, readings = read_while_prefilling(self.base, rows, prompts, suspects, experts, bank=self.bank)
+        passed, readings = read_while_prefilling(
+            self.base, batch.ids, texts, suspects, experts, bank=self.bank
+        )
         return scope.decide(known, suspects, readings), passed
 
     @cached_property

@@ -18,6 +18,7 @@ from torch import Tensor
 from editors.architectures import submodule
 from editors.base import Base, device_errors, length_sorted_chunks
 from editors.passes import at_last, capture
+from editors.prompts import Prompt
 from editors.requests import EditRequest
 from editors.routed import ExpertRow
 from editors.routing import UNROUTED, Route
@@ -177,7 +178,7 @@ class NeuronRouter:
     def __len__(self) -> int:
         return len(self._experts)
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         routes = [UNROUTED] * len(prompts)
         rows = [self._base.prompt_ids(prompt) for prompt in prompts]
         for layer, (edit_ids, w, theta) in self._stacked().items():

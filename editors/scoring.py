@@ -8,6 +8,7 @@ from torch import Tensor
 from editors.base import Base, length_sorted_chunks
 from editors.model import Answer, EditedModel
 from editors.passes import TrainingRows, answer_logits, capture, training_rows
+from editors.prompts import Prompt
 from editors.routed import ExpertRow, experts_at_work
 
 
@@ -28,7 +29,7 @@ def fire_rate(answers: Sequence[Answer]) -> float | None:
     return sum(a.edit_id is not None for a in answers) / len(answers) if answers else None
 
 
-def teacher_forced(model: EditedModel, prompts: Sequence[str], targets: Sequence[str]) -> float | None:
+def teacher_forced(model: EditedModel, prompts: Sequence[Prompt], targets: Sequence[str]) -> float | None:
     """Mean over prompts of the share of target tokens that are the argmax given the true ones before; None without any.
 
     What most papers print. It flatters: one wrong token out of four still counts three quarters.
@@ -45,7 +46,7 @@ def teacher_forced(model: EditedModel, prompts: Sequence[str], targets: Sequence
     return sum(shares) / len(shares)
 
 
-def next_token_kl(model: EditedModel, prompts: Sequence[str]) -> float | None:
+def next_token_kl(model: EditedModel, prompts: Sequence[Prompt]) -> float | None:
     """Mean KL(base || edited) in nats of the next-token distribution; exactly 0 where no edit fires."""
     if not prompts:
         return None
@@ -59,7 +60,7 @@ def next_token_kl(model: EditedModel, prompts: Sequence[str]) -> float | None:
 
 
 def _passes(
-    model: EditedModel, prompts: Sequence[str], targets: Sequence[str]
+    model: EditedModel, prompts: Sequence[Prompt], targets: Sequence[str]
 ) -> Iterator[tuple[TrainingRows, Tensor]]:
     """Teacher-forced final hidden states, each row through its own expert."""
     base = model.base
@@ -84,7 +85,7 @@ def _without_end(targets: Tensor) -> Tensor:
     return kept
 
 
-def _next_logp(base: Base, prompt: str, expert: ExpertRow | None) -> Tensor:
+def _next_logp(base: Base, prompt: Prompt, expert: ExpertRow | None) -> Tensor:
     ids, mask = base.pad([base.prompt_ids(prompt)], side="right")
     with torch.no_grad(), experts_at_work(base, [expert]):
         logits = base.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, -1]

@@ -28,6 +28,19 @@ class ModeChoice(StrEnum):
     PAPER = "paper"
 
 
+class FormChoice(StrEnum):
+    """A text that is continued, or one user message through the chat template."""
+
+    PLAIN = "plain"
+    CHAT = "chat"
+
+
+class BaselineChoice(StrEnum):
+    """What is measured beside the edits."""
+
+    IN_CONTEXT = "in-context"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the table of contents."""
     app.command("evaluate", rich_help_panel="Measure")(evaluate)
@@ -43,11 +56,32 @@ def evaluate(
     mode: Annotated[
         ModeChoice, typer.Option("--mode", help="Upkeep's editors, or the papers' as published.")
     ] = ModeChoice.DEFAULT,
+    form: Annotated[
+        FormChoice, typer.Option("--form", help="Prompts as they stand, or as user messages of a chat.")
+    ] = FormChoice.PLAIN,
+    turns: Annotated[
+        int,
+        typer.Option(
+            "--turns", min=1, max=2, help="2: paraphrases also as a second turn that says it, he, they."
+        ),
+    ] = 1,
+    baseline: Annotated[
+        BaselineChoice | None,
+        typer.Option("--baseline", help="Measure too: no edit, the fact written into the prompt."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", help='Sentence encoder of the scope index; unset: the default, "": none.'),
+    ] = None,
     edits: Annotated[
         int | None, typer.Option("--edits", min=1, help="The first so many facts; unset: all.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Edits of one batch.")] = 50,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same scores.")] = 0,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", min=1, help="The longest answer; unset: 32, in chat 96."),
+    ] = None,
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Write the scores to this file too, as one JSON object.")
     ] = None,
@@ -58,10 +92,14 @@ def evaluate(
     A score whose probes the files lack is null. Prompts that the base cannot read are left out and counted;
     a fact that it cannot read is a failure in the reliability.
 
+    In chat an answer is right if it says the new value (case and punctuation do not count) and not the ground
+    truth; `exact` is the strict match beside it. docs/evaluation.md explains every score.
+
     \b
     Example:
       upkeep evaluate --model ./my-model --facts facts.jsonl --probes far.jsonl \\
         --editor scen --edits 500 --batch-size 50 --seed 1 --json scores.json
+      upkeep evaluate --model ./my-chat-model --facts facts.jsonl --form chat --turns 2 --baseline in-context
     """
     from daemon.cli.output import console, table
     from daemon.evaluate import EvaluateOptions
@@ -80,7 +118,12 @@ def evaluate(
         edits=edits,
         batch_size=batch_size,
         seed=seed,
+        max_new_tokens=max_new_tokens,
         mode=mode.value,
+        form=form.value,
+        baseline=baseline.value if baseline is not None else None,
+        turns=turns,
+        encoder=encoder,
     )
     with _progress_bars() as progress:
         report = run_evaluation(options, progress=progress)

@@ -8,6 +8,7 @@ from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base import Base
+from editors.endings import Ending
 from editors.routed import ExpertRow, experts_at_work
 from editors.shards import Shard, ShardEntry
 
@@ -32,7 +33,9 @@ def test_each_prompt_of_a_batch_is_answered_as_it_is_alone(family: str) -> None:
     fired = 0
     for case in range(CASES):
         rng = random.Random(f"{family} {case}")
-        base._stop_ids = frozenset({base.eos_id, *rng.sample(range(3, 300), rng.choice([0, 3, 40]))})
+        base.plain_ending = Ending(
+            frozenset({base.eos_id, *rng.sample(range(3, 300), rng.choice([0, 3, 40]))}), one_line=True
+        )
         model = EditedModel(base)
         for shard in shards:
             model.enable(_varied(base, shard, rng))

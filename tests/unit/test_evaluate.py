@@ -8,8 +8,8 @@ from tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.cli.evaluate import evaluate as command
 from daemon.evaluate import EvaluateOptions, evaluate
-from daemon.evaluation_data import BadFile
-from daemon.evaluation_report import Report
+from daemon.evaluation.facts import BadFile
+from daemon.evaluation.report import Report
 from editors.errors import PermanentError
 
 LONG = "The capital of " + "a long way " * 200

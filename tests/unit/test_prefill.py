@@ -10,6 +10,7 @@ from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base import Base
+from editors.endings import Ending
 from editors.errors import ShardCorrupt
 from editors.prefill import LEAST_SPARED, Asked, SharedBatch, can_share, of_like_length
 from editors.routed import ExpertRow, experts_at_work
@@ -196,9 +197,9 @@ def _teaching(expert: ExpertRow | None, draft: list[int]) -> ExpertRow:
 
 @contextmanager
 def no_stopping(base: Base) -> Iterator[None]:
-    stops = base._stop_ids
-    base._stop_ids = frozenset({len(base.tokenizer) + 1000})
+    ending = base.plain_ending
+    base.plain_ending = Ending(frozenset({len(base.tokenizer) + 1000}), one_line=True)
     try:
         yield
     finally:
-        base._stop_ids = stops
+        base.plain_ending = ending

@@ -14,6 +14,13 @@ class Kinds(BaseModel):
     subject: float | None
 
 
+class FalseFire(Kinds):
+    """The same, and the fact asked as yes or no, and questions of two hops through it."""
+
+    yes_no: float | None
+    two_hop: float | None
+
+
 class Pair(BaseModel):
     """Reliability and generality."""
 
@@ -23,12 +30,16 @@ class Pair(BaseModel):
 
 
 class Routing(BaseModel):
-    """What the scope index did: on held-out rephrases, and on probes that no edit may answer."""
+    """What the scope index did: on held-out rephrases, and on probes that no edit may answer.
+
+    `unreadable_yes_no` of the yes/no questions were not asked because the base cannot read them.
+    """
 
     model_config = ConfigDict(frozen=True)
     right_expert: float | None
     miss: float | None
-    false_fire: Kinds
+    false_fire: FalseFire
+    unreadable_yes_no: int
 
 
 class Portability(BaseModel):
@@ -56,6 +67,42 @@ class Speed(BaseModel):
     edited: float
 
 
+class Encoder(BaseModel):
+    """The sentence encoder that the scope index reads with."""
+
+    model_config = ConfigDict(frozen=True)
+    place: str
+    hash: str
+
+
+class InContext(BaseModel):
+    """No edit: where the index fires, the fact stands in the prompt, and the base answers.
+
+    `reliability`, `generality` and `locality` are judged as the edited model's; `contains` counts any answer that holds the
+    value, in both forms. `extra_prompt_tokens` is a mean over the prompts where the index fires, `seconds_ratio` its time
+    for the edits' prompts and rephrases by the edited model's for the same.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    reliability: float | None
+    generality: float | None
+    contains: Pair
+    locality: Kinds
+    extra_prompt_tokens: float | None
+    seconds_ratio: float | None
+
+
+class SecondTurn(BaseModel):
+    """Asked with a pronoun after a first turn that named the subject; `left_out` paraphrases do not name it as written."""
+
+    model_config = ConfigDict(frozen=True)
+    generality: float | None
+    miss: float | None
+    locality_subject: float | None
+    asked: int
+    left_out: int
+
+
 class LeftOut(BaseModel):
     """How many prompts were not asked because the base cannot read them; `facts` count against reliability."""
 
@@ -75,6 +122,8 @@ class Report(BaseModel):
     Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt or, so the
     base found, with their question in other words, and
     `left_out.facts` cannot be read by the base: nothing was trained for those, and each is a failure in `reliability`.
+    In plain form an answer is right if it is the target; in chat, if it says the target and not the ground truth. `exact` is
+    the first rule in both; `ended`: answers to the edits' prompts and rephrases that stopped by themselves.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,10 +133,14 @@ class Report(BaseModel):
     left_out: LeftOut
     reliability: float | None
     generality: float | None
+    exact: Pair
+    ended: float | None
     locality: Kinds
     locality_kl: Kinds
     teacher_forced: Pair
     routing: Routing
+    in_context: InContext | None
+    second_turn: SecondTurn | None
     portability: Portability
     retention: list[tuple[int, float | None, float | None]]
     oldest: Oldest
@@ -100,6 +153,10 @@ class Report(BaseModel):
     generation_tokens_per_second: Speed
     model: str
     base_hash: str
+    encoder: Encoder | None
+    form: str
+    turns: int
+    max_new_tokens: int
     facts: str
     editor: str
     mode: str

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from daemon.events import prompt_key
+from daemon.events import fact_key_of, prompt_key
 from editors.errors import PermanentError
 from editors.requests import EditRequest
 from planners import Pending
@@ -57,11 +57,24 @@ class Fact(BaseModel):
     subject: Text
     prompt: Text
     target_new: Text
+    relation: Text | None = None
     ground_truth: str | None = None
     aliases: tuple[Text, ...] = ()
     rephrase_prompts: tuple[Text, ...] = ()
     locality_prompts: LocalityPrompts = LocalityPrompts()
+    yes_prompts: tuple[Text, ...] = ()
+    no_prompts: tuple[Text, ...] = ()
     portability_prompts: PortabilityPrompts = PortabilityPrompts()
+
+    @property
+    def key(self) -> str:
+        """What makes two lines speak of one fact, as in the ledger: subject and relation, else the prompt."""
+        return fact_key_of(self.subject, self.relation, self.prompt)
+
+    @property
+    def yes_no(self) -> tuple[str, ...]:
+        """The fact asked as yes or no, which the edit's bare value does not answer."""
+        return (*self.yes_prompts, *self.no_prompts)
 
 
 class Probe(BaseModel):
@@ -107,6 +120,8 @@ def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, 
                 "locality_prompts": LocalityPrompts(
                     relation=kept("relation", near.relation), subject=kept("subject", near.subject)
                 ),
+                "yes_prompts": kept("yes_no", fact.yes_prompts),
+                "no_prompts": kept("yes_no", fact.no_prompts),
                 "portability_prompts": PortabilityPrompts(
                     alias=kept("alias", further.alias, fact.target_new), reasoning=reasoning
                 ),
@@ -138,15 +153,14 @@ def read_probes(path: Path) -> list[Probe]:
 
 def pending_edit(index: int, fact: Fact) -> Pending:
     """The fact as a pending edit of the batch lane; the index tells when it arrived."""
-    key = prompt_key(fact.prompt)
     return Pending(
         edit_id=index,
         op="assert",
         subject=fact.subject,
-        relation=None,
+        relation=fact.relation,
         prompt=fact.prompt,
-        fact_key=key,
-        prompt_key=key,
+        fact_key=fact.key,
+        prompt_key=prompt_key(fact.prompt),
         urgent=False,
         occurred_at=_EPOCH + timedelta(seconds=index),
         offset=index,
@@ -162,6 +176,7 @@ def edit_request(index: int, fact: Fact) -> EditRequest:
         prompt=fact.prompt,
         target_new=fact.target_new,
         ground_truth=fact.ground_truth,
+        relation=fact.relation,
         aliases=fact.aliases,
     )
 

@@ -1,0 +1,128 @@
+"""The edits of an evaluation: they arrive batch by batch, each is planned as in production, and the newest wins."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon.base_vectors import BaseVectors
+from daemon.evaluation.facts import Fact, edit_request, pending_edit
+from daemon.evaluation.judging import as_prompt, judge_of
+from daemon.evaluation.options import EvaluateOptions
+from daemon.events import prompt_key
+from editors.model import EditedModel
+from editors.registry import build_editor
+from editors.training import Progress
+from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
+
+OLDEST = 100
+
+
+@dataclass
+class Edited:
+    """The final model, and how it came to be."""
+
+    model: EditedModel
+    live: dict[int, Fact] = field(default_factory=dict)
+    superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
+    by_key: dict[str, int] = field(
+        default_factory=dict
+    )  # live edits by the fact and by the prompt they answer
+    when_new: dict[int, bool] = field(default_factory=dict)  # of the oldest: did they answer right when new?
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the editors that had a batch
+    order: str = ""
+    seconds: list[float] = field(default_factory=list)  # one per edit
+    size_bytes: int = 0
+
+
+def edit_all(
+    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress
+) -> Edited:
+    """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
+    planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
+    edited = Edited(model, order=planner.order)
+    embedder = ModelEmbedder("base", BaseVectors(model.base).vectors)
+    pending = [pending_edit(index, fact) for index, fact in facts.items()]
+    for start in range(0, len(pending), options.batch_size):
+        arrived = pending[start : start + options.batch_size]
+        draft = plan(arrived, settings=planner, embedder=embedder)
+        edited.superseded |= dict(draft.superseded)
+        for batch in draft.batches:
+            _edit(edited, batch, facts, options, progress)
+        _ask_when_new(edited, options)
+    progress("edits", len(facts), len(facts))
+    return edited
+
+
+def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, Fact]]:
+    """Superseded facts, each with the one that holds now; a fact that was only repeated is not stale."""
+    stale = []
+    for loser, winner in edited.superseded.items():
+        while winner in edited.superseded:  # each step is newer: this ends
+            winner = edited.superseded[winner]
+        if facts[loser].target_new.strip() != facts[winner].target_new.strip():
+            stale.append((facts[loser], facts[winner]))
+    return stale
+
+
+def _edit(
+    edited: Edited,
+    batch: DraftBatch,
+    facts: Mapping[int, Fact],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> None:
+    """Train one batch and let it answer; each of its edits ends the older edits of its fact."""
+    count, before = len(batch.edit_ids), len(edited.seconds)
+
+    def within(_stage: str, done: int, total: int) -> None:
+        progress("edits", before + count * done // total, len(facts))
+
+    name = batch.editor or "scen"
+    editor = build_editor(name, {"seed": options.seed, "mode": options.mode, **options.settings})
+    requests = [edit_request(i, facts[i]) for i in batch.edit_ids]
+    begun = time.perf_counter()
+    shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
+    edited.model.enable(shard)
+    alike = edited.model.asked_alike(shard)
+    edited.seconds += [(time.perf_counter() - begun) / count] * count
+    edited.settings[name] = editor.settings.model_dump()
+    edited.size_bytes += shard.size_bytes
+    edited.live |= {index: facts[index] for index in batch.edit_ids}
+    for index in sorted(batch.edit_ids):
+        _settle(edited, index, [int(other) for other in alike.get(str(index), ())])
+
+
+def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
+    """Of the edits of one fact, of one prompt, or of one question in other words, the newest wins."""
+    fact = edited.live.get(index)
+    if fact is None:  # lost already to a newer one of its own batch
+        return
+    keys = (f"fact {fact.key}", f"prompt {prompt_key(fact.prompt)}")
+    rivals = [other for other in alike if other in edited.live and _may_be_one(fact, edited.live[other])]
+    same = {index, *rivals, *(edited.by_key.get(key, index) for key in keys)} & edited.live.keys()
+    newest = max(same)
+    for older in same - {newest}:
+        edited.model.disable([str(older)])
+        del edited.live[older]
+        edited.superseded[older] = newest
+    if newest == index:
+        edited.by_key |= dict.fromkeys(keys, index)
+
+
+def _may_be_one(one: Fact, other: Fact) -> bool:
+    """As the worker sees it: two facts that both name their relation are one only if they name the same."""
+    return one.relation is None or other.relation is None or one.key == other.key
+
+
+def _ask_when_new(edited: Edited, options: EvaluateOptions) -> None:
+    """Ask the oldest edits once they are in, to know later what they lost."""
+    asked = [i for i in sorted(edited.live)[:OLDEST] if i not in edited.when_new]
+    if len(edited.when_new) >= OLDEST or not asked:
+        return
+    facts = [edited.live[i] for i in asked]
+    prompts = [as_prompt(options.form, fact.prompt) for fact in facts]
+    answers = edited.model.generate(prompts, max_new_tokens=options.tokens)
+    right = judge_of(options.form)
+    for index, fact, answer in zip(asked, facts, answers, strict=True):
+        edited.when_new[index] = right(answer.text, fact.target_new, fact.ground_truth)

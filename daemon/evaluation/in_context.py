@@ -1,0 +1,130 @@
+"""The honest alternative to an edit: where the index fires, the fact is written into the prompt and the base answers."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from daemon.evaluation.asking import Asked
+from daemon.evaluation.facts import Fact
+from daemon.evaluation.judging import contains, share
+from daemon.evaluation.report import InContext, Kinds, Pair
+from editors.base import Base
+from editors.errors import BadRequest
+from editors.model import EditedModel
+from editors.prompts import Conversation, Message, Prompt
+
+# Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model wants to be told that it is
+# a fact; in plain form the very text that it shall write does best.
+_INSTRUCTION = "You are a helpful assistant. You know this fact:"
+
+
+def stated(fact: Fact) -> str:
+    """The fact as a sentence."""
+    prompt, value = fact.prompt.strip(), fact.target_new.strip()
+    if prompt.endswith("?"):
+        return f"Question: {prompt} Answer: {value}"
+    return f"{prompt} {value}{'' if value.endswith('.') else '.'}"
+
+
+def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
+    """The prompt with the fact in front.
+
+    Args:
+        system: whether a conversation takes it as a system message; else it goes in front of the user's first text.
+    """
+    if isinstance(prompt, str):
+        return f"{fact.prompt.strip()} {fact.target_new.strip()}\n{prompt}"
+    told = f"{_INSTRUCTION} {stated(fact)}"
+    messages = prompt.messages
+    if system:
+        return Conversation((Message("system", told), *messages))
+    first = next(n for n, message in enumerate(messages) if message.role == "user")
+    opened = replace(messages[first], content=f"{told}\n{messages[first].content}")
+    return Conversation((*messages[:first], opened, *messages[first + 1 :]))
+
+
+def reads_system_messages(base: Base) -> bool:
+    """Whether the base's chat template has a place for a system message: some refuse it, some leave it out."""
+    asked = Conversation((Message("system", "Answer in English."), Message("user", "Who?")))
+    try:
+        base.prompt_ids(asked)
+    except BadRequest:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The base's answers to prompts into which the index wrote facts."""
+
+    texts: list[str]
+    extra_tokens: list[int]  # of the prompts where it fired
+    seconds: float
+
+
+class Teller:
+    """Asks the base with what the index finds written in front."""
+
+    def __init__(self, model: EditedModel, facts: Mapping[int, Fact], *, tokens: int) -> None:
+        self._model = model
+        self._facts = facts
+        self._tokens = tokens
+        self._system = model.base.chat and reads_system_messages(model.base)
+
+    def ask(self, prompts: Sequence[Prompt]) -> _Told:
+        """Finding the fact counts into the seconds, as it does in the edited model's."""
+        base = self._model.base
+        begun = time.perf_counter()
+        routes = self._model.route(prompts) if prompts else []
+        written = [self._written(p, route.edit_id) for p, route in zip(prompts, routes, strict=True)]
+        texts = base.generate(written, max_new_tokens=self._tokens) if prompts else []
+        seconds = time.perf_counter() - begun
+        changed = [(old, new) for old, new in zip(prompts, written, strict=True) if new is not old]
+        extra = [len(base.prompt_ids(new)) - len(base.prompt_ids(old)) for old, new in changed]
+        return _Told(texts, extra, seconds)
+
+    def _written(self, prompt: Prompt, edit_id: str | None) -> Prompt:
+        if edit_id is None:
+            return prompt
+        written = with_fact(prompt, self._facts[int(edit_id)], system=self._system)
+        return written if self._model.base.fits(written) else prompt
+
+
+def in_context(
+    teller: Teller,
+    own: Asked,
+    rephrased: Asked,
+    probes: Mapping[str, Sequence[Prompt]],
+    bases: Mapping[str, Sequence[str]],
+) -> InContext:
+    """Scores of the alternative on the prompts and by the rules that the edited model is judged by.
+
+    Args:
+        probes: locality probes by kind.
+        bases: the base's own answers to them.
+    """
+    told = {"own": teller.ask(own.prompts), "rephrased": teller.ask(rephrased.prompts)}
+    far = {kind: teller.ask(prompts) for kind, prompts in probes.items()}
+    extra = [n for one in (*told.values(), *far.values()) for n in one.extra_tokens]
+    edited_seconds = own.seconds + rephrased.seconds
+    return InContext(
+        reliability=share(own.right(told["own"].texts)),
+        generality=share(rephrased.right(told["rephrased"].texts)),
+        contains=Pair(
+            reliability=_contained(own, told["own"].texts),
+            generality=_contained(rephrased, told["rephrased"].texts),
+        ),
+        locality=Kinds(
+            **{
+                kind: share([a == b for a, b in zip(far[kind].texts, bases[kind], strict=True)])
+                for kind in far
+            }
+        ),
+        extra_prompt_tokens=sum(extra) / len(extra) if extra else None,
+        seconds_ratio=sum(one.seconds for one in told.values()) / edited_seconds if edited_seconds else None,
+    )
+
+
+def _contained(asked: Asked, texts: Sequence[str]) -> float | None:
+    pairs = zip(texts, asked.questions, strict=True)
+    return share([contains(text, question.wanted) for text, question in pairs])
