@@ -10,6 +10,7 @@ from daemon.evaluation.report import Encoder, Report
 from daemon.evaluation.scoring import Scorer
 from editors.base import Base, load_base
 from editors.errors import BadRequest
+from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.model import EditedModel
 from editors.training import Progress
 
@@ -47,11 +48,10 @@ def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
     Raises:
         PermanentError: the base or the encoder cannot be used.
     """
-    if options.encoder:
-        raise BadRequest(
-            f'--encoder {options.encoder}: this scope index reads no encoder; leave it out or say ""'
-        )
-    return EditedModel(load_base(options.model)), None
+    named = DEFAULT_ENCODER if options.encoder is None else options.encoder
+    matcher = load_matcher(named) if named else None
+    read_by = None if matcher is None else Encoder(place=named, hash=matcher.hash)
+    return EditedModel(load_base(options.model), matcher=matcher), read_by
 
 
 def _require_chat(base: Base, options: EvaluateOptions) -> None:

@@ -3,13 +3,18 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from daemon.ledger import Ledger
 from daemon.settings import ModelSettings, Settings
 from editors.base import Base, load_base
+from editors.index import QuestionMatcher, load_matcher
 from editors.likelihood import TextChange, next_token_kls, text_changes
 from editors.model import Answer, EditedModel
 from editors.routing import Route
 from editors.store import AdapterStore
+
+_log = structlog.get_logger()
 
 
 class ServedModel:
@@ -135,7 +140,24 @@ def open_base(model: ModelSettings) -> Base:
         dtype=model.dtype,
         ffn_module=model.ffn_module,
         layer=model.layer,
+        chat=model.chat,
     )
+
+
+def open_matcher(settings: Settings) -> QuestionMatcher | None:
+    """What reads prompts for the scope index; None where the settings name no encoder.
+
+    Raises:
+        EncoderUnreadable: the encoder cannot be loaded; the message says what to install or set.
+    """
+    if not settings.index.encoder:
+        _log.warning(
+            "no_sentence_encoder",
+            told='index.encoder = "": the base\'s own answers decide whether an edit fires, which few real models give '
+            "reliably",
+        )
+        return None
+    return load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
 
 
 def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
@@ -143,12 +165,17 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
 
     Raises:
         BaseUnreadable, UnknownArchitecture: the base cannot be used; the message names the setting.
+        EncoderUnreadable: the scope index's encoder cannot be loaded.
         BaseChanged: the ledger belongs to another base.
     """
+    matcher = open_matcher(settings)
     base = open_base(settings.model)
     ledger.generations.start(base.hash)
     edited = EditedModel(
-        base, AdapterStore(settings.store.path), device_expert_bytes=settings.model.bank_bytes
+        base,
+        AdapterStore(settings.store.path),
+        matcher=matcher,
+        device_expert_bytes=settings.model.bank_bytes,
     )
     served = ServedModel(edited, ledger)
     served.refresh()

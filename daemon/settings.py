@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from daemon.settings_help import explain, unknown_variable
 from editors.errors import PermanentError
+from editors.index import DEFAULT_ENCODER
 
 ENV_PREFIX = "UPKEEP_"
 MAX_FILE_BYTES = 1 << 20
@@ -65,6 +66,9 @@ class ModelSettings(Section):
         2 * 1024**3, ge=0, description="device memory for experts; those that do not fit are paged"
     )
     max_new_tokens: int = Field(32, ge=1, le=4096, description="the longest answer, in tokens")
+    chat: Literal["auto", "on", "off"] = Field(
+        "auto", description='asked through its chat template, too: "auto" where it has one, "on", "off"'
+    )
 
     def required_path(self) -> str:
         """`path`, for the roles that cannot work without a model.
@@ -80,6 +84,16 @@ class ModelSettings(Section):
         if Path(self.path).is_absolute() and not Path(self.path).is_dir():  # no hub id, see _anchored_model
             raise BadSettings(f"model.path: there is no directory {self.path}")
         return self.path
+
+
+class IndexSettings(Section):
+    """The scope index, which decides whether a prompt asks an edited fact."""
+
+    encoder: str = Field(
+        DEFAULT_ENCODER,
+        max_length=1024,
+        description='sentence encoder that reads prompts: a folder or a hub id; "": the base\'s own answers decide',
+    )
 
 
 class KafkaSettings(Section):
@@ -358,6 +372,7 @@ class Settings(BaseSettings):
     )
 
     model: ModelSettings = Field(default_factory=ModelSettings)
+    index: IndexSettings = Field(default_factory=IndexSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)

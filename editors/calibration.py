@@ -1,31 +1,49 @@
-"""What the scope index keeps of each edit, with thresholds that are measured on the base, not set by hand.
+"""What the scope index keeps of each edit, with thresholds that are measured, not set by hand.
 
-For every batch three kinds of prompts are read with the frozen base, once, however many edits are live:
+*By text* (`editors.index`): the edit's own question and its known phrasings as vectors, and the log odds that at most
+`target_false_fire` of a bank of questions of all kinds reaches; no base is asked, and a batch of one is like any other.
+
+*By the base*, once for every batch, however many edits are live:
 
 * must fire: a request's own prompt behind unrelated text, and its own rephrases;
-* must not fire: its subject mentioned in passing, its subject in another request's question (where the base answers
-  otherwise), and its own locality prompts;
+* must not fire: its subject mentioned in passing, another question about its subject (of another request, of the
+  corpus), and its own locality prompts;
 * its own prompt with one word of the name taken out: where the base answers as before, that word is firm (`editors.names`).
 
-The batch's threshold lets at most `target_false_fire` of what must not fire through; a request that brings rephrases or
-locality prompts gets its own.
+A sample tells how far the base's agreement separates the two (`Agreement`); where it does not, nothing more is asked of it.
 """
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from editors.base import Base
+from editors.index.corpus import named, read_corpus
+from editors.index.entries import TextEntries, text_entries
+from editors.index.vectors import TEXT_VECTORS
 from editors.names import LEAST_COVERAGE, NearNames, name_words
 from editors.requests import EditRequest
 from editors.scope import SURE, Reading, ScopeKey, make_keys, read_pairs
-from editors.shards import MAX_ANSWER_TOKENS, Calibration, ShardEntry, prompt_sha256
+from editors.shards import (
+    MAX_ANSWER_TOKENS,
+    STORED_DTYPE,
+    Agreement,
+    Calibration,
+    IndexedQuestion,
+    ShardEntry,
+    prompt_sha256,
+)
 from editors.surface import SurfaceIndex, words_of
 from editors.training import OPENINGS, other_question
+
+if TYPE_CHECKING:
+    from editors.model import EditedModel
 
 SAMPLE = 10  # edits of a batch that the batch's threshold is measured on
 MOST_FIRM_TESTS = 6  # words of a name that are taken out in turn; of a longer name all words are firm
@@ -38,13 +56,21 @@ PASSING = (
 STAND_IN = "Marlin"
 
 
+# Of the corpus so many questions are asked of each sampled subject.
+OTHER_QUESTIONS = 3
+# From this weight on, agreement is worth its passes.
+LEAST_WEIGHT = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """What a shard keeps for the index: entries, hidden states (n, d) and how the thresholds were found."""
+    """What a shard keeps for the index: entries, the texts they are known by, tensors, and how the thresholds were found."""
 
     entries: tuple[ShardEntry, ...]
-    keys: Tensor
+    questions: tuple[IndexedQuestion, ...]
+    tensors: Mapping[str, Tensor]
     calibration: Calibration
+    encoder_hash: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +98,46 @@ def scopes(
     base: Base,
     requests: Sequence[EditRequest],
     *,
+    parent: "EditedModel | None" = None,
     max_answer_tokens: int,
     target_false_fire: float,
     seed: int,
 ) -> Scopes:
-    """Read a batch with the frozen base and find its thresholds.
+    """Read a batch and find its thresholds.
 
     Args:
+        parent: the model that the edits will join; its matcher reads the text, its edits tell how the base agreed before.
         target_false_fire: share of prompts out of scope, though they name the subject, that may fire (0..1).
     """
-    keys = make_keys(base, [request.prompt for request in requests], max_answer_tokens=max_answer_tokens)
-    trials = [trial for trial in _trials(requests, seed) if base.fits(trial.prompt)]
-    readings = read_pairs(base, [(trial.prompt, keys[trial.edit]) for trial in trials])
-    firm = _firm_words(requests, keys, trials, readings)
+    matcher = None if parent is None else parent.matcher
+    text = None if matcher is None else text_entries(requests, matcher, target_false_fire=target_false_fire)
+    sampled = _sampled(len(requests), seed)
+    trials = [trial for trial in _trials(requests, sampled, seed) if base.fits(trial.prompt)]
+    asked = range(len(requests))
+    keys: dict[int, ScopeKey] = {}
+    agreement = Agreement() if parent is None else parent.agreement
+    if text is not None:  # is it worth asking the base for more than the sample?
+        keys = _keys(base, requests, sampled, max_answer_tokens)
+        shared = [trial for trial in trials if trial.shared and keys[trial.edit].confidence >= SURE]
+        agreement += _agreement(shared, _read(base, shared, keys))
+        asked = asked if agreement.weight >= LEAST_WEIGHT else range(0)
+    keys |= _keys(base, requests, [edit for edit in asked if edit not in keys], max_answer_tokens)
+    trials = [trial for trial in trials if trial.edit in set(asked)]
+    return _measured(base, requests, keys if asked else {}, trials, text, agreement, target_false_fire)
+
+
+def _measured(
+    base: Base,
+    requests: Sequence[EditRequest],
+    keys: Mapping[int, ScopeKey],
+    trials: Sequence[_Trial],
+    text: TextEntries | None,
+    agreement: Agreement,
+    target_false_fire: float,
+) -> Scopes:
+    """What is kept, the base having been asked for `keys`: those of all requests, or of none."""
+    readings = _read(base, trials, keys)
+    firm = _firm_words(requests, trials, readings)
     scored = [
         _Scored(trial, reading.agrees, reading.score(keys[trial.edit].confidence))
         for trial, reading in zip(trials, readings, strict=True)
@@ -96,21 +149,21 @@ def scopes(
     # Where the base answers as to the edit's own prompt, no threshold parts the two: it is told, but sets none.
     parted = [one.score for one in must_not if not one.agrees]
     shared = threshold_between(fire, parted, target_false_fire=target_false_fire)
-    thresholds = [_own_threshold(edit, scored, shared) for edit in range(len(requests))]
-    names = [_near_name(request) for request in requests]
     entries = tuple(
         ShardEntry(
             edit_id=request.edit_id,
             surface_forms=request.surface_forms,
-            base_answer_ids=key.base_answer_ids,
-            confidence=key.confidence,
-            threshold=threshold,
-            near_name=name if key.confidence >= SURE else None,
-            firm_words=tuple(sorted(words)),
+            base_answer_ids=keys[edit].base_answer_ids if edit in keys else (),
+            confidence=keys[edit].confidence if edit in keys else 0.0,
+            threshold=_own_threshold(edit, scored, shared),
+            near_name=_near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
+            firm_words=tuple(sorted(firm[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
             answer_ids=tuple(base.answer_ids(request.prompt, request.target_new)[:MAX_ANSWER_TOKENS]),
+            relation=None if text is None else text.relations[edit],
+            odds=None if text is None else text.odds[edit],
         )
-        for request, key, threshold, name, words in zip(requests, keys, thresholds, names, firm, strict=True)
+        for edit, request in enumerate(requests)
     )
     calibration = Calibration(
         target_false_fire=target_false_fire,
@@ -120,8 +173,42 @@ def scopes(
         false_fire=sum(score >= shared for score in stay) / len(stay) if stay else None,
         positives=len(fire),
         miss=sum(score < shared for score in fire) / len(fire) if fire else None,
+        agreement=agreement,
     )
-    return Scopes(entries, torch.stack([key.key for key in keys]), calibration)
+    if text is None:
+        states = [key.key for _, key in sorted(keys.items()) if key.key is not None]
+        return Scopes(entries, (), {"scope.key": torch.stack(states).to(STORED_DTYPE)}, calibration, None)
+    vectors = {TEXT_VECTORS: text.vectors.to(STORED_DTYPE)}
+    return Scopes(entries, text.questions, vectors, calibration, text.encoder_hash)
+
+
+def _keys(
+    base: Base, requests: Sequence[EditRequest], edits: Sequence[int], max_answer_tokens: int
+) -> dict[int, ScopeKey]:
+    prompts = [requests[edit].prompt for edit in edits]
+    return dict(zip(edits, make_keys(base, prompts, max_answer_tokens=max_answer_tokens), strict=True))
+
+
+def _read(base: Base, trials: Sequence[_Trial], keys: Mapping[int, ScopeKey]) -> list[Reading]:
+    return read_pairs(base, [(trial.prompt, keys[trial.edit]) for trial in trials])
+
+
+def _agreement(trials: Sequence[_Trial], readings: Sequence[Reading]) -> Agreement:
+    """How often the base gave the edit's own answer, over trials of edits whose answer it was sure of."""
+    same = [r.agrees for t, r in zip(trials, readings, strict=True) if t.must_fire]
+    other = [r.agrees for t, r in zip(trials, readings, strict=True) if not t.must_fire]
+    return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
+
+
+def _sampled(count: int, seed: int) -> list[int]:
+    """The edits of a batch that its measurements are made on."""
+    return sorted(random.Random(seed).sample(range(count), min(SAMPLE, count)))  # noqa: S311 - repeatable choice
+
+
+@cache
+def _other_questions() -> tuple[str, ...]:
+    """Questions of many relations, `x` in place of the name."""
+    return tuple(relation.phrasings[0] for relation in read_corpus().relations)
 
 
 def threshold_between(
@@ -137,9 +224,8 @@ def threshold_between(
     return min(0.999, (low + high) / 2)
 
 
-def _trials(requests: Sequence[EditRequest], seed: int) -> Iterator[_Trial]:
+def _trials(requests: Sequence[EditRequest], sampled: Sequence[int], seed: int) -> Iterator[_Trial]:
     rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
-    chosen = set(rng.sample(range(len(requests)), min(SAMPLE, len(requests))))
     for edit, request in enumerate(requests):
         own = SurfaceIndex()
         own.add(request.edit_id, request.surface_forms)
@@ -148,11 +234,16 @@ def _trials(requests: Sequence[EditRequest], seed: int) -> Iterator[_Trial]:
             yield from (_Trial(edit, prompt, fires, False) for prompt in prompts if own.find(prompt))
         for word, prompt in _without_a_word(request):
             yield _Trial(edit, prompt, False, False, word=word)
-        if edit in chosen:
+        if edit in sampled:
             yield _Trial(edit, f"{rng.choice(OPENINGS)} {request.prompt}", True, True)
             yield _Trial(edit, rng.choice(PASSING).format(subject=request.subject), False, True)
+            others = [
+                named(text, request.subject) for text in rng.sample(_other_questions(), OTHER_QUESTIONS)
+            ]
             if (asked := other_question(request, requests, rng)) is not None:
-                yield _Trial(edit, asked, False, True, other=True)
+                others.append(asked)
+            # A question that happens to be the edit's own in other words must not set a threshold.
+            yield from (_Trial(edit, text, False, True, other=True) for text in others)
 
 
 def _near_name(request: EditRequest) -> str | None:
@@ -182,7 +273,6 @@ def _without_a_word(request: EditRequest) -> Iterator[tuple[str, str]]:
 
 def _firm_words(
     requests: Sequence[EditRequest],
-    keys: Sequence[ScopeKey],
     trials: Sequence[_Trial],
     readings: Sequence[Reading],
 ) -> list[set[str]]:
@@ -206,7 +296,7 @@ def _own_threshold(edit: int, scored: Sequence[_Scored], shared: float) -> float
 
 
 def _near_coverage(
-    base: Base, requests: Sequence[EditRequest], entries: Sequence[ShardEntry], keys: Sequence[ScopeKey]
+    base: Base, requests: Sequence[EditRequest], entries: Sequence[ShardEntry], keys: Mapping[int, ScopeKey]
 ) -> float:
     """The least coverage at which no request's prompt is taken for another's by an approximate name."""
     names = NearNames()
@@ -220,6 +310,8 @@ def _near_coverage(
         if int(near.edit_id) != edit
         and not {*request.surface_forms} & {*requests[int(near.edit_id)].surface_forms}
     ]
+    if not keys:  # nobody confirms an approximate name but the text, which is the same for all names
+        return min(1.0, max([LEAST_COVERAGE, *(coverage + 0.01 for _, _, coverage in pairs)]))
     readings = read_pairs(base, [(prompt, keys[other]) for prompt, other, _ in pairs])
     wrong = [coverage for (_, _, coverage), reading in zip(pairs, readings, strict=True) if reading.agrees]
     return min(1.0, max([LEAST_COVERAGE, *(coverage + 0.01 for coverage in wrong)]))

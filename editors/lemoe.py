@@ -94,6 +94,7 @@ class LemoeEditor:
         scope = scopes(
             base,
             requests,
+            parent=parent,
             max_answer_tokens=s.max_answer_tokens,
             target_false_fire=s.target_false_fire,
             seed=s.seed,
@@ -104,10 +105,12 @@ class LemoeEditor:
             layer=base.layer,
             settings=s.model_dump(),
             calibration=scope.calibration,
+            encoder_hash=scope.encoder_hash,
             entries=scope.entries,
+            questions=scope.questions,
         )
         tensors = {
-            "scope.key": scope.keys.to(STORED_DTYPE),
+            **scope.tensors,
             "lemoe.w_in": expert.w_in.to(STORED_DTYPE),
             "lemoe.w_out": expert.w_out.to(STORED_DTYPE),
             "lemoe.gate": expert.gate.to(STORED_DTYPE),

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 from weakref import WeakValueDictionary
 
 from editors.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
 from editors.base import Base, Batch
 from editors.errors import ShardCorrupt
+from editors.index.matcher import QuestionMatcher
 from editors.kv_anchor import AnchorRouter
 from editors.neurons import NeuronRouter
 from editors.paper_experts import is_full_copy
@@ -17,7 +17,7 @@ from editors.prefill import SharedBatch, can_share, read_while_prefilling
 from editors.prompts import Prompt
 from editors.routed import ExpertRow, experts_at_work, groups_that_fit
 from editors.routing import UNROUTED, Route, Router, ScopeRouter
-from editors.shards import ROUTINGS, Routing, Shard
+from editors.shards import ROUTINGS, Agreement, Routing, Shard
 from editors.store import AdapterStore
 from editors.surface import SurfaceIndex
 
@@ -44,13 +44,17 @@ class EditedModel:
         base: Base,
         store: AdapterStore | None = None,
         *,
+        matcher: QuestionMatcher | None = None,
         device_expert_bytes: int = DEFAULT_DEVICE_EXPERT_BYTES,
     ) -> None:
         """
         Args:
+            matcher: reads what a prompt asks from its text (`editors.index.load_matcher`); without one the
+                base's own answers decide, which few real models give reliably.
             device_expert_bytes: what experts may take on the device; those that do not fit are paged.
         """
         self.base = base
+        self.matcher = matcher
         self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
@@ -74,13 +78,24 @@ class EditedModel:
     def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
         """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.
 
-        The frozen base decides: both prompts get one answer from it, and it is sure of both.
+        Their texts decide, where both have one in the index; else the frozen base does, which must answer both alike and be
+        sure of both.
         """
         scope = self._scope
         if shard.header.routing != "scope" or scope is None:
             return {}
         rows = enumerate(shard.header.entries)
         return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
+
+    @property
+    def agreement(self) -> Agreement:
+        """How far this base's own answers told questions apart, over the shards of the live edits."""
+        counted = [c.agreement for shard in self._live_shards if (c := shard.header.calibration) is not None]
+        return max(counted, key=lambda one: one.same + one.other, default=Agreement())
+
+    @property
+    def _live_shards(self) -> list[Shard]:
+        return list({id(expert.shard): expert.shard for expert in self._live.values()}.values())
 
     def experts(self, routing: Routing) -> dict[str, ExpertRow]:
         """The live edits of one kind of routing, in the order in which they came to be live."""
@@ -102,6 +117,7 @@ class EditedModel:
                 "set model.path back, or start a new ledger and store for the new base"
             )
         self._check_entries(shard)
+        self._check_encoder(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
@@ -126,6 +142,15 @@ class EditedModel:
             raise ShardCorrupt(
                 f"shard {shard.digest}, edit {edit_id}: it names tokens beyond the base's "
                 f"{self.base.vocabulary}; apply the edit again"
+            )
+
+    def _check_encoder(self, shard: Shard) -> None:
+        """Refuse an index whose vectors another encoder made: they would mean something else here."""
+        made_by = shard.header.encoder_hash
+        if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
+            raise ShardCorrupt(
+                f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
+                "`upkeep reindex` (no training), or set index.encoder back"
             )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
@@ -172,26 +197,18 @@ class EditedModel:
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
 
-        The scope index reads text: of a conversation what the user said last. The papers' routers read what the model reads.
+        The scope index reads what the user says, the papers' routers what the model reads.
         """
         routes = [UNROUTED] * len(prompts)
-        texts = [self._text(prompt) for prompt in prompts]
+        asked = [self.base.conversation(prompt) or prompt for prompt in prompts]
         for routing in ROUTINGS:
             router = self._routers.get(routing)
             still = [i for i, route in enumerate(routes) if route.edit_id is None]
             if router is not None and still:
-                read: Sequence[Any] = texts if routing == "scope" else prompts
-                found = router.route([read[i] for i in still])
+                found = router.route([asked[i] for i in still])
                 for index, route in zip(still, found, strict=True):
                     routes[index] = route
         return routes
-
-    def _text(self, prompt: Prompt) -> str:
-        """What a prompt asks, as text."""
-        asked = self.base.conversation(prompt)
-        if asked is None:
-            return str(prompt)
-        return asked.user_turns[-1] if asked.user_turns else ""
 
     def generate(
         self,
@@ -248,18 +265,14 @@ class EditedModel:
         shares = self._can_share and batch.ending is self.base.plain_ending
         if scope is None or len(self._routers) > 1 or not shares:
             return self.route(prompts), None
-        texts = [str(prompt) for prompt in prompts]
-        known = scope.verbatim(texts)
-        suspects = scope.suspects(texts, known)
-        experts = [self.expert(route) for route in known]
-        if not suspects and not any(experts):
-            return known, None
+        read = scope.read_text([str(prompt) for prompt in prompts])
+        experts = [self.expert(route) for route in read.routes]
+        if not read.open and not any(experts):
+            return read.routes, None
         if not self._fit(experts):
-            return self.route(prompts), None
-        passed, readings = read_while_prefilling(
-            self.base, batch.ids, texts, suspects, experts, bank=self.bank
-        )
-        return scope.decide(known, suspects, readings), passed
+            return scope.ask_base(read), None
+        passed, readings = read_while_prefilling(self.base, batch.ids, read, experts, bank=self.bank)
+        return scope.decide(read, readings), passed
 
     @cached_property
     def _can_share(self) -> bool:
@@ -282,7 +295,7 @@ class EditedModel:
         router = self._routers.get(routing)
         if router is None:
             if routing == "scope":
-                router = ScopeRouter(self.base, self._names)
+                router = ScopeRouter(self.base, self._names, self.matcher)
             elif routing == "neuron":
                 router = NeuronRouter(self.base)
             else:

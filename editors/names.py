@@ -1,6 +1,6 @@
 """Names that stand in a text almost as they were given: another spelling or order, an ending, a word left out.
 
-An exact name says who a text is about; an approximate one only makes a suspect, which the base must then convict by giving
+An exact name says who a text is about; an approximate one only makes a candidate, which the base must then confirm by giving
 the live prompt the edit's own answer. That answer proves something only about the words it depends on: a base that says
 "Microsoft" of "Microsoft Office XP" and of "Microsoft Office" does not tell XP from 2010. Such words are *firm*: without
 them the name is not meant. Which words are firm is measured on the base when the edit is made (`editors.scope`).
@@ -33,10 +33,11 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A live edit whose name may be meant, and how much of the name the text has (0..1, by letters)."""
+    """A live edit whose name may be meant, how much of the name the text has (0..1, by letters), and in which words."""
 
     edit_id: str
     coverage: float
+    words: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class NearNames:
             return []
         there = _Text(words)
         found = [
-            Near(edit_id, coverage)
+            Near(edit_id, coverage, there.words_of(self._names[edit_id]))
             for edit_id in shared
             if (coverage := there.coverage(self._names[edit_id], least)) >= least
         ]
@@ -121,6 +122,10 @@ class _Text:
                 return 0.0
         return 1 - missing / letters
 
+    def words_of(self, name: _Name) -> tuple[Words, ...]:
+        """The words of the text that stand for the name's, each by itself."""
+        return tuple((word,) for word in self._words if any(_alike(word, own) >= LIKE for own in name.words))
+
     def _like(self, word: str) -> float:
         """How much the likest word of the text is like this one: 1 the same, 0 no three letters in common."""
         # The numbers of the name were compared already: 3rd, 3.
@@ -135,6 +140,10 @@ class _Text:
     def _grams_of_words(self) -> dict[str, frozenset[str]]:
         joined = (first + second for first, second in pairwise(self._words))
         return {word: _grams(word) for word in (*self._known, *joined)}
+
+
+def _alike(word: str, own: str) -> float:
+    return 1.0 if word == own else _overlap(own, _grams(own), word, _grams(word))
 
 
 def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) -> float:

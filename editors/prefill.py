@@ -21,8 +21,8 @@ from editors.drafts import Begun, Prefix, SeenCache, decode_from, likeliest, pro
 from editors.errors import TemporaryError
 from editors.passes import Replay, at_last, capture
 from editors.routed import LEMOE, SCEN, experts_at_work, with_experts
-from editors.routing import Suspect
-from editors.scope import Reading, read_pairs
+from editors.routing import TextReading
+from editors.scope import Reading, cosines, read_pairs
 
 # Reading in two passes pays when it spares so many tokens of padding, and this share of all.
 LEAST_SPARED = 128
@@ -246,56 +246,51 @@ def _taught(expert: ExpertRow | None) -> Sequence[int]:
 def read_while_prefilling(
     base: Base,
     rows: Sequence[Sequence[int]],
-    prompts: Sequence[str],
-    suspects: Sequence[Suspect],
+    read: TextReading,
     known: Sequence[ExpertRow | None],
     *,
     bank: ExpertBank,
 ) -> tuple[SharedBatch, list[Reading]]:
     """Read prompts against the edits that they may be about, in a pass that generating can go on from.
 
-    A prompt's first suspect is read where the prompt stands; the others beside it, in rows that repeat the prompt, as long
+    A prompt's first candidate is read where the prompt stands; the others beside it, in rows that repeat the prompt, as long
     as those do not outnumber the prompts; the rest in a pass of their own.
 
     Args:
-        known: the experts of the prompts that need no reading; none of these is suspected of anything.
+        known: the experts of the prompts that are routed already; nothing is open about these.
     """
+    candidates = read.open
     first: dict[int, int] = {}
-    for number, suspect in enumerate(suspects):
-        first.setdefault(suspect.prompt, number)
-    place = {number: prompt for prompt, number in first.items()}  # of a suspect: its row in the pass
-    left = [number for number in range(len(suspects)) if number not in place]
+    for number, candidate in enumerate(candidates):
+        first.setdefault(candidate.prompt, number)
+    place = {number: prompt for prompt, number in first.items()}  # of a candidate: its row in the pass
+    left = [number for number in range(len(candidates)) if number not in place]
     beside, apart = left[: len(rows)], left[len(rows) :]
     place |= {number: len(rows) + n for n, number in enumerate(beside)}
     asked = [
         Asked(ids, _taught(expert)[: base.context - len(ids)], expert)
         for ids, expert in zip(rows, known, strict=True)
     ]
-    asked += [Asked(rows[suspects[number].prompt]) for number in beside]
+    asked += [Asked(rows[candidates[number].prompt]) for number in beside]
     for number, row in place.items():
         ids = asked[row].ids
-        asked[row] = Asked(ids, suspects[number].key.base_answer_ids[: base.context - len(ids)])
+        asked[row] = Asked(ids, candidates[number].key.base_answer_ids[: base.context - len(ids)])
     passed = SharedBatch(base, asked, bank=bank)
-    return passed, _readings(base, prompts, suspects, passed, place, apart)
+    return passed, _readings(base, read, passed, place, apart)
 
 
 def _readings(
-    base: Base,
-    prompts: Sequence[str],
-    suspects: Sequence[Suspect],
-    passed: SharedBatch,
-    place: Mapping[int, int],
-    apart: Sequence[int],
+    base: Base, read: TextReading, passed: SharedBatch, place: Mapping[int, int], apart: Sequence[int]
 ) -> list[Reading]:
-    if not suspects:
+    candidates = read.open
+    if not candidates:
         return []
-    stored = torch.stack([suspects[number].key.key for number in place]).float()
     last = passed.last[list(place.values())].cpu()
-    cosines = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
+    likeness = cosines(last, [candidates[number].key for number in place])
     readings = {
         number: Reading(passed.agrees[row], cosine)
-        for (number, row), cosine in zip(place.items(), cosines, strict=True)
+        for (number, row), cosine in zip(place.items(), likeness, strict=True)
     }
-    pairs = [(prompts[suspects[number].prompt], suspects[number].key) for number in apart]
+    pairs = [(read.texts[candidates[number].prompt], candidates[number].key) for number in apart]
     readings |= dict(zip(apart, read_pairs(base, pairs), strict=True))
-    return [readings[number] for number in range(len(suspects))]
+    return [readings[number] for number in range(len(candidates))]

@@ -55,8 +55,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked."""
+    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked.
 
+    `texts` are the prompts as plain text: of a conversation, what the user said last.
+    """
+
+    texts: list[str]
     routes: list[Route]
     open: list[Candidate] = field(default_factory=list)
     probabilities: Mapping[tuple[int, str], float] = field(default_factory=dict)  # by prompt and edit
@@ -130,7 +134,7 @@ class ScopeRouter:
         return [near.edit_id for near in self._found_nearly(text)]
 
     def alike(self, expert: ExpertRow) -> list[str]:
-        """Edits that ask the same of the same subject as this one, which is live too.
+        """Edits that ask the same of the same subject as this one, which may or may not be among them.
 
         Their texts decide; where an edit has none, the base does.
         """
@@ -142,7 +146,7 @@ class ScopeRouter:
             for edit_id in found - {mine.edit_id}
             if edit_id in self._experts
             and names & {words_of(form) for form in self._entry(edit_id).surface_forms}
-            and self._same_question(mine.edit_id, edit_id)
+            and self._same_question(expert, edit_id)
         )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
@@ -150,8 +154,11 @@ class ScopeRouter:
 
         A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
-        read = self.read_text(prompts)
-        pairs = [(prompts[candidate.prompt], candidate.key) for candidate in read.open]
+        return self.ask_base(self.read_text(prompts))
+
+    def ask_base(self, read: TextReading) -> list[Route]:
+        """The routes of all prompts, the base being asked what is still open."""
+        pairs = [(read.texts[candidate.prompt], candidate.key) for candidate in read.open]
         return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
 
     def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
@@ -169,7 +176,8 @@ class ScopeRouter:
         undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
         decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
         rest = [candidate for candidate in candidates if candidate.prompt in undecided]
-        return TextReading(self._best(routes, decided, [None] * len(decided), told), rest, told)
+        texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
+        return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
 
     def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
         """The routes of all prompts, each open candidate having been read against its prompt by the base."""
@@ -256,10 +264,11 @@ class ScopeRouter:
         told = self._text.probabilities(pairs)
         return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
 
-    def _same_question(self, one: str, other: str) -> bool:
-        if self._text is not None and one in self._text and other in self._text:
-            return self._text.asks_the_same(one, other)
-        return same_question(_key(self._experts[one]), _key(self._experts[other]))
+    def _same_question(self, expert: ExpertRow, other: str) -> bool:
+        entry = expert.shard.header.entries[expert.row]
+        if self._text is not None and entry.odds is not None and other in self._text:
+            return self._text.asks_the_same(indexed_edit(expert.shard, expert.row), other)
+        return same_question(_key(expert), _key(self._experts[other]))
 
     def _find(self, text: str) -> dict[str, int]:
         return {e: length for e, length in self._names.find(text).items() if e in self._experts}

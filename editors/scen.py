@@ -7,7 +7,7 @@ edited one run once, and a fact that has converged leaves the batch.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ from editors.optimizer import RowAdam
 from editors.passes import Replay, capture
 from editors.requests import EditRequest
 from editors.routed import low_rank_delta
-from editors.shards import STORED_DTYPE, Calibration, Shard, ShardEntry, ShardHeader
+from editors.shards import STORED_DTYPE, Shard, ShardHeader
 from editors.training import Lesson, Progress, answer_losses, check_requests, lay_out, size_at
 
 if TYPE_CHECKING:
@@ -106,29 +106,33 @@ class ScenEditor:
             neurons = index_together(
                 base, requests, parent, rate=s.neuron_learning_rate, steps=s.neuron_steps
             )
-            header = self._header(base, neuron_entries(requests, s.theta), None)
+            header = self._header(base, entries=neuron_entries(requests, s.theta))
             return Shard(header, {**neurons, **weights})
         scope = scopes(
             base,
             requests,
+            parent=parent,
             max_answer_tokens=s.max_answer_tokens,
             target_false_fire=s.target_false_fire,
             seed=s.seed,
         )
-        header = self._header(base, scope.entries, scope.calibration)
-        return Shard(header, {"scope.key": scope.keys.to(STORED_DTYPE), **weights})
+        header = self._header(
+            base,
+            entries=scope.entries,
+            questions=scope.questions,
+            calibration=scope.calibration,
+            encoder_hash=scope.encoder_hash,
+        )
+        return Shard(header, {**scope.tensors, **weights})
 
-    def _header(
-        self, base: Base, entries: tuple[ShardEntry, ...], calibration: Calibration | None
-    ) -> ShardHeader:
+    def _header(self, base: Base, **of_index: Any) -> ShardHeader:
         return ShardHeader(
             editor=self.name,
             routing=self.settings.routing,
             base_hash=base.hash,
             layer=base.layer,
             settings=self.settings.model_dump(),
-            calibration=calibration,
-            entries=entries,
+            **of_index,
         )
 
     def _train(self, base: Base, requests: Sequence[EditRequest]) -> tuple[Tensor, Tensor]:

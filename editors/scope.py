@@ -32,11 +32,14 @@ TIE_BREAK = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class ScopeKey:
-    """What the index keeps of one edit: the base's answer to its prompt, how sure it was, its hidden state (d,)."""
+    """What the index keeps of one edit: the base's answer to its prompt, how sure it was, its hidden state (d,).
+
+    `key` is None where the text tells what the hidden state would.
+    """
 
     base_answer_ids: tuple[int, ...]
     confidence: float
-    key: Tensor
+    key: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,22 @@ def same_question(one: ScopeKey, other: ScopeKey) -> bool:
     """Whether two edits of one subject ask the same in other words: to the base, which is sure of both, they do."""
     if one.base_answer_ids != other.base_answer_ids or min(one.confidence, other.confidence) < SURE:
         return False
+    if one.key is None or other.key is None:
+        return False
     cosine = torch.nn.functional.cosine_similarity(one.key.float(), other.key.float(), dim=0)
     return float(cosine) > COSINE_FLOOR
+
+
+def cosines(last: Tensor, keys: Sequence[ScopeKey]) -> list[float]:
+    """How like the hidden states of prompts (n, d) are to those of edits; 0 where an edit keeps none."""
+    found = [0.0] * len(keys)
+    kept = [n for n, key in enumerate(keys) if key.key is not None]
+    if kept:
+        stored = torch.stack([key.key for key in keys if key.key is not None]).float()
+        likeness = torch.nn.functional.cosine_similarity(last[kept], stored, dim=-1).tolist()
+        for n, cosine in zip(kept, likeness, strict=True):
+            found[n] = cosine
+    return found
 
 
 def make_keys(
@@ -73,7 +90,9 @@ def make_keys(
         last = entering[0][:, -1].float().cpu().clone()
         for n, i in enumerate(chunk):
             ids, logp = answers[n]
-            keys[i] = ScopeKey(tuple(ids), min(1.0, math.exp(logp)), last[n])
+            # That it says nothing at all, a base has in common with every question that it does not answer.
+            sure = min(1.0, math.exp(logp)) if base.decode(base.plain_ending.before_stop(ids)) else 0.0
+            keys[i] = ScopeKey(tuple(ids), sure, last[n])
     return [key for key in keys if key is not None]
 
 
@@ -91,8 +110,7 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
             guess = answer_logits(base, replay.final, batch.positions).argmax(-1)
         agrees = ((guess == batch.targets) | (batch.targets < 0)).all(1).tolist()
         last = at_last(replay.entering, batch.prompt_last).cpu()
-        stored = torch.stack([pairs[i][1].key for i in chunk]).float()
-        cosine = torch.nn.functional.cosine_similarity(last, stored, dim=-1).tolist()
+        cosine = cosines(last, [pairs[i][1] for i in chunk])
         for n, i in enumerate(chunk):
             readings[i] = Reading(bool(agrees[n]), float(cosine[n]))
     return [reading for reading in readings if reading is not None]

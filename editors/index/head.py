@@ -1,11 +1,16 @@
-"""The pair head: do two questions, their names masked, ask one fact? A small network over two sentence vectors.
+"""The pair head: do two questions, their names masked, ask one fact? A small network over two sentence vectors and words.
 
-For unit vectors u, v of width w: p = sigmoid(W2 relu(W1 f + b1) + b2) with f = [u * v, |u - v|], after the pair features of
-InferSent (Conneau et al., arXiv 1705.02364). Symmetric in u and v. Trained by `editors.index.training` on the corpus that this
-repository writes; one head belongs to one encoder.
+For unit vectors u, v of width w and P (k, w):
+
+    f = [s1 u * v, s2 |u - v|, Pu * Pv, |Pu - Pv|, a * b, |a - b|, c],    log odds = W2 relu(W1 f + b1) + b2
+
+after the pair features of InferSent (Conneau et al., arXiv 1705.02364); a, b, c are what the words tell (`wording`).
+Symmetric in the two. Trained by `editors.index.training` on the corpus that this repository writes; one head belongs to one
+encoder.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +20,38 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from editors.errors import PermanentError
+from editors.index.wording import OWN_FEATURES, PAIR_FEATURES, own_features, pair_features
 
 MAX_HEAD_BYTES = 64 * 1024**2
-_TENSORS = ("w1", "b1", "w2", "b2", "bank")
+# Entries of unit vectors are about w ** -.5: brought to unit size for the first layer.
+PRODUCT_SCALE, DIFFERENCE_SCALE = 20.0, 10.0
+PARAMETERS = ("projection", "w1", "b1", "w2", "b2")
 
 
 class HeadUnreadable(PermanentError):
     """The pair head's file is missing, damaged, or of another form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Masked texts with their vectors (n, w)."""
+
+    texts: Sequence[str]
+    vectors: Tensor
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self, chosen: Sequence[int]) -> "Questions":
+        """Some of them, in this order."""
+        return Questions([self.texts[n] for n in chosen], self.vectors[list(chosen)])
+
+
+def joined(parts: Sequence[Questions]) -> Questions:
+    """Questions one after the other."""
+    return Questions(
+        [text for part in parts for text in part.texts], torch.cat([part.vectors for part in parts])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,44 +60,67 @@ class PairHead:
 
     Attributes:
         encoder_hash: the encoder that it was trained with.
-        w1 (h, 2w), b1 (h,), w2 (h,), b2 (): its parameters, in float32.
-        bank (m, w): vectors of questions of all kinds, against which a fact's own threshold is measured.
+        projection (k, w), w1 (h, f), b1 (h,), w2 (h,), b2 (1,): its parameters, in float32.
+        bank: questions of all kinds, against which a fact's own threshold is measured.
     """
 
     encoder_hash: str
+    projection: Tensor
     w1: Tensor
     b1: Tensor
     w2: Tensor
     b2: Tensor
-    bank: Tensor
+    bank: Questions
 
-    def logits(self, u: Tensor, v: Tensor) -> Tensor:
-        """How much pairs (..., w), (..., w) ask one fact: log odds (...)."""
-        features = torch.cat([u * v, (u - v).abs()], dim=-1)
+    def odds(self, one: Questions, other: Questions) -> Tensor:
+        """How much pairs (n) ask one fact: log odds (n,)."""
+        features = pair_input(one, other, self.projection)
         return torch.relu(features @ self.w1.T + self.b1) @ self.w2 + self.b2
 
     def save(self, path: Path) -> None:
         """Write it as one safetensors file, in float16."""
-        tensors = {name: getattr(self, name).to(torch.float16).contiguous() for name in _TENSORS}
-        save_file(tensors, path, metadata={"encoder": self.encoder_hash})
+        tensors = {name: getattr(self, name).to(torch.float16).contiguous() for name in PARAMETERS}
+        tensors["bank"] = self.bank.vectors.to(torch.float16).contiguous()
+        save_file(
+            tensors, path, metadata={"encoder": self.encoder_hash, "bank": json.dumps(list(self.bank.texts))}
+        )
+
+
+def pair_input(one: Questions, other: Questions, projection: Tensor) -> Tensor:
+    """What the network reads of pairs: (n, f)."""
+    u, v = one.vectors, other.vectors
+    p, q = u @ projection.T, v @ projection.T
+    a, b = own_features(one.texts), own_features(other.texts)
+    parts = (PRODUCT_SCALE * u * v, DIFFERENCE_SCALE * (u - v).abs(), p * q, (p - q).abs())
+    return torch.cat([*parts, a * b, (a - b).abs(), pair_features(one.texts, other.texts)], dim=-1)
+
+
+def input_width(width: int, projected: int) -> int:
+    """How wide `pair_input` is for vectors of this width."""
+    return 2 * width + 2 * projected + 2 * OWN_FEATURES + PAIR_FEATURES
 
 
 def read_head(path: Path) -> PairHead:
     """A head from its file.
 
     Raises:
-        HeadUnreadable: it is missing, damaged, too large or lacks a tensor.
+        HeadUnreadable: it is missing, damaged, too large or lacks a part.
     """
     try:
         if path.stat().st_size > MAX_HEAD_BYTES:
             raise HeadUnreadable(f"{path} is larger than {MAX_HEAD_BYTES} bytes")
         with safe_open(path, framework="pt") as file:
-            encoder = (file.metadata() or {}).get("encoder", "")
-            tensors: Mapping[str, Tensor] = {name: file.get_tensor(name).float() for name in _TENSORS}
-    except (OSError, SafetensorError) as error:
+            told = file.metadata() or {}
+            texts = json.loads(told.get("bank", "[]"))
+            parameters = {name: file.get_tensor(name).float() for name in PARAMETERS}
+            bank = Questions(texts, file.get_tensor("bank").float())
+    except (OSError, SafetensorError, ValueError) as error:
         raise HeadUnreadable(f"{path} holds no pair head: {error}") from error
-    head = PairHead(encoder, **tensors)
-    hidden, width = head.w1.shape[0], head.bank.shape[-1]
-    if head.w1.shape != (hidden, 2 * width) or head.b1.shape != (hidden,) or head.w2.shape != (hidden,):
+    head = PairHead(told.get("encoder", ""), bank=bank, **parameters)
+    projected, width = head.projection.shape
+    if head.w1.shape != (len(head.b1), input_width(width, projected)) or bank.vectors.shape != (
+        len(texts),
+        width,
+    ):
         raise HeadUnreadable(f"{path}: its tensors do not fit each other")
     return head

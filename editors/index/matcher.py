@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editors.index import DEFAULT_ENCODER
 from editors.index.corpus import read_corpus
-from editors.index.encoder import DEFAULT_ENCODER, TextEncoder, load_encoder
-from editors.index.head import PairHead, read_head
+from editors.index.encoder import TextEncoder, load_encoder
+from editors.index.head import PairHead, Questions, read_head
 from editors.index.training import train_head
 
-# Thresholds of so many questions are measured side by side.
-_AT_ONCE = 32
+# What is less likely than this one fact is never taken for it, whatever the bank says.
+LEAST_ODDS = -0.5
 
 
 class QuestionMatcher:
@@ -30,32 +31,35 @@ class QuestionMatcher:
         """The encoder's hash: vectors of another one mean nothing here."""
         return self.encoder.hash
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Vectors (n, w) of masked questions."""
-        return self.encoder.encode(texts)
+    def encode(self, texts: Sequence[str]) -> Questions:
+        """Masked questions with their vectors."""
+        return Questions(texts, self.encoder.encode(texts))
 
-    def odds(self, question: Tensor, known: Tensor) -> Tensor:
-        """Log odds (k,) that a question (w,) asks what each of the known ones (k, w) asks."""
-        return self.head.logits(question[None].expand_as(known), known)
+    def odds(self, asked: Questions, known: Questions) -> Tensor:
+        """Log odds (n, k) that each question asked is each of the known ones."""
+        n, k = len(asked), len(known)
+        one = asked.rows([i for i in range(n) for _ in range(k)])
+        other = known.rows([j for _ in range(n) for j in range(k)])
+        return self.head.odds(one, other).reshape(n, k)
 
-    def thresholds(self, questions: Tensor, *, target_false_fire: float) -> Tensor:
-        """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions (n, w).
+    def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
+        """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
 
-        The share is that of the head's bank; its own few phrasings are among them, so the head's even odds are the least.
+        The share is that of the head's bank. Its own few phrasings are among them, so it is `LEAST_ODDS` at least.
         """
         bank = self.head.bank
         allowed = min(int(target_false_fire * len(bank)), len(bank) - 1)
         found = [
-            self.head.logits(chunk[:, None], bank[None]).topk(allowed + 1, dim=1).values[:, -1]
-            for chunk in questions.split(_AT_ONCE)
+            self.odds(questions.rows([n]), bank)[0].topk(allowed + 1).values[-1]
+            for n in range(len(questions))
         ]
-        return torch.cat(found).clamp(min=0.0) if found else torch.empty(0)
+        return torch.stack(found).clamp(min=LEAST_ODDS) if found else torch.empty(0)
 
 
 def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -> QuestionMatcher:
-    """The encoder of that name with its head: the one that is shipped, one of the folder `heads`, or one that is trained now.
+    """The encoder of that name with its head: the one that is shipped, one of the folder `heads`, or one trained now.
 
-    Training takes about a minute, once for each encoder; with `heads` the result is kept there.
+    Training takes some minutes on one core, once for each encoder; with `heads` the result is kept there.
 
     Raises:
         EncoderUnreadable: the encoder cannot be loaded.

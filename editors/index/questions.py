@@ -15,6 +15,7 @@ PRONOUNS = frozenset(
         *("there", "this", "that", "these", "those"),
     )
 )
+_RUN = re.compile(rf"\b{MASK}(?:\W{{1,2}}{MASK}\b)+")
 _POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
 # A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
 _SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*\s+|\n+")
@@ -47,7 +48,8 @@ def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | Non
         if begin <= name.start and name.end <= end:
             pieces += [text.plain[done : name.start], MASK]
             done = name.end
-    return " ".join("".join([*pieces, text.plain[done:end]]).split())
+    whole = " ".join("".join([*pieces, text.plain[done:end]]).split())
+    return _RUN.sub(MASK, whole)  # a name that was found word by word is one name
 
 
 def masked_question(text: str, names: Iterable[str]) -> str:

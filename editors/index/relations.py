@@ -4,9 +4,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from editors.index.head import Questions, joined
 from editors.index.vectors import VectorRows
 
 # Of a relation's phrasings so many are compared with a prompt: those that most live edits share.
@@ -24,7 +22,7 @@ class RelationPhrasings:
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, _Phrasing]] = {}
-        self._chosen: dict[str, Tensor] = {}
+        self._chosen: dict[str, Questions] = {}
 
     def add(self, relation: str, phrasings: Iterable[tuple[str, VectorRows]]) -> None:
         """Count an edit's phrasings, each a masked text with its vector."""
@@ -44,12 +42,12 @@ class RelationPhrasings:
             del self._known[relation]
         self._chosen.pop(relation, None)
 
-    def vectors(self, relation: str) -> Tensor | None:
-        """Vectors (k, w) of the relation's phrasings, in the order of their weight; None where none is known."""
+    def questions(self, relation: str) -> Questions | None:
+        """The relation's phrasings, in the order of their weight; None where none is known."""
         known = self._known.get(relation)
         if known is None:
             return None
         if relation not in self._chosen:
             best = heapq.nsmallest(MAX_PHRASINGS, known, key=lambda text: (-known[text].edits, text))
-            self._chosen[relation] = torch.cat([known[text].rows.read() for text in best])
+            self._chosen[relation] = joined([known[text].rows.read() for text in best])
         return self._chosen[relation]

@@ -1,16 +1,16 @@
 """The scope index by text: whose name stands in a prompt, and is it this edit's question that is asked?
 
-*Who*: the surface forms of the edits' subjects (`editors.surface`), and names that are almost there (`editors.names`). *What*: the
-part of the prompt that asks, with the name masked, against the edit's own question and every phrasing known of its relation
+*Who*: the surface forms of the edits' subjects (`editors.surface`), and names that are almost there (`editors.names`).
+*What*: the part of the prompt that asks, with the name masked, against the edit's own question and every phrasing known of
+its relation
 (`editors.index.matcher`). Neither needs the base, so the same index stands in front of an engine that Upkeep does not run.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from editors.index.head import Questions, joined
 from editors.index.matcher import QuestionMatcher
 from editors.index.questions import readings
 from editors.index.relations import RelationPhrasings
@@ -79,29 +79,30 @@ class TextIndex:
 
         A text is encoded once, however many edits it is compared with.
         """
-        texts = [readings(user_turns(pair.prompt)[-MAX_TURNS:], pair.names) for pair in pairs]
-        rows = {text: n for n, text in enumerate(dict.fromkeys(text for found in texts for text in found))}
-        vectors = self.matcher.encode(list(rows))
+        found = [readings(user_turns(pair.prompt)[-MAX_TURNS:], pair.names) for pair in pairs]
+        texts = list(dict.fromkeys(text for of_pair in found for text in of_pair))
+        read = self.matcher.encode(texts)
+        rows = {text: n for n, text in enumerate(texts)}
         return [
-            self._probability(vectors[[rows[text] for text in found]], self._edits[pair.edit_id])
-            if found
+            self._probability(read.rows([rows[text] for text in of_pair]), self._edits[pair.edit_id])
+            if of_pair
             else 0.0
-            for found, pair in zip(texts, pairs, strict=True)
+            for of_pair, pair in zip(found, pairs, strict=True)
         ]
 
-    def asks_the_same(self, one: str, other: str) -> bool:
-        """Whether two edits of one subject ask one fact in other words, by the stricter of their thresholds."""
-        first, second = self._edits[one], self._edits[other]
-        odds = torch.stack([self.matcher.odds(v, second.own.read()).max() for v in first.own.read()])
-        return float(odds.max()) >= max(first.odds, second.odds)
+    def asks_the_same(self, one: IndexedEdit, other: str) -> bool:
+        """Whether an edit asks the fact of another one of its subject, in other words: by the stricter of their thresholds."""
+        second = self._edits[other]
+        odds = self.matcher.odds(one.own.read(), second.own.read())
+        return float(odds.max()) >= max(one.odds, second.odds)
 
-    def _probability(self, questions: Tensor, edit: IndexedEdit) -> float:
+    def _probability(self, asked: Questions, edit: IndexedEdit) -> float:
         known = edit.own.read()
-        of_relation = None if edit.relation is None else self._relations.vectors(edit.relation)
+        of_relation = None if edit.relation is None else self._relations.questions(edit.relation)
         if of_relation is not None:
-            known = torch.cat([known, of_relation])
-        odds = max(float(self.matcher.odds(question, known).max()) for question in questions)
-        return float(torch.sigmoid(torch.tensor(odds - edit.odds)))
+            known = joined([known, of_relation])
+        odds = float(self.matcher.odds(asked, known).max()) - edit.odds
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
 def indexed_edit(shard: Shard, row: int) -> IndexedEdit:
@@ -111,10 +112,12 @@ def indexed_edit(shard: Shard, row: int) -> IndexedEdit:
     more = questions.get(("relation", entry.relation), []) if entry.relation else []
     if entry.odds is None or not own:
         raise ValueError(f"edit {entry.edit_id} has no text in its shard")
-    rows = VectorRows(shard.tensors, own[0], len(own))
     texts = shard.header.questions
+    rows = VectorRows(shard.tensors, texts, own[0], len(own))
     phrasings = (
-        tuple((texts[i].text, VectorRows(shard.tensors, i)) for i in (*own, *more)) if entry.relation else ()
+        tuple((texts[i].text, VectorRows(shard.tensors, texts, i)) for i in (*own, *more))
+        if entry.relation
+        else ()
     )
     return IndexedEdit(rows, entry.relation, phrasings, entry.odds)
 

@@ -1,59 +1,80 @@
-"""Train the pair head of an encoder on the corpus: a minute or two of encoding, half a minute of learning, on one core."""
+"""Train the pair head of an encoder on the corpus: some minutes of encoding and learning on one core, once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from editors.index.corpus import Corpus
+from editors.index.corpus import Corpus, Relation
 from editors.index.encoder import TextEncoder
-from editors.index.head import PairHead
+from editors.index.head import PairHead, Questions, input_width, pair_input
 
-HIDDEN = 192
-EPOCHS = 24
+HIDDEN, PROJECTED = 192, 128
+EPOCHS = 14
 BATCH = 4096
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-4
 DROPOUT = 0.2
-# Pairs of each anchor in an epoch: phrasings of its relation, its near misses, phrasings of its topic's other relations, anything.
-SAME, NEAR, TOPIC, FAR = 4, 5, 3, 2
+# Noise on the vectors, in units of their entries: the corpus has few relations, and all others must be told apart too.
+NOISE = 0.5
+# Pairs of each anchor in an epoch: phrasings of its relation, near misses, phrasings of its topic's others, anything.
+SAME, NEAR, TOPIC, FAR = 4, 7, 3, 2
 
 
 def train_head(encoder: TextEncoder, corpus: Corpus, *, seed: int = 0) -> PairHead:
     """Learn to tell phrasings of one relation from everything that looks alike; repeatable by seed on one machine."""
-    vectors = encoder.encode(corpus.texts)
+    texts = Questions(corpus.texts, encoder.encode(corpus.texts))
     generator = torch.Generator().manual_seed(seed)
     network = _parameters(encoder.width, generator)
-    optimizer = torch.optim.AdamW(network, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(list(network.values()), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     sampler = _Sampler(corpus, generator)
     for _ in range(EPOCHS):
         for u, v, wanted in sampler.epoch():
-            loss = _loss(network, vectors[u], vectors[v], wanted, generator)
+            loss = _loss(network, _noisy(texts, u, generator), _noisy(texts, v, generator), wanted, generator)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
-    w1, b1, w2, b2 = (p.detach() for p in network)
-    return PairHead(encoder.hash, w1, b1, w2, b2, encoder.encode(corpus.bank()))
+    bank = corpus.bank()
+    trained = {name: parameter.detach() for name, parameter in network.items()}
+    return PairHead(encoder.hash, bank=Questions(bank, encoder.encode(bank)), **trained)
 
 
-def _parameters(width: int, generator: torch.Generator) -> list[Tensor]:
-    # Entries of unit vectors are about width ** -.5: the products of two are scaled up to unit size by the first layer.
-    w1 = torch.randn(HIDDEN, 2 * width, generator=generator)
-    w1[:, :width] *= width**0.5 / 4
-    w1[:, width:] /= 4
-    w2 = torch.randn(HIDDEN, generator=generator) / HIDDEN**0.5
-    return [p.requires_grad_() for p in (w1, torch.zeros(HIDDEN), w2, torch.zeros(()))]
+def _parameters(width: int, generator: torch.Generator) -> dict[str, Tensor]:
+    features = input_width(width, PROJECTED)
+
+    def uniform(*shape: int, fan_in: int, scale: float = 1.0) -> Tensor:
+        drawn: Tensor = (torch.rand(*shape, generator=generator) * 2 - 1) * (scale / fan_in**0.5)
+        return drawn.requires_grad_()
+
+    return {
+        # Times five: the projections of a unit vector are brought to unit size.
+        "projection": uniform(PROJECTED, width, fan_in=width, scale=5.0),
+        "w1": uniform(HIDDEN, features, fan_in=features),
+        "b1": uniform(HIDDEN, fan_in=features),
+        "w2": uniform(HIDDEN, fan_in=HIDDEN),
+        "b2": uniform(1, fan_in=HIDDEN),
+    }
+
+
+def _noisy(texts: Questions, chosen: Tensor, generator: torch.Generator) -> Questions:
+    found = texts.rows(chosen.tolist())
+    noise = torch.randn(found.vectors.shape, generator=generator) * (NOISE / found.vectors.shape[1] ** 0.5)
+    return Questions(found.texts, found.vectors + noise)
 
 
 def _loss(
-    network: Sequence[Tensor], u: Tensor, v: Tensor, wanted: Tensor, generator: torch.Generator
+    network: Mapping[str, Tensor],
+    one: Questions,
+    other: Questions,
+    wanted: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
-    w1, b1, w2, b2 = network
-    hidden = torch.relu(torch.cat([u * v, (u - v).abs()], dim=-1) @ w1.T + b1)
+    hidden = torch.relu(pair_input(one, other, network["projection"]) @ network["w1"].T + network["b1"])
     kept = (torch.rand(hidden.shape, generator=generator) >= DROPOUT) / (1 - DROPOUT)
-    return torch.nn.functional.binary_cross_entropy_with_logits((hidden * kept) @ w2 + b2, wanted)
+    odds = (hidden * kept) @ network["w2"] + network["b2"]
+    return torch.nn.functional.binary_cross_entropy_with_logits(odds, wanted)
 
 
 class _Sampler:
@@ -63,18 +84,18 @@ class _Sampler:
         place = {text: n for n, text in enumerate(corpus.texts)}
         relations = corpus.relations
         self._generator = generator
-        same = [[place[t] for t in r.phrasings] for r in relations]
-        self._same, self._near = same, [[place[t] for t in r.near_misses] for r in relations]
+        self._same = [[place[text] for text in relation.phrasings] for relation in relations]
+        self._near = [[place[text] for text in relation.near_misses] for relation in relations]
         self._topic = [
             [
-                p
-                for other, r2 in zip(same, relations, strict=True)
-                if r2.topic == r.topic and r2 is not r
-                for p in other
+                text
+                for texts, other in zip(self._same, relations, strict=True)
+                if _beside(one, other)
+                for text in texts
             ]
-            for r in relations
+            for one in relations
         ]
-        self._any = [place[t] for t in corpus.any_subject]
+        self._any = [place[text] for text in corpus.any_subject]
         self._owner = torch.full(
             (len(place),), -1
         )  # which relation a text belongs to, as a phrasing or as a near miss
@@ -86,27 +107,28 @@ class _Sampler:
         parts = [part for n in range(len(self._same)) for part in self._of(n)]
         u, v, wanted = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         order = torch.randperm(len(u), generator=self._generator)
-        for chunk in order.split(BATCH):
+        for start in range(0, len(order), BATCH):
+            chunk = order[start : start + BATCH]
             yield u[chunk], v[chunk], wanted[chunk]
 
     def _of(self, n: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         anchors = torch.tensor(self._same[n])
-        everything = torch.arange(len(self._owner))
-        foreign = everything[self._owner != n]
-        drawn = (
+        foreign = (self._owner != n).nonzero().squeeze(1).tolist()
+        drawn: tuple[tuple[Sequence[int], int, float], ...] = (
             (self._same[n], SAME, 1.0),
             (self._near[n], NEAR, 0.0),
             (self._topic[n], TOPIC, 0.0),
             (self._any, 1, 0.0),
+            (foreign, FAR, 0.0),
         )
         for texts, count, same in drawn:
             if texts:
-                yield self._drawn(anchors, torch.tensor(texts), count, same)
-        yield self._drawn(anchors, foreign, FAR, 0.0)
+                yield self._pairs(anchors.repeat(count), torch.tensor(texts), same)
 
-    def _drawn(
-        self, anchors: Tensor, texts: Tensor, count: int, same: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        u = anchors.repeat(count)
-        chosen = torch.randint(len(texts), (len(u),), generator=self._generator)
-        return u, texts[chosen], torch.full((len(u),), same)
+    def _pairs(self, anchors: Tensor, texts: Tensor, same: float) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = torch.randint(len(texts), (len(anchors),), generator=self._generator)
+        return anchors, texts[chosen], torch.full((len(anchors),), same)
+
+
+def _beside(one: Relation, other: Relation) -> bool:
+    return one is not other and one.topic == other.topic
