@@ -91,7 +91,7 @@ class TextIndex:
         ]
 
     def asks_the_same(self, one: IndexedEdit, other: str) -> bool:
-        """Whether an edit asks the fact of another one of its subject, in other words: by the stricter of their thresholds."""
+        """Whether an edit asks the fact of another one of its subject in other words, by the stricter threshold."""
         second = self._edits[other]
         odds = self.matcher.odds(one.own.read(), second.own.read())
         return float(odds.max()) >= max(one.odds, second.odds)
