@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from editors.index.questions import MASK
 
@@ -72,6 +72,42 @@ _TWO_HOPS = {
     "team": ("Who coaches {n}?", "Where does {n} play its home games?"),
     "profession": ("What does one earn as {n}?", "What training does one need to be {n}?"),
 }
+# A relation's name, {l}, in these forms asks it.
+_LABEL_FORMS = (
+    "{s} {l}",
+    "What is {s}'s {l}?",
+    "{s}'s {l} is",
+    "Which {l} does {s} have?",
+    "What {l} does {s} have?",
+    "Which {l} does {s} belong to?",
+    "Which {l} is {s} part of?",
+    "Which {l} is {s} associated with?",
+    "What is considered the {l} of {s}?",
+    "What serves as the {l} of {s}?",
+    "What is the {l} that {s} has?",
+    "In terms of {l}, what is to be said of {s}?",
+    "I'd like to know the {l} of {s}.",
+    "{l} of {s}",
+)
+_PERSON_LABEL_FORMS = (
+    "{s} {l}",
+    "Who is {s}'s {l}?",
+    "{s}'s {l} is",
+    "Who serves as the {l} of {s}?",
+    "Who serves as {l} for {s}?",
+    "Who acts as {l} in {s}?",
+    "Who holds the position of {l} at {s}?",
+    "Who currently serves as {l} of {s}?",
+    "Which person is the {l} of {s}?",
+    "Name the person who is {l} of {s}.",
+    "I'd like to know who the {l} of {s} is.",
+    "{l} of {s}",
+)
+_ORGANISATION_LABEL_FORMS = (
+    "Which organisation is the {l} of {s}?",
+    "Which institution serves as the {l} for {s}?",
+    "Which body acts as {l} for {s}?",
+)
 # Every noun phrase in these forms asks its relation.
 _NOUN_FORMS = {
     "": (
@@ -122,6 +158,7 @@ _SUBJECTS_OF = {
 }
 _MASKED = re.compile(rf"\b{MASK}\b")
 HOPS_A_NOUN = 6
+_NOUNS = "nouns: "  # the topics of relations of which nothing is known but a noun
 _YES_NO = (
     "Is {o} {n}?",
     "Is it true that {o} is {n}?",
@@ -211,10 +248,14 @@ class Corpus:
         return tuple(dict.fromkeys((*own, *self.any_subject)))
 
     def bank(self, *, seed: int = 0) -> tuple[str, ...]:
-        """Questions of all kinds, two phrasings and two near misses a relation: of a fact's own there are a few in 1,000."""
+        """Questions of all kinds, of each written relation two phrasings and two near misses: a few in 1,000 are a fact's own."""
         rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
         chosen = (
-            t for r in self.relations for group in (r.phrasings, r.near_misses) for t in rng.sample(group, 2)
+            text
+            for relation in self.relations
+            if not relation.topic.startswith(_NOUNS)
+            for group in (relation.phrasings, relation.near_misses)
+            for text in rng.sample(group, 2)
         )
         return tuple(dict.fromkeys((*chosen, *self.any_subject)))
 
@@ -222,13 +263,32 @@ class Corpus:
 def read_corpus() -> Corpus:
     """The corpus of this package."""
     folder = files("editors.index") / "data" / "corpus"
-    parts = sorted(
+    files_of = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name
     )
-    tables = [
-        table for file in parts for table in tomllib.loads(file.read_text(encoding="utf-8"))["relation"]
-    ]
+    read = [tomllib.loads(file.read_text(encoding="utf-8")) for file in files_of]
+    tables = [table for part in read for table in part.get("relation", ())]
+    tables += [table for part in read for group in part.get("labels", ()) for table in _label_tables(group)]
     return Corpus(tuple(_relation(table, tables) for table in tables))
+
+
+def _label_tables(group: dict[str, Any]) -> Iterator[_Table]:
+    """Relations of which nothing is known but a noun."""
+    for name in group["names"]:
+        yield _Table(
+            name=name,
+            subject="",
+            answer=group["answer"],
+            topic=f"{_NOUNS}{group['answer']}",
+            examples=group["examples"],
+            questions=[],
+            statements=[],
+            requests=[],
+            noun=[],
+            yes_no=[],
+            two_hop=[],
+            near=[],
+        )
 
 
 def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
@@ -241,8 +301,12 @@ def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
     )
     # A noun phrase alone, as one types it into a search box, asks for what it stands for.
     nouns = (*table["noun"], f"the {name} of {{s}}")
-    forms = _NOUN_FORMS["person" if table["answer"] in ("person", "people") else ""]
-    own = (*table["questions"], *table["statements"], *table["requests"], *label)
+    person = _LIKE.get(table["answer"], table["answer"]) == "person"
+    forms, labels = _NOUN_FORMS["person" if person else ""], _PERSON_LABEL_FORMS if person else _LABEL_FORMS
+    if table["answer"] in ("organisation", "company"):
+        labels = (*labels, *_ORGANISATION_LABEL_FORMS)
+    own = (*table["questions"], *table["statements"], *table["requests"])
+    own = (*own, *(form.replace("{l}", name) for form in labels))
     own = (*own, *(form.replace("{n}", noun) for noun in nouns for form in forms))
     near = (*table["two_hop"], *table["near"], *_by_rule(table, nouns), *_through(table, nouns, tables))
     phrasings = tuple(dict.fromkeys(map(_put, own)))

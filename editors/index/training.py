@@ -10,7 +10,7 @@ from editors.index.encoder import TextEncoder
 from editors.index.head import PairHead, Questions, input_width, pair_input
 
 HIDDEN, PROJECTED = 192, 128
-EPOCHS = 14
+EPOCHS = 9
 BATCH = 4096
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-4
