@@ -248,7 +248,7 @@ class Corpus:
         return tuple(dict.fromkeys((*own, *self.any_subject)))
 
     def bank(self, *, seed: int = 0) -> tuple[str, ...]:
-        """Questions of all kinds, of each written relation two phrasings and two near misses: a few in 1,000 are a fact's own."""
+        """Questions of all kinds, of each written relation two phrasings and two near misses."""
         rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
         chosen = (
             text
@@ -293,12 +293,6 @@ def _label_tables(group: dict[str, Any]) -> Iterator[_Table]:
 
 def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
     name = table["name"]
-    label = (
-        f"{{s}} {name}",
-        f"What is {{s}}'s {name}?",
-        f"{{s}}'s {name} is",
-        f"Which {name} does {{s}} have?",
-    )
     # A noun phrase alone, as one types it into a search box, asks for what it stands for.
     nouns = (*table["noun"], f"the {name} of {{s}}")
     person = _LIKE.get(table["answer"], table["answer"]) == "person"
