@@ -3,13 +3,15 @@
     python benchmarks/real_model.py --model DIR --facts FACTS.jsonl [--probes FAR.jsonl] --edits 200 --batch-size 50 \
         --forms plain chat --editors scen lemoe --baselines in-context paper none
 
-Prints one JSON object: `edited` holds the evaluator's whole report for each editor and form, the in-context baseline of the
-same run in it; `none` the base without edits; `paper` each paper's mode with the table of its search. The search tries a
-handful of rates on facts behind the measured ones: a baseline at rates for another base proves nothing.
+Prints one JSON object, and each part of it on standard error as it comes, for the whole takes hours on two cores. `edited`
+holds the evaluator's whole report for each editor and form, the in-context baseline of the same run in it; `none` the base
+without edits; `paper` each paper's mode with the table of its search. The search tries a handful of rates on facts behind
+the measured ones: a baseline at rates for another base proves nothing.
 """
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -106,7 +108,13 @@ def _chosen(options: argparse.Namespace, editor: str, form: Form, **changes: Any
 def _report(options: argparse.Namespace, editor: str, form: Form) -> dict[str, Any]:
     baseline = "in-context" if "in-context" in options.baselines else None
     turns = 2 if form == "chat" else 1
-    return evaluate(_chosen(options, editor, form, baseline=baseline, turns=turns)).model_dump(mode="json")
+    report = evaluate(_chosen(options, editor, form, baseline=baseline, turns=turns)).model_dump(mode="json")
+    _tell({"editor": editor, **report})
+    return report
+
+
+def _tell(row: Mapping[str, Any]) -> None:
+    print(json.dumps(row), file=sys.stderr, flush=True)
 
 
 def _unedited(options: argparse.Namespace, form: Form) -> dict[str, Any]:
@@ -152,6 +160,7 @@ def _search(options: argparse.Namespace, editor: str, behind: Path) -> Iterator[
             row = _tried(options, editor, behind, {**start, **point})
             if row["balance"] > highest:
                 best, highest = row["settings"], row["balance"]
+            _tell({"searched": editor, **row})
             yield row
 
 
