@@ -25,26 +25,35 @@ from daemon.evaluation.judging import Form
 
 Settings = Mapping[str, float | bool]
 
-# Published, raised for a small base, and around. One axis is searched at the best point of the one before.
+# LEMoE's formula has traps; each switch handles one (editors/paper_lemoe.py). The search may take them all.
+SWITCHES: Settings = dict.fromkeys(
+    ("replay", "force_own_expert", "deferral", "pool_prompt_only", "zero_output", "ignore_padding"), True
+)
+# As published first, then around what teaches this base. One axis is searched at the best point of those before.
 SEARCH: Mapping[str, Sequence[Sequence[Settings]]] = {
     "scen": (
         (
             {"learning_rate": 1e-4, "steps": 10, "neuron_learning_rate": 1e-4},  # as published
             {"learning_rate": 2e-3, "steps": 10},
-            {"learning_rate": 2e-3, "steps": 30},
-            {"learning_rate": 5e-3, "steps": 10},
-            {"learning_rate": 5e-3, "steps": 30},
+            {"learning_rate": 1e-3, "steps": 30},
         ),
-        ({"neuron_learning_rate": 1e-4}, {"neuron_learning_rate": 1e-3}),
+        (
+            {"neuron_learning_rate": 1e-4, "neuron_steps": 100},
+            {"neuron_learning_rate": 4e-4, "neuron_steps": 100},
+            {"neuron_learning_rate": 1e-3, "neuron_steps": 100},
+            {"neuron_learning_rate": 1e-3, "neuron_steps": 1000},
+        ),
+        ({"theta": 0.5}, {"theta": 0.8}),
     ),
     "lemoe": (
         (
             {"learning_rate": 2e-4, "steps": 100},  # as published
+            {"learning_rate": 5e-5, "steps": 100},
+            {"learning_rate": 5e-5, "steps": 300},
             {"learning_rate": 1e-3, "steps": 100},
-            {"learning_rate": 1e-3, "steps": 300},
-            {"learning_rate": 3e-3, "steps": 100},
         ),
         ({"route_learning_rate": 1e-3}, {"route_learning_rate": 1e-2}),
+        (SWITCHES,),
     ),
 }
 # The same neurons without the paper's passes over all of history in every step: hours on this base.
