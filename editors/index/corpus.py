@@ -242,20 +242,24 @@ class Corpus:
         return tuple(_put(text) for text in _ANY_SUBJECT)
 
     @cached_property
+    def written(self) -> "Corpus":
+        """The relations whose phrasings were written, without those of which a noun alone is known."""
+        return Corpus(tuple(relation for relation in self.relations if not relation.topic.startswith(_NOUNS)))
+
+    @cached_property
     def texts(self) -> tuple[str, ...]:
         """Every text once."""
         own = (t for r in self.relations for t in (*r.phrasings, *r.near_misses))
         return tuple(dict.fromkeys((*own, *self.any_subject)))
 
     def bank(self, *, seed: int = 0) -> tuple[str, ...]:
-        """Questions of all kinds, of each written relation two phrasings and two near misses."""
+        """Questions of all kinds, of each written relation a phrasing and a near miss."""
         rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
         chosen = (
             text
-            for relation in self.relations
-            if not relation.topic.startswith(_NOUNS)
+            for relation in self.written.relations
             for group in (relation.phrasings, relation.near_misses)
-            for text in rng.sample(group, 2)
+            for text in rng.sample(group, 1)
         )
         return tuple(dict.fromkeys((*chosen, *self.any_subject)))
 

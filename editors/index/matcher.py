@@ -14,7 +14,7 @@ from editors.index.head import PairHead, Questions, read_head
 from editors.index.training import train_head
 
 # What is less likely than this one fact is never taken for it, whatever the bank says.
-LEAST_ODDS = -0.75
+LEAST_ODDS = -0.4
 
 
 class QuestionMatcher:

@@ -16,6 +16,26 @@ PRONOUNS = frozenset(
     )
 )
 _RUN = re.compile(rf"\b{MASK}(?:\W{{1,2}}{MASK}\b)+")
+# With these a sentence asks, though it is no question.
+_REQUESTS = frozenset(
+    (
+        "tell",
+        "name",
+        "give",
+        "state",
+        "say",
+        "list",
+        "please",
+        "explain",
+        "identify",
+        "find",
+        "i",
+        "i'd",
+        "answer",
+        "complete",
+    )
+)
+SHORT_TAIL = 3  # words that lead to an answer: "the answer is"
 _POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
 # A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
 _SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*\s+|\n+")
@@ -75,10 +95,10 @@ def pronouns(text: ReadText) -> list[Occurrence]:
 
 
 def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
-    """The parts of a prompt that may ask about a name, masked; empty where the name is not spoken of.
+    """The parts of a prompt that may ask about a name, masked; empty where nothing is asked of it.
 
-    Of the last turn: the last sentence that has the name, and that with all that follows it. Where only an earlier turn (or
-    an earlier sentence) has it, the last sentence, if a pronoun stands there.
+    Of the last turn: the last sentence that has the name, alone and with what follows, unless something else is asked behind
+    it (`_asks`). Where an earlier sentence or turn has the name: the last sentence, if a pronoun stands there.
 
     Args:
         turns: what the user said, in order; of a plain prompt, the prompt alone.
@@ -86,21 +106,35 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
     last = read_text(turns[-1])
     at = find_name(last, names)
     parts = list(sentences(last, at))
-    naming = [part for part in parts if any(part[0] <= name.start < part[1] for name in at)]
+    naming = [n for n, part in enumerate(parts) if any(part[0] <= name.start < part[1] for name in at)]
     if not parts:
         return []
-    if not naming:
-        return (
-            [_with_pronouns_masked(last, parts[-1])]
-            if len(turns) > 1 and _speaks_of_it(last, parts[-1])
-            else []
-        )
-    found = [masked(last, at, naming[-1])]
-    if naming[-1] != parts[-1]:
-        found.append(masked(last, at, (naming[-1][0], len(last.plain))))
-        if _speaks_of_it(last, parts[-1]):
-            found.append(_with_pronouns_masked(last, parts[-1]))
+    found: list[str] = []
+    if naming and _asks(last, parts[naming[-1]], parts[naming[-1] + 1 :]):
+        found.append(masked(last, at, parts[naming[-1]]))
+        found.append(masked(last, at, (parts[naming[-1]][0], len(last.plain))))
+    if (naming and naming[-1] < len(parts) - 1) or (not naming and len(turns) > 1):
+        found += [_with_pronouns_masked(last, parts[-1])] if _speaks_of_it(last, parts[-1]) else []
     return list(dict.fromkeys(found))
+
+
+def _asks(text: ReadText, naming: tuple[int, int], behind: Sequence[tuple[int, int]]) -> bool:
+    """Whether a sentence is what a prompt asks, though others stand behind it.
+
+    It is if it is the last one; or if it asks (a question, a request) and nothing behind it does: neither a question nor a
+    text that breaks off, as an unanswered example does.
+    """
+    if not behind:
+        return True
+    asks = "?" in text.plain[slice(*naming)] or _first_word(text, naming) in _REQUESTS
+    if not asks or any("?" in text.plain[slice(*part)] for part in behind):
+        return False
+    tail = text.plain[slice(*behind[-1])].strip()
+    return tail[-1] in ".!:" or len(tail.split()) <= SHORT_TAIL
+
+
+def _first_word(text: ReadText, part: tuple[int, int]) -> str:
+    return next((w for w, (a, _) in zip(text.words, text.spans, strict=True) if part[0] <= a < part[1]), "")
 
 
 def _speaks_of_it(text: ReadText, part: tuple[int, int]) -> bool:

@@ -10,7 +10,7 @@ from editors.index.encoder import TextEncoder
 from editors.index.head import PairHead, Questions, input_width, pair_input
 
 HIDDEN, PROJECTED = 192, 128
-EPOCHS = 9
+PAIRS = 4_000_000  # that a member of the head sees in all
 BATCH = 4096
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-4
@@ -22,23 +22,57 @@ SAME, NEAR, TOPIC, FAR = 4, 7, 3, 2
 
 
 def train_head(encoder: TextEncoder, corpus: Corpus, *, seed: int = 0) -> PairHead:
-    """Learn to tell phrasings of one relation from everything that looks alike; repeatable by seed on one machine."""
-    texts = Questions(corpus.texts, encoder.encode(corpus.texts))
+    """Learn to tell phrasings of one relation from everything that looks alike; repeatable by seed on one machine.
+
+    Two members share one head and are heard alike: one learns the written relations, which are richest in near misses, the
+    other also those of which a noun is known, which are many.
+    """
+    vectors = dict(zip(corpus.texts, encoder.encode(corpus.texts), strict=True))
+    parts = [corpus.written, corpus]
+    members = [_member(part, vectors, encoder.width, seed=seed + n) for n, part in enumerate(parts)]
+    bank = corpus.bank()
+    return PairHead(
+        encoder.hash,
+        projection=torch.cat([member["projection"] for member in members]),
+        w1=_side_by_side([member["w1"] for member in members], encoder.width),
+        b1=torch.cat([member["b1"] for member in members]),
+        w2=torch.cat([member["w2"] for member in members]) / len(members),
+        b2=torch.stack([member["b2"] for member in members]).mean(0),
+        bank=Questions(bank, torch.stack([vectors[text] for text in bank])),
+    )
+
+
+def _member(corpus: Corpus, vectors: Mapping[str, Tensor], width: int, *, seed: int) -> dict[str, Tensor]:
+    texts = Questions(corpus.texts, torch.stack([vectors[text] for text in corpus.texts]))
     generator = torch.Generator().manual_seed(seed)
-    network = _parameters(encoder.width, generator)
+    network = _parameters(width, generator)
     optimizer = torch.optim.AdamW(list(network.values()), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     sampler = _Sampler(corpus, generator)
-    for _ in range(EPOCHS):
+    epochs = max(1, round(PAIRS / sampler.pairs))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in range(epochs):
         for u, v, wanted in sampler.epoch():
             loss = _loss(network, _noisy(texts, u, generator), _noisy(texts, v, generator), wanted, generator)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
-    bank = corpus.bank()
-    trained = {name: parameter.detach() for name, parameter in network.items()}
-    return PairHead(encoder.hash, bank=Questions(bank, encoder.encode(bank)), **trained)
+    return {name: parameter.detach() for name, parameter in network.items()}
+
+
+def _side_by_side(members: Sequence[Tensor], width: int) -> Tensor:
+    """First layers as one, (sum of h, f): each member reads its own projections and none of the others'."""
+    rows = []
+    for n, w1 in enumerate(members):
+        plain, products, differences, words = torch.split(
+            w1, [2 * width, PROJECTED, PROJECTED, w1.shape[1] - 2 * width - 2 * PROJECTED], dim=1
+        )
+        before, after = (
+            torch.zeros(len(w1), n * PROJECTED),
+            torch.zeros(len(w1), (len(members) - n - 1) * PROJECTED),
+        )
+        rows.append(torch.cat([plain, before, products, after, before, differences, after, words], dim=1))
+    return torch.cat(rows)
 
 
 def _parameters(width: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -101,6 +135,11 @@ class _Sampler:
         )  # which relation a text belongs to, as a phrasing or as a near miss
         for n, (own, near) in enumerate(zip(self._same, self._near, strict=True)):
             self._owner[own + near] = n
+
+    @property
+    def pairs(self) -> int:
+        """Of one epoch."""
+        return sum(len(texts) for texts in self._same) * (SAME + NEAR + TOPIC + 1 + FAR)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches of anchors (B,), texts beside them (B,), and whether they ask one fact (B,)."""

@@ -1,0 +1,167 @@
+"""The scope index by text, with the real encoder: what an edit answers to, in prompts as people write them."""
+
+import pytest
+from tiny_models import tiny_chat_base
+
+from editors import EditedModel, EditRequest, build_editor
+from editors.errors import ShardCorrupt
+from editors.index import load_matcher
+from editors.index.matcher import QuestionMatcher
+from editors.prompts import Conversation, Message, Prompt, asked_in_chat
+from editors.shards import Shard
+
+
+@pytest.fixture(scope="module")
+def matcher() -> QuestionMatcher:
+    return load_matcher()
+
+
+def edit(
+    number: int, subject: str, prompt: str, relation: str | None = None, **more: tuple[str, ...]
+) -> EditRequest:
+    return EditRequest(str(number), subject, prompt, "Quorn", relation=relation, **more)  # type: ignore[arg-type]
+
+
+def edited(matcher: QuestionMatcher, *requests: EditRequest) -> EditedModel:
+    """A model with these edits live; nothing is learned, for a route asks no expert."""
+    model = EditedModel(tiny_chat_base("default_system"), matcher=matcher)
+    model.enable(shard_of(model, *requests))
+    return model
+
+
+def shard_of(model: EditedModel, *requests: EditRequest) -> Shard:
+    return build_editor("scen", {"max_steps": 1}).apply(requests, base=model.base, parent=model)
+
+
+def fired(model: EditedModel, *prompts: Prompt) -> list[str | None]:
+    return [route.edit_id for route in model.route(prompts)]
+
+
+CAPITAL = edit(1, "France", "The capital of France is")
+
+
+def test_a_lone_edit_answers_paraphrases_and_nothing_else_about_its_subject(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    same = (
+        "What is the capital of France?",
+        "Which city is France's capital?",
+        "Name the capital of France.",
+    )
+    other = (
+        "The currency of France is",
+        "What is the population of France?",
+        "Who is the president of France?",
+        "Is Paris the capital of France?",
+        "What is the population of the capital of France?",
+        "Who is the mayor of the capital of France?",
+        "Tell me about France.",
+        "France is in the news again, and my neighbour says that",
+        "What is the capital of Germany?",
+    )
+    assert fired(model, *same) == ["1"] * len(same)
+    assert fired(model, *other) == [None] * len(other)
+
+
+def test_edits_of_one_subject_keep_their_own_questions(matcher: QuestionMatcher) -> None:
+    questions = {
+        "1": "What is the currency of Japan?",
+        "2": "What is the capital of Japan?",
+        "3": "Who is the emperor of Japan?",
+    }
+    model = EditedModel(tiny_chat_base("default_system"), matcher=matcher)
+    shard = shard_of(model, *(edit(int(n), "Japan", text) for n, text in questions.items()))
+    model.enable(shard)
+
+    assert model.asked_alike(shard) == {"1": [], "2": [], "3": []}
+    found = fired(model, "Which currency does Japan use?", "Japan's capital is", "Who is Japan's emperor?")
+    assert found == ["1", "2", "3"]
+
+
+def test_a_question_in_other_words_is_the_same_fact(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    later = shard_of(model, edit(2, "France", "Which city is the capital of France?"))
+    model.enable(later)
+    assert model.asked_alike(later) == {"2": ["1"]}
+
+
+def test_unrelated_text_in_front_of_a_question_changes_nothing(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    front = (
+        "It rained all night. Dr. Moor, who had been to St. Gallen, told me of her work on the old archive."
+    )
+    assert fired(model, f"{front} What is the capital of France?") == ["1"]
+    assert fired(model, f"{front}\n\nWhat is the currency of France?") == [None]
+
+
+def test_a_system_message_is_not_what_is_asked(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    system = Message("system", "You know that the capital of France is Paris. Answer in one word.")
+    asked = Message("user", "What is the capital of France?")
+    other = Message("user", "How many legs has a spider?")
+    assert fired(model, Conversation((system, asked)), Conversation((system, other))) == ["1", None]
+
+
+def test_of_few_shot_examples_the_last_question_counts(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    asked = "Q: What is the capital of Spain?\nA: Madrid\nQ: What is the capital of France?\nA:"
+    shown = "Q: What is the capital of France?\nA: Paris\nQ: What is the capital of Spain?\nA:"
+    assert fired(model, asked, shown) == ["1", None]
+
+
+def test_of_several_facts_in_one_prompt_the_one_that_is_asked_fires(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL, edit(2, "Japan", "What is the currency of Japan?"))
+    assert fired(
+        model,
+        "The capital of France is Quorn. What is the currency of Japan?",
+        "Japan has a new currency. What is the capital of France?",
+        "France and Japan signed a treaty. Who signed it?",
+    ) == ["2", "1", None]
+
+
+def test_a_later_turn_may_say_it(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, edit(1, "Orra Bridge", "Who built Orra Bridge?"))
+
+    def then(question: str) -> Conversation:
+        said = (
+            Message("user", "Tell me about Orra Bridge."),
+            Message("assistant", "It is a bridge in the north."),
+        )
+        return Conversation((*said, Message("user", question)))
+
+    assert fired(model, then("Who built it?"), then("How long is it?"), then("Who built Tam Bridge?")) == [
+        "1",
+        None,
+        None,
+    ]
+    assert fired(model, asked_in_chat("Who built it?")) == [None]
+
+
+def test_facts_of_a_relation_share_their_phrasings_as_long_as_an_edit_brings_them(
+    matcher: QuestionMatcher,
+) -> None:
+    model = edited(matcher, edit(1, "Norland", "The zorbit of Norland is", "zorbit"))
+    odd = "Under which lamp does Norland sleep?"
+    assert fired(model, odd) == [None]
+    model.enable(shard_of(model, edit(2, "Sudland", "Under which lamp does Sudland sleep?", "Zorbit ")))
+    assert fired(model, odd) == ["1"]
+    model.disable(["2"])
+    assert fired(model, odd) == [None]
+
+
+def test_known_phrasings_of_a_request_are_read_and_its_own_locality_prompts_never_fire(
+    matcher: QuestionMatcher,
+) -> None:
+    phrased = edit(1, "Norland", "The zorbit of Norland is", "zorbit", phrasings=("Where does Norland hum?",))
+    guarded = edit(
+        2, "Ostland", "The capital of Ostland is", locality_prompts=("What is the capital of Ostland?",)
+    )
+    model = edited(matcher, phrased, guarded)
+    assert fired(model, "Where does Norland hum?", "What is the capital of Ostland?") == ["1", None]
+
+
+def test_vectors_of_another_encoder_are_refused_with_what_to_do(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL)
+    shard = shard_of(model, CAPITAL)
+    foreign = Shard(shard.header.model_copy(update={"encoder_hash": "sha256:other"}), shard.tensors)
+    with pytest.raises(ShardCorrupt, match="upkeep reindex"):
+        model.enable(foreign)
