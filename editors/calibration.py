@@ -27,7 +27,7 @@ from editors.base import Base
 from editors.index.corpus import named, read_corpus
 from editors.index.entries import TextEntries, text_entries
 from editors.index.vectors import TEXT_VECTORS
-from editors.names import LEAST_COVERAGE, NearNames, name_words
+from editors.names import LEAST_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
 from editors.requests import EditRequest
 from editors.scope import SURE, Reading, ScopeKey, make_keys, read_pairs
 from editors.shards import (
@@ -311,7 +311,7 @@ def _near_coverage(
         and not {*request.surface_forms} & {*requests[int(near.edit_id)].surface_forms}
     ]
     if not keys:  # nobody confirms an approximate name but the text, which is the same for all names
-        return min(1.0, max([LEAST_COVERAGE, *(coverage + 0.01 for _, _, coverage in pairs)]))
+        return min(1.0, max([MIN_COVERAGE_ALONE, *(coverage + 0.01 for _, _, coverage in pairs)]))
     readings = read_pairs(base, [(prompt, keys[other]) for prompt, other, _ in pairs])
     wrong = [coverage for (_, _, coverage), reading in zip(pairs, readings, strict=True) if reading.agrees]
     return min(1.0, max([LEAST_COVERAGE, *(coverage + 0.01 for coverage in wrong)]))

@@ -28,6 +28,8 @@ LIKE = 0.4  # under it two words have nothing in common
 FIRM_LIKE = 0.6  # a firm word must stand there at least so well
 # A text that has less than this of a name does not name it; a batch whose names are alike asks for more.
 LEAST_COVERAGE = 0.7
+# Where no base confirms the edit's answer, this alone tells like names apart: over it other subjects are hardly ever found.
+MIN_COVERAGE_ALONE = 0.95
 _DIGITS = re.compile(r"\d+")
 
 
