@@ -14,7 +14,7 @@ import torch
 
 from daemon.evaluation.facts import Fact, read_facts, read_probes
 from editors.base import Base, load_base
-from editors.passes import Replay, answer_logits
+from editors.passes import Replay, answer_logits, training_rows
 from editors.requests import EditRequest
 from editors.surface import SurfaceIndex
 from editors.training import lay_out, row_losses
@@ -51,16 +51,14 @@ def fine_tune(
 
 def _learn(base: Base, fact: Fact) -> None:
     request = EditRequest("0", fact.subject, fact.prompt, fact.target_new)
-    lesson = lay_out(base, [request], rephrases=0, seed=0)
-    replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
+    rows = training_rows(base, lay_out(base, [request], rephrases=0, seed=0).plain)
+    replay = Replay(base, rows.ids, rows.mask)
     weight = base.down_proj.weight
     assert isinstance(weight, torch.nn.Parameter)  # noqa: S101 - for the type checker
     weight.requires_grad_()
     optimizer = torch.optim.Adam([weight], lr=LEARNING_RATE)
     for _ in range(STEPS):
-        loss = row_losses(
-            answer_logits(base, replay.hidden(), lesson.rows.positions), lesson.rows.targets
-        ).mean()
+        loss = row_losses(answer_logits(base, replay.hidden(), rows.positions), rows.targets).mean()
         if loss < 0.01:
             break
         optimizer.zero_grad()

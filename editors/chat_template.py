@@ -107,6 +107,17 @@ class ChatTemplate:
         tail = self._as_text(self._answer_gap + answer) if joined else whole[len(prompt_ids) :]
         return [*tail, self.end_of_turn]
 
+    def without_preamble(self, ids: Sequence[int]) -> list[int]:
+        """A conversation's token ids without the system message that the template puts in front of its own accord.
+
+        What begins a text stays in front. Ids that begin otherwise stay as they are.
+        """
+        size = len(self._preamble)
+        if list(ids[:size]) != self._preamble:
+            return list(ids)
+        begins = [i for i in self._preamble[:1] if i == self._tokenizer.bos_token_id and i != ids[size]]
+        return [*begins, *ids[size:]]
+
     def recognise(self, text: str) -> Conversation | None:
         """The conversation whose rendering a text is, generation prompt included; None: plain text.
 
@@ -222,6 +233,15 @@ class ChatTemplate:
         tokens = [self._added[i].content for i in self._forbidden]
         inside = [f"(?<={re.escape(t[0])})(?={re.escape(t[1:])})" for t in tokens if len(t) > 1]
         return re.compile("|".join(inside) or "(?!)")
+
+    @cached_property
+    def _preamble(self) -> list[int]:
+        """What stands in front of the first user's turn and of no later one."""
+        opening = self._encode(self._skeleton(("user",)).markup[0])
+        later = self._encode(self._skeleton(("user", "assistant", "user")).markup[2])
+        closed = self._encode(self._skeleton(("user", "assistant"), open_turn=False).markup[-1])
+        header = later[len(closed) :] if later[: len(closed)] == closed else later
+        return opening[: -len(header)] if header and opening[-len(header) :] == header else []
 
     @cached_property
     def _next_turn(self) -> str:

@@ -22,13 +22,18 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.calibration import scopes
-from editors.passes import Replay, at_last, capture
+from editors.chat_answers import ChatAnswer, chat_answers
 from editors.requests import EditRequest
 from editors.shards import STORED_DTYPE, Shard, ShardHeader
-from editors.training import Lesson, Progress, answer_losses, check_requests, lay_out, size_at
+from editors.taught_rows import Delta, DeltaOf, TaughtRows
+from editors.training import Lesson, Progress, check_requests, form_of_step, lay_out, size_of
 
 if TYPE_CHECKING:
     from editors.model import EditedModel
+
+
+# A row that has been learned rests until all are asked again: one of so many steps.
+REST_STEPS = 4
 
 
 class LemoeSettings(BaseModel):
@@ -49,6 +54,13 @@ class LemoeSettings(BaseModel):
     )
     openings: int = Field(0, ge=0, le=4, description="training rows per fact behind unrelated text")
     rephrases: int = Field(1, ge=0, le=32, description="the request's own rephrases to train on")
+    chat_rows: int = Field(
+        1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
+    )
+    chat_every: int = Field(2, ge=2, le=16, description="one of so many training steps learns rows in chat")
+    chat_answer: ChatAnswer = Field(
+        "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
+    )
     seed: int = 0
     max_answer_tokens: int = Field(
         16, ge=1, le=256, description="how much of the base's answer the scope index keeps"
@@ -89,7 +101,15 @@ class LemoeEditor:
         """
         check_requests(requests)
         s = self.settings
-        lesson = lay_out(base, requests, openings=s.openings, rephrases=s.rephrases, seed=s.seed)
+        lesson = lay_out(
+            base,
+            requests,
+            openings=s.openings,
+            rephrases=s.rephrases,
+            seed=s.seed,
+            chat_answers=chat_answers(base, requests, style=s.chat_answer),
+            chat_rows=s.chat_rows,
+        )
         expert = self._train(base, lesson, progress)
         scope = scopes(
             base,
@@ -116,12 +136,10 @@ class LemoeEditor:
 
     def _train(self, base: Base, lesson: Lesson, progress: Progress | None) -> _Expert:
         s, d = self.settings, base.hidden_size
-        rows = lesson.rows
-        with capture(base.ffn, "input") as reads:
-            replay = Replay(base, rows.ids, rows.mask)
-        direct = reads[0] if base.adds_directly else None
-        in_size, out_size = size_at(reads[0], rows), size_at(replay.entering, rows)
-        anchors = _anchors(reads[0], rows.prompt_last, lesson.edits)
+        forms = [_Form(TaughtRows(base, base.ffn, rows)) for rows in lesson.forms]
+        plain = forms[0].rows
+        in_size, out_size = size_of(plain.reads_last), size_of(plain.entering_last)
+        anchors = _anchors(plain.reads_last[: lesson.edits])
         generator = torch.Generator().manual_seed(s.seed)
         w_in = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
         u = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
@@ -130,10 +148,13 @@ class LemoeEditor:
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
-            losses = self._losses(base, replay, lesson, expert, direct)
+            form = forms[form_of_step(step, len(forms), s.chat_every)]
+            chosen = form.next_rows(s.stop_loss)
+            losses = form.rows.losses(_deltas(expert), chosen)
+            form.latest[chosen] = losses.detach()
             if progress is not None:
                 progress("train", step, s.max_steps)
-            if losses.max() < s.stop_loss:
+            if max(float(one.latest.max()) for one in forms) < s.stop_loss:
                 break
             optimizer.zero_grad()
             losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -145,30 +166,33 @@ class LemoeEditor:
             (anchors @ u.T).detach().cpu(),
         )
 
-    def _losses(
-        self,
-        base: Base,
-        replay: Replay,
-        lesson: Lesson,
-        expert: _Expert,
-        reads: Tensor | None,
-    ) -> Tensor:
-        """Each row's loss. `reads`: what the FFN reads, where its layer need not run again to add the delta."""
-        rows = lesson.rows
-        gate = expert.gate[rows.owner][:, None]
 
-        def delta(x: Tensor) -> Tensor:
-            # One expert for all rows: plain products.
-            z = torch.nn.functional.silu(x.float() @ expert.w_in.T + gate)
-            return z @ expert.w_out.T
+class _Form:
+    """The rows of one form on their way, with each one's loss when it was last learned."""
 
-        hidden = replay.with_delta(delta, base.ffn, reads)
-        return answer_losses(base, hidden, rows.positions, rows.targets)
+    def __init__(self, rows: TaughtRows) -> None:
+        self.rows = rows
+        self.latest = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+        self._steps = 0
+
+    def next_rows(self, stop_loss: float) -> Tensor:
+        """The rows to learn: those over a loss; every so many steps, and where there are none such, all of them."""
+        wanted = (self.latest > stop_loss).nonzero().squeeze(1)
+        everyone = self._steps % REST_STEPS == 0 or not len(wanted)
+        self._steps += 1
+        return torch.arange(len(self.latest), device=wanted.device) if everyone else wanted
 
 
-def _anchors(reads: Tensor, prompt_last: Tensor, edits: int) -> Tensor:
-    """(n, d): each edit's own prompt at its last token, centred over the batch and scaled to unit size."""
-    anchors = at_last(reads[:edits], prompt_last[:edits])
-    if edits > 1:
-        anchors = anchors - anchors.mean(0)
+def _deltas(expert: _Expert) -> DeltaOf:
+    def delta_of(owner: Tensor) -> Delta:
+        gate = expert.gate[owner][:, None]
+        # One expert for all rows: plain products.
+        return lambda x: torch.nn.functional.silu(x.float() @ expert.w_in.T + gate) @ expert.w_out.T
+
+    return delta_of
+
+
+def _anchors(reads: Tensor) -> Tensor:
+    """(n, d): what is read at each own prompt's last token (n, d), centred over the batch and scaled to unit size."""
+    anchors = reads - reads.mean(0) if len(reads) > 1 else reads
     return anchors / anchors.pow(2).mean().sqrt().clamp(min=1e-6)

@@ -29,7 +29,7 @@ from editors.base import Base
 from editors.errors import BadRequest
 from editors.kv_anchor import LiveBatch, Projection, in_order, logits, pool
 from editors.paper_experts import FFN, FfnGroup, beside_hook, skeleton_of
-from editors.passes import Replay, answer_logits
+from editors.passes import Replay, answer_logits, training_rows
 from editors.requests import EditRequest
 from editors.shards import STORED_DTYPE, Shard, ShardEntry, ShardHeader
 from editors.training import Lesson, Progress, check_requests, lay_out, row_losses
@@ -251,16 +251,17 @@ class PaperLemoeEditor:
             },
         ]
         adam = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
-        replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
+        rows = training_rows(base, lesson.plain)
+        replay = Replay(base, rows.ids, rows.mask)
         skeleton = skeleton_of(base.ffn)
         for step in range(s.steps):
             routed = self._groups(router(e), experts)
             handle = base.ffn.register_forward_hook(beside_hook(skeleton, routed))
             try:
-                answers = answer_logits(base, replay.hidden(), lesson.rows.positions)
+                answers = answer_logits(base, replay.hidden(), rows.positions)
             finally:
                 handle.remove()
-            loss = row_losses(answers, lesson.rows.targets).mean()
+            loss = row_losses(answers, rows.targets).mean()
             if examples is not None:
                 loss = loss + route_loss(router(examples.e), examples.batch)
             adam.zero_grad()

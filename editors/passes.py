@@ -198,6 +198,18 @@ def answer_logits(base: Base, hidden: Tensor, positions: Tensor) -> Tensor:
     return base.lm_head(hidden.gather(1, index)).float()  # type: ignore[no-any-return]
 
 
+def answer_losses(base: Base, hidden: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over each row's answer tokens, from final hidden states: (B, T, d), (B, A), (B, A) -> (B,).
+
+    Logits are made for real answer tokens alone: answers of a batch differ in length, and the vocabulary is wide.
+    """
+    rows, places = (targets >= 0).nonzero(as_tuple=True)
+    logits = base.lm_head(hidden[rows, positions[rows, places]]).float()
+    losses = torch.nn.functional.cross_entropy(logits, targets[rows, places], reduction="none")
+    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
+    return sums / (targets >= 0).sum(1)
+
+
 @contextmanager
 def capture(module: torch.nn.Module, what: str) -> Any:
     """Collect the detached first input (of a layer also by its name) or the output of a module while the block runs."""

@@ -96,6 +96,15 @@ class PromptReader:
             )
         return ids
 
+    def turn_ids(self, conversation: Conversation) -> list[int]:
+        """A conversation's token ids without what the template puts in front of every one: what is asked, and how.
+
+        Raises:
+            BadRequest: see `prompt_ids`.
+        """
+        ids = self.prompt_ids(conversation)
+        return ids if self._template is None else self._template.without_preamble(ids)
+
     def answer_ids(
         self, prompt: Prompt, answer: str, *, prompt_ids: Sequence[int] | None = None
     ) -> list[int]:

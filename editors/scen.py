@@ -15,13 +15,14 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.calibration import scopes
+from editors.chat_answers import ChatAnswer, chat_answers
 from editors.neurons import index_together, neuron_entries
 from editors.optimizer import RowAdam
-from editors.passes import Replay, capture
 from editors.requests import EditRequest
 from editors.routed import low_rank_delta
 from editors.shards import STORED_DTYPE, Calibration, Shard, ShardEntry, ShardHeader
-from editors.training import Lesson, Progress, answer_losses, check_requests, lay_out, size_at
+from editors.taught_rows import Delta, TaughtRows
+from editors.training import Progress, check_requests, form_of_step, lay_out, size_of
 
 if TYPE_CHECKING:
     from editors.model import EditedModel
@@ -52,6 +53,13 @@ class ScenSettings(BaseModel):
         2, ge=0, le=4, description="training rows per fact that ask something else of its subject"
     )
     rephrases: int = Field(2, ge=0, le=32, description="the request's own rephrases to train on")
+    chat_rows: int = Field(
+        1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
+    )
+    chat_every: int = Field(2, ge=2, le=16, description="one of so many training steps learns a row in chat")
+    chat_answer: ChatAnswer = Field(
+        "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
+    )
     batch_size: int = Field(64, ge=1, le=4096, description="facts trained side by side")
     seed: int = 0
     max_answer_tokens: int = Field(
@@ -141,12 +149,12 @@ class ScenEditor:
             other_questions=s.other_questions,
             rephrases=s.rephrases,
             seed=s.seed,
+            chat_answers=chat_answers(base, requests, style=s.chat_answer),
+            chat_rows=s.chat_rows,
         )
-        with capture(base.down_proj, "input") as reads:
-            replay = Replay(base, lesson.rows.ids, lesson.rows.mask)
-        direct = reads[0] if base.adds_directly else None
-        in_size = size_at(reads[0], lesson.rows) / s.read_scale
-        out_size = size_at(replay.entering, lesson.rows)
+        forms = [_Form(TaughtRows(base, base.down_proj, rows), lesson.edits) for rows in lesson.forms]
+        in_size = size_of(forms[0].rows.reads_last) / s.read_scale
+        out_size = size_of(forms[0].rows.entering_last)
         generator = torch.Generator().manual_seed(s.seed)
         width = base.ffn_width
         a = torch.randn(1, s.rank, width, generator=generator).expand(len(requests), -1, -1) / math.sqrt(
@@ -154,53 +162,62 @@ class ScenEditor:
         )
         b = torch.zeros(len(requests), base.hidden_size, s.rank)
         optimizer = RowAdam([a.to(base.device), b.to(base.device)], learning_rate=s.learning_rate)
-        self._descend(base, lesson, replay, optimizer, direct, in_size=in_size, out_size=out_size)
+        self._descend(forms, lesson.edits, optimizer, in_size=in_size, out_size=out_size)
         a, b = optimizer.parameters
         return (a / in_size).cpu(), (b * out_size).cpu()
 
     def _descend(
-        self,
-        base: Base,
-        lesson: Lesson,
-        replay: Replay,
-        optimizer: RowAdam,
-        reads: Tensor | None,
-        *,
-        in_size: float,
-        out_size: float,
+        self, forms: "Sequence[_Form]", edits: int, optimizer: RowAdam, *, in_size: float, out_size: float
     ) -> None:
         """Take turns: each step learns one row of each fact that is still learning, its own prompt first.
 
-        What has not been learned by the last quarter of the steps learns its own prompt alone. `reads`: what the FFN's
-        last projection reads, where its layer need not run again to add an expert's delta.
+        Where there are rows in chat, every so many steps learn one of those. What has not been learned by the last quarter
+        of the steps learns its own prompt alone.
         """
-        rows = lesson.rows
-        turn, count = _turns(rows.owner, lesson.edits)
-        learning = torch.ones(lesson.edits, dtype=torch.bool, device=base.device)
-        latest = torch.full(rows.owner.shape, torch.inf, device=base.device)  # losses when last learned
-        alone_from = self.settings.max_steps * 3 // 4
-        for step in range(self.settings.max_steps):
-            now = step % count if step < alone_from else torch.zeros_like(count)  # whose turn it is, per edit
-            chosen = (learning[rows.owner] & (turn == now[rows.owner])).nonzero().squeeze(1)
-            owner = rows.owner[chosen]
+        s = self.settings
+        learning = torch.ones(edits, dtype=torch.bool, device=optimizer.parameters[0].device)
+        for step in range(s.max_steps):
+            form = forms[form_of_step(step, len(forms), s.chat_every)]
+            alone = step >= s.max_steps * 3 // 4
+            chosen, own = form.next_rows(learning, alone=alone)
             a, b = (p.requires_grad_() for p in optimizer.parameters)
 
-            def delta(x: Tensor, a: Tensor = a, b: Tensor = b, owner: Tensor = owner) -> Tensor:
-                return low_rank_delta(x.float() / in_size, a[owner], b[owner]) * out_size
+            def delta_of(owner: Tensor, a: Tensor = a, b: Tensor = b) -> Delta:
+                return lambda x: low_rank_delta(x.float() / in_size, a[owner], b[owner]) * out_size
 
-            hidden = replay.with_delta(delta, base.down_proj, reads, chosen)
-            losses = answer_losses(base, hidden, rows.positions[chosen], rows.targets[chosen])
+            losses = form.rows.losses(delta_of, chosen)
             gradients = torch.autograd.grad(losses.sum(), [a, b])
-            latest[chosen] = losses.detach()
-            judged = latest if step < alone_from else latest.where(turn == 0, 0.0)
-            worst = torch.zeros(lesson.edits, device=base.device)
-            worst = worst.scatter_reduce(0, rows.owner, judged, reduce="amax")
-            if step >= self.settings.min_steps:
+            form.latest[chosen] = losses.detach()
+            if step >= s.min_steps:
+                worst = torch.stack([one.worst(edits, alone=alone) for one in forms]).amax(0)
                 # Only when its own prompt was just asked: the other rows may have moved the expert since it last was.
-                learning &= (worst > self.settings.stop_loss) | (now != 0)
+                learning &= (worst > s.stop_loss) | ~own
                 if not learning.any():
                     return
             optimizer.step(gradients, moving=learning)
+
+
+class _Form:
+    """The rows of one form on their way: whose turn it is, and what each row's loss was when it was last learned."""
+
+    def __init__(self, rows: TaughtRows, edits: int) -> None:
+        self.rows = rows
+        self.latest = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+        self._turn, self._count = _turns(rows.owner, edits)
+        self._steps = 0
+
+    def next_rows(self, learning: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
+        """The row whose turn it is of each edit that is learning, and for which edits (n,) that is the own prompt."""
+        now = torch.zeros_like(self._count) if alone else self._steps % self._count
+        self._steps += 1
+        owner = self.rows.owner
+        return (learning[owner] & (self._turn == now[owner])).nonzero().squeeze(1), now == 0
+
+    def worst(self, edits: int, *, alone: bool) -> Tensor:
+        """(n,) the largest of each edit's losses; `alone`: its own prompt's."""
+        judged = self.latest.where(self._turn == 0, 0.0) if alone else self.latest
+        none = torch.zeros(edits, device=judged.device)
+        return none.scatter_reduce(0, self.rows.owner, judged, reduce="amax")
 
 
 def _turns(owner: Tensor, edits: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from editors.base import Base
 from editors.errors import BadRequest
-from editors.passes import TrainingRows, at_last, training_rows
+from editors.prompts import Conversation, Prompt, asked_in_chat
 from editors.requests import EditRequest
+from editors.taught_rows import Row
 
 # Told as (stage, done, total) while an editor works.
 Progress = Callable[[str, int, int], None]
@@ -26,10 +27,23 @@ OPENINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A batch of edits laid out for training: each edit's prompt first, then its further phrasings."""
+    """A batch of edits laid out for training, each edit's own prompt first, then its further phrasings.
 
-    rows: TrainingRows
+    `chat` is empty for a base that is asked in plain text alone.
+    """
+
+    plain: list[Row]
+    chat: list[Row]
     edits: int
+
+    @property
+    def forms(self) -> list[list[Row]]:
+        """The rows of each form that there is, plain ones first."""
+        return [rows for rows in (self.plain, self.chat) if rows]
+
+
+# Before it is tokenized: which edit a row belongs to, what is asked, what must be answered.
+_Row = tuple[int, Prompt, str]
 
 
 # Stands in for another request's question where a batch has none: who is asked about, but not what.
@@ -49,26 +63,66 @@ def lay_out(
     seed: int,
     openings: int = 0,
     other_questions: int = 0,
+    chat_answers: Sequence[str] = (),
+    chat_rows: int = 0,
 ) -> Lesson:
     """Rows to learn: every prompt, and per request up to so many of its own rephrases, of its prompt behind other
     text (`openings`), and of other questions about its subject (`other_questions`): the first is its own under another
-    of its names, where it has one."""
+    of its names, where it has one.
+
+    Args:
+        chat_answers: what each request's answer in chat is, for a base that is asked through a template.
+        chat_rows: how many of a request's rows are asked in chat, too, its own prompt first.
+    """
     rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
-    rows: list[tuple[int, list[int], list[int]]] = []
-    extra: list[tuple[int, list[int], list[int]]] = []
+    own: list[_Row] = []
+    extra: list[_Row] = []
     for owner, request in enumerate(requests):
-        ids = base.prompt_ids(request.prompt)
-        rows.append((owner, ids, base.answer_ids(request.prompt, request.target_new, prompt_ids=ids)))
+        own.append((owner, request.prompt, request.target_new))
         texts = [*request.rephrase_prompts[:rephrases]]
         texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
         texts += _other_questions(request, requests, rng, other_questions)
         # A rephrase that comes with the request must fit; what is made here may turn out too long.
         extra += [
-            (owner, base.prompt_ids(text), base.answer_ids(text, request.target_new))
+            (owner, text, request.target_new)
             for text in texts
             if text in request.rephrase_prompts or base.can_answer(text, request.target_new)
         ]
-    return Lesson(training_rows(base, rows + extra), len(requests))
+    chat = _in_chat(base, own, extra, chat_answers, chat_rows) if base.chat and chat_rows else []
+    return Lesson(_tokenized(base, own + extra), _tokenized(base, chat), len(requests))
+
+
+def _in_chat(
+    base: Base, own: Sequence[_Row], extra: Sequence[_Row], answers: Sequence[str], count: int
+) -> list[_Row]:
+    """Of each edit so many rows as one user turn: its own prompt, then the others.
+
+    What the template makes too long for the base is left out, but for the edit's own prompt.
+    """
+    kept: list[_Row] = [(owner, _through_template(base, prompt), answers[owner]) for owner, prompt, _ in own]
+    left = dict.fromkeys(range(len(own)), count - 1)
+    for owner, prompt, _ in extra:
+        asked = _through_template(base, prompt)
+        if left[owner] > 0 and base.can_answer(asked, answers[owner]):
+            kept.append((owner, asked, answers[owner]))
+            left[owner] -= 1
+    return kept
+
+
+def _through_template(base: Base, prompt: Prompt) -> Conversation:
+    # A prompt that a client has rendered is a conversation already.
+    return base.conversation(prompt) or asked_in_chat(str(prompt))
+
+
+def _tokenized(base: Base, rows: Sequence[_Row]) -> list[Row]:
+    laid = []
+    for owner, prompt, answer in rows:
+        ids = base.prompt_ids(prompt)
+        answer_ids = base.answer_ids(prompt, answer, prompt_ids=ids)
+        # A template's default system message is most of a short question's tokens, and teaches an expert nothing.
+        read = base.turn_ids(prompt) if isinstance(prompt, Conversation) else ids
+        laid.append((owner, read, answer_ids))
+    return laid
 
 
 def _other_questions(
@@ -94,24 +148,17 @@ def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: r
     return other.prompt.replace(other.subject, request.subject)
 
 
-def size_at(hidden: Tensor, rows: TrainingRows) -> float:
-    """Root mean square of hidden states (B, T, w) at the last prompt tokens.
+def form_of_step(step: int, forms: int, chat_every: int) -> int:
+    """Which form's rows a step learns: one of so many steps those in chat, where there are any."""
+    return int(forms > 1 and step % chat_every == chat_every - 1)
+
+
+def size_of(last: Tensor) -> float:
+    """Root mean square of hidden states (R, w), read at the last prompt tokens.
 
     Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
     """
-    return max(1e-6, float(at_last(hidden, rows.prompt_last).pow(2).mean().sqrt()))
-
-
-def answer_losses(base: Base, hidden: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over each row's answer tokens, from final hidden states: (B, T, d), (B, A), (B, A) -> (B,).
-
-    Logits are made for real answer tokens alone: answers of a batch differ in length, and the vocabulary is wide.
-    """
-    rows, places = (targets >= 0).nonzero(as_tuple=True)
-    logits = base.lm_head(hidden[rows, positions[rows, places]]).float()
-    losses = torch.nn.functional.cross_entropy(logits, targets[rows, places], reduction="none")
-    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
-    return sums / (targets >= 0).sum(1)
+    return max(1e-6, float(last.pow(2).mean().sqrt()))
 
 
 def row_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Tiny random-weight models of every supported family, and a tokenizer of a few sentences: real code, no download."""
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -56,12 +57,43 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+# Two ways to mark turns: with a system message by default, and without any, contents stripped, answers closed by `</s>`.
+CHAT_TEMPLATES = {
+    "default_system": (
+        "{% if messages[0].role != 'system' %}<|turn|>system\nSay what you know.<|done|>\n{% endif %}"
+        "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|done|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+    ),
+    "no_system": (
+        "{{ bos_token }}{% for m in messages %}"
+        "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must take turns') }}{% endif %}"
+        "{% if m.role == 'user' %}[ASK] {{ m.content | trim }} [/ASK]{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}"
+        "{% endfor %}"
+    ),
+}
+
+
+@cache
+def chat_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """The tiny tokenizer with turn marks and one of `CHAT_TEMPLATES`."""
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|done|>"]})
+    tokenizer.chat_template = CHAT_TEMPLATES[template]
+    return tokenizer
+
+
+def tiny_chat_base(template: str, *, family: str = "llama", **changes: Any) -> Base:
+    """A base whose tokenizer has a chat template; `changes` go to `Base`."""
+    tokenizer = chat_tokenizer(template)
+    model = tiny_model(family, vocab_size=len(tokenizer))
+    return Base(model, tokenizer, base_hash=hash_weights(model), **changes)
+
+
 def tiny_model(family: str, *, seed: int = 0, **changes: Any) -> Any:
     """A random-weight model of one family, float32; `changes` go to its configuration."""
     sizes = _GPT2_SIZES if family == "gpt2" else _SIZES
     config = CONFIG_MAPPING[family](
-        **(sizes | changes),
-        vocab_size=len(tiny_tokenizer()),
+        **({"vocab_size": len(tiny_tokenizer())} | sizes | changes),
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
