@@ -174,12 +174,16 @@ def _search(options: argparse.Namespace, editor: str, behind: Path) -> Iterator[
 
 
 def _tried(options: argparse.Namespace, editor: str, behind: Path, settings: Settings) -> dict[str, Any]:
-    """One point: it is as good as the mean of what it teaches, to what else it is asked, and what it leaves alone."""
+    """One point; reliability counts twice in its balance: what leaves all alone because it teaches nothing is no editor."""
     changes = {"facts": behind, "edits": None, "mode": "paper", "settings": {**FIXED[editor], **settings}}
     report = evaluate(_chosen(options, editor, "plain", **changes))
     local = [value for value in report.locality.model_dump().values() if value is not None]
     kept = sum(local) / len(local) if local else None
-    known = [value for value in (report.reliability, report.generality, kept) if value is not None]
+    known = [
+        value
+        for value in (report.reliability, report.reliability, report.generality, kept)
+        if value is not None
+    ]
     return {
         "settings": dict(settings),
         "reliability": report.reliability,

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import tiny_model, tiny_tokenizer
-from transformers import AutoTokenizer
+from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
@@ -17,11 +16,6 @@ from editors.base import Base, load_base
 from editors.errors import BadRequest
 from editors.prompts import Conversation, Message, asked_in_chat
 
-TURNS = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}Assistant: {{ m.content }}</s>{% else %}"
-    "{{ m.role }}: {{ m.content }} {% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
 FACTS: tuple[dict[str, Any], ...] = (
     {
         "subject": "Norland",
@@ -47,16 +41,13 @@ FACTS: tuple[dict[str, Any], ...] = (
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of one base: with a chat template, with one that refuses system messages, and without any."""
+    """Folders of tiny bases, by the chat template of their tokenizer; "plain" has none."""
+    tokenizers = {name: chat_tokenizer(name) for name in CHAT_TEMPLATES} | {"plain": tiny_tokenizer()}
     folders = {}
-    for name, template in (("chat", TURNS), ("no-system", NO_SYSTEM), ("plain", None)):
+    for name, tokenizer in tokenizers.items():
         folders[name] = tmp_path_factory.mktemp(name)
-        tiny_model("llama").save_pretrained(folders[name])
-        tiny_tokenizer().save_pretrained(folders[name])
-        if template is not None:
-            tokenizer = AutoTokenizer.from_pretrained(folders[name])
-            tokenizer.chat_template = template
-            tokenizer.save_pretrained(folders[name])
+        tiny_model("llama", vocab_size=len(tokenizer)).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
     return folders
 
 
@@ -89,7 +80,15 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_chat_report_has_every_score_that_its_options_ask_for(bases: dict[str, Path], run: Run) -> None:
     report = run(
-        bases["chat"], "--form", "chat", "--turns", "2", "--baseline", "in-context", "--batch-size", "1"
+        bases["default_system"],
+        "--form",
+        "chat",
+        "--turns",
+        "2",
+        "--baseline",
+        "in-context",
+        "--batch-size",
+        "1",
     )
     assert (report["form"], report["turns"], report["batch_size"], report["max_new_tokens"]) == (
         "chat",
@@ -98,8 +97,9 @@ def test_a_chat_report_has_every_score_that_its_options_ask_for(bases: dict[str,
         6,
     )
     assert (report["requested"], report["edits"], report["superseded"]) == (2, 2, 0)
+    assert report["reliability"] == 1.0
     assert report["exact"]["reliability"] <= report["reliability"]
-    assert 0.0 <= report["ended"] <= 1.0
+    assert report["ended"] >= 0.5, "what was taught ends by itself; random weights may go on for ever"
     assert set(report["routing"]["false_fire"]) == {"far", "relation", "subject", "yes_no", "two_hop"}
     assert report["routing"]["false_fire"]["yes_no"] is not None
     assert report["routing"]["false_fire"]["two_hop"] is not None
@@ -144,8 +144,8 @@ def test_relation_and_subject_name_a_fact_whatever_the_prompt_says(bases: dict[s
 @pytest.mark.parametrize(
     ("base", "options", "told"),
     [
-        ("chat", ["--turns", "2"], "--turns 2 needs --form chat"),
-        ("chat", ["--form", "chat", "--mode", "paper"], "--mode paper"),
+        ("default_system", ["--turns", "2"], "--turns 2 needs --form chat"),
+        ("default_system", ["--form", "chat", "--mode", "paper"], "--mode paper"),
         ("plain", ["--form", "chat"], "has no chat template; use --form plain"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_fact_is_written_where_the_template_reads_it(bases: dict[str, Path]) -
         base: Base = load_base(bases[name])
         return reads_system_messages(base)
 
-    assert (reads("chat"), reads("no-system")) == (True, False)
+    assert (reads("default_system"), reads("no_system")) == (True, False)
     system = with_fact(asked, fact, system=True)
     assert isinstance(system, Conversation)
     assert [message.role for message in system.messages] == ["system", "user"]
