@@ -14,7 +14,7 @@ from editors.index.head import PairHead, Questions, read_head
 from editors.index.training import train_head
 
 # What is less likely than this one fact is never taken for it, whatever the bank says.
-LEAST_ODDS = -0.4
+MIN_ODDS = -0.4
 
 
 class QuestionMatcher:
@@ -45,7 +45,7 @@ class QuestionMatcher:
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
 
-        The share is that of the head's bank. Its own few phrasings are among them, so it is `LEAST_ODDS` at least.
+        The share is that of the head's bank. Its own few phrasings are among them, so it is `MIN_ODDS` at least.
         """
         bank = self.head.bank
         allowed = min(int(target_false_fire * len(bank)), len(bank) - 1)
@@ -53,7 +53,7 @@ class QuestionMatcher:
             self.odds(questions.rows([n]), bank)[0].topk(allowed + 1).values[-1]
             for n in range(len(questions))
         ]
-        return torch.stack(found).clamp(min=LEAST_ODDS) if found else torch.empty(0)
+        return torch.stack(found).clamp(min=MIN_ODDS) if found else torch.empty(0)
 
 
 def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -> QuestionMatcher:

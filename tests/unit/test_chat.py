@@ -137,7 +137,7 @@ def test_a_template_that_does_not_work_is_told_when_the_base_is_loaded() -> None
     tokenizer = chat_tokenizer("no_system")
     kept, tokenizer.chat_template = tokenizer.chat_template, "{{ nothing.at.all }}"
     try:
-        with pytest.raises(BaseUnreadable, match='model.chat = "off"'):
+        with pytest.raises(BaseUnreadable, match=r'model\.chat = "off"'):
             tiny_chat_base("no_system")
     finally:
         tokenizer.chat_template = kept
