@@ -159,7 +159,7 @@ class Verifier:
 
 
 def _forms_of(text: str, base: Base) -> list[Prompt]:
-    """A text as it stands, and as one user turn where the base takes that; a rendered conversation is asked as such alone."""
+    """A text as it stands, and as one user turn where the base takes that; a rendered conversation, as such alone."""
     rendered = base.conversation(text)
     if rendered is not None:
         return [rendered]

@@ -155,7 +155,7 @@ class EditedModel:
         if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
             raise ShardCorrupt(
                 f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
-                "`upkeep reindex` (no training), or set index.encoder back"
+                "`upkeep reindex` (no training; with --all for earlier generations, too), or set index.encoder back"
             )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
@@ -321,7 +321,9 @@ class EditedModel:
         if shard is None:
             if self._store is None:
                 raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
-            shard = self._store.load(digest)
+            encoder = None if self.matcher is None else self.matcher.hash
+            shard = self._store.load(digest, encoder_hash=encoder)
+            self._check_encoder(shard)
             self._shards[digest] = shard
         missing = set(edit_ids) - set(shard.edit_ids)
         if missing:
