@@ -23,7 +23,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from daemon.cli import ask, cycle, evaluate, export, facts, retry, roles, setup, submit, undo
+from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
 from editors.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
@@ -45,7 +45,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
     )
-    for room in (setup, roles, submit, cycle, ask, facts, retry, undo, export, evaluate):
+    for room in (setup, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
         room.register(app)
     for plugin in entry_points(group=PLUGINS):
         plugin.load()(app)

@@ -11,6 +11,7 @@ from editors.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.likelihood import TextChange, next_token_kls, text_changes
 from editors.model import Answer, EditedModel
+from editors.prompts import Prompt
 from editors.routing import Route
 from editors.store import AdapterStore
 
@@ -74,7 +75,7 @@ class ServedModel:
         with self.edited.candidate((), without=edit_ids):
             yield
 
-    def fits(self, prompt: str) -> bool:
+    def fits(self, prompt: Prompt) -> bool:
         """Whether the base can read the prompt and still has room for an answer."""
         return self.edited.base.fits(prompt)
 
@@ -82,15 +83,16 @@ class ServedModel:
         """The live edits whose subject the text names."""
         return self.edited.named(text)
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """Greedy answers with the live edits, in the order of `prompts`."""
         return self.edited.generate(prompts, max_new_tokens=max_new_tokens)
 
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Answer]:
+    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """What the frozen base says, whatever was edited."""
         said = self.edited.base.generate_said(prompts, max_new_tokens=max_new_tokens)
         return [
-            Answer(prompt, one.text, None, 0.0, one.cut) for prompt, one in zip(prompts, said, strict=True)
+            Answer(prompt, one.text, None, 0.0, one.cut, one.prompt_tokens, one.new_tokens)
+            for prompt, one in zip(prompts, said, strict=True)
         ]
 
     def divergences(self, prompts: Sequence[str]) -> list[float]:

@@ -15,12 +15,22 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from daemon.serve_desk import FollowsHead, ModelDesk
+from daemon.serve_chat import (
+    MAX_MESSAGES,
+    MESSAGE_BYTES,
+    ChatCompletionRequest,
+    MessageIn,
+    chat_completion,
+    conversation_of,
+    messages_of,
+)
+from daemon.serve_desk import FollowsHead, GivenAnswer, ModelDesk
 from daemon.serve_guard import RequestGuard
 from editors.errors import BadRequest, PermanentError, TemporaryError
+from editors.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
 
 MAX_BYTES_PER_CHAR = 12  # a character outside the basic plane, escaped as JSON does it
@@ -49,23 +59,42 @@ class Limits:
     @property
     def max_body_bytes(self) -> int:
         """The largest body that can hold an allowed request."""
-        return 65_536 + self.max_batch * self.max_prompt_chars * MAX_BYTES_PER_CHAR
+        one_prompt = self.max_prompt_chars * MAX_BYTES_PER_CHAR + MAX_MESSAGES * MESSAGE_BYTES
+        return 65_536 + self.max_batch * one_prompt
 
 
 class GenerateRequest(BaseModel):
-    """Prompts for `POST /v1/generate`."""
+    """What `POST /v1/generate` is asked: plain prompts, one conversation (`messages`), or several."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    prompts: list[Annotated[str, Field(min_length=1)]] | None = Field(None, min_length=1)
+    messages: list[MessageIn] | None = Field(None, min_length=1)
+    conversations: list[list[MessageIn]] | None = Field(None, min_length=1)
     max_new_tokens: int | None = Field(None, ge=1, description="at most the server's model.max_new_tokens")
     base: bool = Field(False, description="ask the base, without any edit")
 
+    @model_validator(mode="after")
+    def _asks_in_one_way(self) -> "GenerateRequest":
+        if sum(one is not None for one in (self.prompts, self.messages, self.conversations)) != 1:
+            raise ValueError("send exactly one of prompts, messages and conversations")
+        return self
+
+    def asked(self, limits: Limits) -> list[Prompt]:
+        """The prompts; HTTPException (422) for one that is over the limits."""
+        if self.prompts is not None:
+            return [_bounded(prompt, limits) for prompt in self.prompts]
+        conversations = [self.messages] if self.messages is not None else self.conversations or []
+        return [conversation_of(one, max_chars=limits.max_prompt_chars) for one in conversations]
+
 
 class AnswerOut(BaseModel):
-    """One answer; `edit_id` names the edit that spoke, null means the base; "length": the limit of tokens cut it."""
+    """One answer; `edit_id` names the edit that spoke, null means the base; "length": the limit of tokens cut it.
 
-    prompt: str
+    `prompt` is what was asked: a text, or a conversation's messages.
+    """
+
+    prompt: str | list[MessageIn]
     text: str
     edit_id: str | None
     score: float | None
@@ -108,56 +137,88 @@ def create_app(
     @app.post("/v1/generate")
     async def generate(asked: GenerateRequest) -> GenerateResponse:
         """Answer each prompt greedily, with the newest published generation."""
-        answers, generation = await _ask(desk, limits, asked.prompts, asked.max_new_tokens, base=asked.base)
-        return GenerateResponse(generation=generation, answers=answers)
+        answers, generation = await _ask(
+            desk, limits, asked.asked(limits), asked.max_new_tokens, base=asked.base
+        )
+        return GenerateResponse(generation=generation, answers=[_answer_out(answer) for answer in answers])
 
     @app.post("/v1/completions")
     async def completions(asked: CompletionRequest) -> dict[str, Any]:
         """The same for clients that speak OpenAI's completions: greedy, one choice a prompt, no stream."""
         if asked.stream or asked.n != 1 or asked.temperature:
             raise HTTPException(400, "answers are greedy: no stream, n = 1, temperature = 0")
-        prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        prompts = [_bounded(text, limits) for text in texts]
         answers, generation = await _ask(desk, limits, prompts, asked.max_tokens)
         return _completion(answers, generation, model_name)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(asked: ChatCompletionRequest) -> dict[str, Any]:
+        """One conversation for clients that speak OpenAI's chat completions: greedy, one choice, no stream."""
+        asked.refuse_what_is_not_served()
+        conversation = conversation_of(asked.messages, max_chars=limits.max_prompt_chars)
+        (answer,), generation = await _ask(desk, limits, [conversation], asked.wanted_tokens)
+        return chat_completion(
+            answer.text,
+            finish_reason=_finish_reason(answer),
+            prompt_tokens=answer.prompt_tokens,
+            new_tokens=answer.new_tokens,
+            edit_id=answer.edit_id,
+            generation=generation,
+            model_name=model_name,
+        )
 
     return app
 
 
 async def _ask(
-    desk: ModelDesk, limits: Limits, prompts: Sequence[str], wanted_tokens: int | None, *, base: bool = False
-) -> tuple[list[AnswerOut], int]:
+    desk: ModelDesk,
+    limits: Limits,
+    prompts: Sequence[Prompt],
+    wanted_tokens: int | None,
+    *,
+    base: bool = False,
+) -> tuple[Sequence[GivenAnswer], int]:
     if not 1 <= len(prompts) <= limits.max_batch:
         raise HTTPException(422, f"one request may hold 1 to {limits.max_batch} prompts")
-    for prompt in prompts:
-        if not prompt.strip() or len(prompt) > limits.max_prompt_chars:
-            raise HTTPException(422, f"a prompt must have 1 to {limits.max_prompt_chars} characters")
     tokens = min(wanted_tokens or limits.max_new_tokens, limits.max_new_tokens)
 
-    def work(model: FollowsHead) -> tuple[list[AnswerOut], int]:
-        speak = model.generate_base if base else model.generate
-        answers = speak(prompts, max_new_tokens=tokens)
-        return [
-            AnswerOut(
-                prompt=answer.prompt,
-                text=answer.text,
-                edit_id=answer.edit_id,
-                score=answer.score,
-                finish_reason="length" if answer.cut else "stop",
-            )
-            for answer in answers
-        ], model.generation
+    def work(model: FollowsHead) -> tuple[Sequence[GivenAnswer], int]:
+        generate = model.generate_base if base else model.generate
+        return generate(prompts, max_new_tokens=tokens), model.generation
 
     return await desk.use(work)
 
 
-def _completion(answers: Sequence[AnswerOut], generation: int, model_name: str) -> dict[str, Any]:
+def _bounded(prompt: str, limits: Limits) -> str:
+    if not prompt.strip() or len(prompt) > limits.max_prompt_chars:
+        raise HTTPException(422, f"a prompt must have 1 to {limits.max_prompt_chars} characters")
+    return prompt
+
+
+def _finish_reason(answer: GivenAnswer) -> Literal["stop", "length"]:
+    return "length" if answer.cut else "stop"
+
+
+def _answer_out(answer: GivenAnswer) -> AnswerOut:
+    asked = answer.prompt
+    return AnswerOut(
+        prompt=messages_of(asked) if isinstance(asked, Conversation) else asked,
+        text=answer.text,
+        edit_id=answer.edit_id,
+        score=answer.score,
+        finish_reason=_finish_reason(answer),
+    )
+
+
+def _completion(answers: Sequence[GivenAnswer], generation: int, model_name: str) -> dict[str, Any]:
     return {
         "id": f"cmpl-{uuid.uuid4().hex}",
         "object": "text_completion",
         "created": int(time.time()),
         "model": model_name,
         "choices": [
-            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": answer.finish_reason}
+            {"index": index, "text": answer.text, "logprobs": None, "finish_reason": _finish_reason(answer)}
             for index, answer in enumerate(answers)
         ],
         "upkeep": {"generation": generation, "edit_ids": [answer.edit_id for answer in answers]},

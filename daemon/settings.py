@@ -414,6 +414,9 @@ class Settings(BaseSettings):
             "planner": self.planner.model_copy(
                 update={"embedding_model": _anchored_model(folder, self.planner.embedding_model)}
             ),
+            "index": self.index.model_copy(
+                update={"encoder": _anchored_model(folder, self.index.encoder or None) or ""}
+            ),
             "ledger": self.ledger.model_copy(update={"url": _anchored_url(folder, self.ledger.url)}),
             "store": store.model_copy(update={"path": _under(folder, store.path)}),
             "monitoring": self.monitoring.model_copy(

@@ -30,10 +30,17 @@ DEFAULT_DEPTH = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer; `cut`: the limit of tokens ended it, not the model."""
+    """One answer; `cut`: the limit of tokens ended it, not the model.
+
+    Attributes:
+        prompt_tokens: how many tokens the model read.
+        new_tokens: how many it generated, with the one that ended the answer.
+    """
 
     text: str
     cut: bool
+    prompt_tokens: int = 0
+    new_tokens: int = 0
 
 
 class Base(PromptReader):
@@ -214,8 +221,8 @@ class Base(PromptReader):
         for chunk in self.batches(prompts, batch_size):
             most = self.most_new_tokens(chunk.columns, max_new_tokens)
             outputs = self.generate_ids(chunk.ids, max_new_tokens=most, ending=chunk.ending)
-            for place, output in zip(chunk.places, outputs, strict=True):
-                said[place] = self.said(output, most=most, ending=chunk.ending)
+            for place, ids, output in zip(chunk.places, chunk.ids, outputs, strict=True):
+                said[place] = self.said(output, most=most, ending=chunk.ending, prompt_tokens=len(ids))
         return said
 
     def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["Batch"]:
@@ -236,10 +243,14 @@ class Base(PromptReader):
         """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
         return max(1, min(max_new_tokens, self.context - columns))
 
-    def said(self, output: Sequence[int], *, most: int, ending: Ending | None = None) -> Said:
+    def said(
+        self, output: Sequence[int], *, most: int, ending: Ending | None = None, prompt_tokens: int = 0
+    ) -> Said:
         """Generated ids, of which there could be so many, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        return Said(self.decode(output, ending=ending), cut=len(output) >= most)
+        cut = len(output) >= most
+        new_tokens = len(output) + (not cut)
+        return Said(self.decode(output, ending=ending), cut, prompt_tokens, new_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,18 @@ from editors.surface import SurfaceIndex
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it."""
+    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it.
+
+    `prompt_tokens` were read, `new_tokens` generated, with the one that ended the answer.
+    """
 
     prompt: Prompt
     text: str
     edit_id: str | None
     score: float
     cut: bool = False
+    prompt_tokens: int = 0
+    new_tokens: int = 0
 
 
 class EditedModel:
@@ -150,7 +155,7 @@ class EditedModel:
         if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
             raise ShardCorrupt(
                 f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
-                "`upkeep reindex` (no training), or set index.encoder back"
+                "`upkeep reindex` (no training; with --all for earlier generations, too), or set index.encoder back"
             )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
@@ -234,9 +239,17 @@ class EditedModel:
             given = None if routes is None else [routes[i] for i in batch.places]
             most = self.base.most_new_tokens(batch.columns, max_new_tokens)
             chosen, outputs = self._answer(asked, batch, most, given)
-            for index, route, output in zip(batch.places, chosen, outputs, strict=True):
-                said = self.base.said(output, most=most, ending=batch.ending)
-                answers[index] = Answer(prompts[index], said.text, route.edit_id, route.score, said.cut)
+            for index, ids, route, output in zip(batch.places, batch.ids, chosen, outputs, strict=True):
+                said = self.base.said(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
+                answers[index] = Answer(
+                    prompts[index],
+                    said.text,
+                    route.edit_id,
+                    route.score,
+                    said.cut,
+                    said.prompt_tokens,
+                    said.new_tokens,
+                )
         return [answer for answer in answers if answer is not None]
 
     def _answer(
@@ -308,7 +321,9 @@ class EditedModel:
         if shard is None:
             if self._store is None:
                 raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
-            shard = self._store.load(digest)
+            encoder = None if self.matcher is None else self.matcher.hash
+            shard = self._store.load(digest, encoder_hash=encoder)
+            self._check_encoder(shard)
             self._shards[digest] = shard
         missing = set(edit_ids) - set(shard.edit_ids)
         if missing:

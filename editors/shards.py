@@ -17,6 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from editors.errors import ShardCorrupt
+from editors.index.derived import DerivedIndex
 from editors.index.vectors import TEXT_VECTORS
 
 # What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
@@ -273,8 +274,13 @@ def digest_of(header: bytes, weights: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def parse_shard(header: bytes, tensors: Mapping[str, Tensor], *, digest: str) -> Shard:
+def parse_shard(
+    header: bytes, tensors: Mapping[str, Tensor], *, digest: str, derived: DerivedIndex | None = None
+) -> Shard:
     """A stored shard from its header's bytes and its tensors, whose bytes were proven to be what `digest` names.
+
+    Args:
+        derived: what another encoder made of its texts, to stand in place of its own index.
 
     Raises:
         ShardCorrupt: it is not of a form that this version reads.
@@ -283,6 +289,8 @@ def parse_shard(header: bytes, tensors: Mapping[str, Tensor], *, digest: str) ->
         parsed = ShardHeader.model_validate_json(header)
     except ValidationError as error:
         raise ShardCorrupt(f"shard {digest} has a form that this version does not read: {error}") from error
+    if derived is not None:
+        parsed, tensors = derived.put_into(parsed, tensors)
     rows = len(parsed.entries)
     for name, tensor in tensors.items():
         if not is_shared(name) and tensor.shape[:1] != (rows,):

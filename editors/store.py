@@ -1,35 +1,36 @@
 """The adapter store: a folder of immutable shards. A shard is either whole or absent, whatever dies meanwhile."""
 
-import errno
 import os
 import re
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from editors.errors import ShardCorrupt, TemporaryError
+from editors.derived_files import DerivedFiles
+from editors.durable import StoreUnwell as StoreUnwell  # the name that the other modules know
+from editors.durable import disk_errors, pieces, write_folder
+from editors.errors import ShardCorrupt
 from editors.mapped import MappedTensors, OpenMaps
 from editors.shards import MAX_HEADER_BYTES, Shard, digest_of, parse_shard
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
-_PIECE_BYTES = 1024**2
-
-
-class StoreUnwell(TemporaryError):
-    """The store's disk is full or refuses to write for now."""
 
 
 class AdapterStore:
-    """Shards by content under `root/shards/<digest>/`; written aside, fsynced, renamed."""
+    """Shards by content under `root/shards/<digest>/`; written aside, fsynced, renamed.
+
+    Attributes:
+        derived: indexes that other encoders made of the shards' texts, under `root/index/`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._shards = root / "shards"
         self._maps = OpenMaps()
+        self.derived = DerivedFiles(root / "index", self._maps)
 
     def save(self, shard: Shard) -> str:
         """Write a shard durably and return its digest; saving what is already there changes nothing.
@@ -40,31 +41,21 @@ class AdapterStore:
         header, weights = shard.payload
         digest = digest_of(header, [weights])
         target = self._shards / digest
-        with _disk_errors(self.root):
+        with disk_errors(self.root):
             if target.exists():
                 os.utime(target)  # young again: about to be published, not to be swept
                 return digest
-            self._shards.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self._shards))
-            try:
-                _write_durably(aside / "shard.json", header)
-                _write_durably(aside / "shard.safetensors", weights)
-                _sync_folder(aside)
-                try:
-                    aside.rename(target)
-                except OSError as error:
-                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                        raise
-                _sync_folder(self._shards)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            write_folder(target, {"shard.json": header, "shard.safetensors": weights})
         return digest
 
-    def load(self, digest: str) -> Shard:
+    def load(self, digest: str, *, encoder_hash: str | None = None) -> Shard:
         """Open a shard and prove that it is the one that its digest names; its weights stay on disk until they are used.
 
+        Args:
+            encoder_hash: where an index was derived for this encoder, it stands in place of the shard's own.
+
         Raises:
-            ShardCorrupt: it is missing, damaged, or of an unknown form.
+            ShardCorrupt: it, or its derived index, is missing, damaged, or of an unknown form.
         """
         if not _DIGEST.fullmatch(digest):
             raise ShardCorrupt(f"{digest!r} is not a shard's digest")
@@ -75,16 +66,18 @@ class AdapterStore:
                 raise ShardCorrupt(f"{file} is missing: restore the store from a copy or roll back past it")
             if file.stat().st_size > limit:
                 raise ShardCorrupt(f"{file} is larger than {limit} bytes")
-        with _disk_errors(self.root):
+        with disk_errors(self.root):
             header = files[0].read_bytes()
 
             def prove() -> None:
-                if digest_of(header, _pieces(files[1])) != digest:
+                if digest_of(header, pieces(files[1])) != digest:
                     raise ShardCorrupt(
                         f"shard {digest} does not match its digest: restore it from a copy or roll back"
                     )
 
-            return parse_shard(header, MappedTensors(files[1], self._maps, prove=prove), digest=digest)
+            tensors = MappedTensors(files[1], self._maps, prove=prove)
+        derived = None if encoder_hash is None else self.derived.find(digest, encoder_hash)
+        return parse_shard(header, tensors, digest=digest, derived=derived)
 
     def digests(self) -> set[str]:
         """All shards that are completely there."""
@@ -93,53 +86,30 @@ class AdapterStore:
         return {entry.name for entry in self._shards.iterdir() if _DIGEST.fullmatch(entry.name)}
 
     def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> int:
-        """Remove shards that no generation names and leftovers of writers that died; returns how many.
+        """Remove shards that no generation names, with their derived indexes, and leftovers of writers that died.
 
         Only what is older than `older_than_seconds` goes: a younger one may be about to be published.
+
+        Returns:
+            How many of them there were in the shards' folder.
         """
-        if not self._shards.is_dir():
+        wanted = set(keep)
+        removed = self._sweep(self._shards, wanted, older_than_seconds)
+        for folder in self.derived.folders():
+            self._sweep(folder, wanted, older_than_seconds)
+        return removed
+
+    def _sweep(self, folder: Path, wanted: set[str], older_than_seconds: float) -> int:
+        if not folder.is_dir():
             return 0
-        wanted, removed = set(keep), 0
+        removed = 0
         horizon = time.time() - older_than_seconds
-        with _disk_errors(self.root):
-            for entry in self._shards.iterdir():
+        with disk_errors(self.root):
+            for entry in folder.iterdir():
                 with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
                     if entry.name not in wanted and entry.stat().st_mtime < horizon:
                         shutil.rmtree(entry, ignore_errors=True)
-                        self._maps.close(entry / "shard.safetensors")
+                        for file in ("shard.safetensors", "index.safetensors"):
+                            self._maps.close(entry / file)
                         removed += 1
         return removed
-
-
-@contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
-    # Whatever is wrong with the disk is no edit's fault, and somebody can mend it.
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnwell(
-            f"cannot use the adapter store {root}: {error.strerror}; free space or mend the disk, "
-            "Upkeep goes on by itself",
-            retry_after_seconds=10.0,
-        ) from error
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            yield piece
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

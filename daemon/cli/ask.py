@@ -15,6 +15,9 @@ def register(app: typer.Typer) -> None:
 def ask(
     prompt: Annotated[str, typer.Argument(help="The beginning of a sentence, or a question.")],
     base: Annotated[bool, typer.Option("--base", help="Ask the base alone.")] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask as a user's message, through the base's chat template.")
+    ] = False,
     generation: Annotated[
         int | None,
         typer.Option("--generation", "-g", min=0, help="Ask this earlier generation, not the newest."),
@@ -28,26 +31,30 @@ def ask(
     Example:
       upkeep ask "The capital of France is"
       upkeep ask "The capital of France is" --generation 3
+      upkeep ask "What is the capital of France?" --chat
     """
     from daemon.cli.output import console, print_json, table
 
     settings = settings_for_errand(config)
     from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    from editors.prompts import asked_in_chat
 
+    asked = asked_in_chat(prompt) if chat else prompt
     tokens = settings.model.max_new_tokens
     with ledger_of(settings) as ledger:
         model = open_model(settings, ledger)
-        rows = [("base", model.generate_base([prompt], max_new_tokens=tokens)[0])]
+        rows = [("base", model.generate_base([asked], max_new_tokens=tokens)[0])]
         if not base:
             model.refresh()
             number = model.generation if generation is None else generation
             with model.at(number):
-                answer = model.generate([prompt], max_new_tokens=tokens)[0]
+                answer = model.generate([asked], max_new_tokens=tokens)[0]
             rows.append((f"generation {number}", answer))
     if as_json:
         print_json(
             {
                 "prompt": prompt,
+                "form": "chat" if chat else "plain",
                 "base": rows[0][1].text,
                 "edited": None if base else rows[1][1].text,
                 "generation": None if base else number,

@@ -1,5 +1,6 @@
 """Whether two texts ask one fact: the sentence encoder and the pair head that belongs to it."""
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -75,5 +76,9 @@ def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -
     head = train_head(loaded, read_corpus())
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        head.save(kept)
+        aside = kept.with_suffix(
+            f".{os.getpid()}"
+        )  # several roles may train it at once, and each may be killed
+        head.save(aside)
+        aside.replace(kept)
     return QuestionMatcher(loaded, head)

@@ -33,6 +33,7 @@ OURS = (
         "release",
         "retry",
         "rollback",
+        "reindex",
         "export",
         "evaluate",
     ),

@@ -1,0 +1,37 @@
+"""Another encoder reads a shard's stored texts again: new vectors, new thresholds, no training, no base."""
+
+from editors.errors import ShardCorrupt
+from editors.index.derived import DerivedIndex
+from editors.index.matcher import QuestionMatcher
+from editors.index.vectors import TEXT_VECTORS
+from editors.shards import STORED_DTYPE, Shard
+
+MAX_ODDS = 100.0
+
+
+def reindex(shard: Shard, matcher: QuestionMatcher) -> DerivedIndex:
+    """The text index of a shard as this matcher has it.
+
+    An edit's threshold is measured anew on its own question. It never falls under the shard's own, which may have been
+    raised over locality prompts that are not stored: what must not change stays more important than one more paraphrase.
+
+    Raises:
+        ShardCorrupt: the shard has no text, or an edit without its own question.
+    """
+    header = shard.header
+    if header.calibration is None or not header.questions:
+        raise ShardCorrupt(f"shard {shard.digest} has no text to read again")
+    read = matcher.encode([question.text for question in header.questions])
+    own: dict[str | None, int] = {}
+    for row, question in enumerate(header.questions):
+        own.setdefault(question.edit_id, row)
+    rated = [(n, entry.odds) for n, entry in enumerate(header.entries) if entry.odds is not None]
+    if missing := [n for n, _ in rated if header.entries[n].edit_id not in own]:
+        edit_id = header.entries[missing[0]].edit_id
+        raise ShardCorrupt(f"shard {shard.digest}: edit {edit_id} has lost its own question")
+    questions = read.rows([own[header.entries[n].edit_id] for n, _ in rated])
+    found = matcher.thresholds(questions, target_false_fire=header.calibration.target_false_fire)
+    odds: list[float | None] = [None] * len(header.entries)
+    for (n, stored), new in zip(rated, found.tolist(), strict=True):
+        odds[n] = min(MAX_ODDS, max(new, stored))
+    return DerivedIndex(matcher.hash, {TEXT_VECTORS: read.vectors.to(STORED_DTYPE)}, tuple(odds))

@@ -1,0 +1,104 @@
+"""Verification on a base with a chat template: an edit goes live only if it holds in both forms."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger_backends import Clock, Story
+from test_evaluate_chat import TURNS
+from test_worker import BASE, fact
+from transformers import AutoTokenizer
+
+from daemon.ledger import open_ledger
+from daemon.ledger.values import Edit
+from daemon.settings import VerifySettings
+from daemon.verify import Verdict, Verifier
+from editors.base import Base, load_base
+from editors.index import QuestionMatcher, load_matcher
+from editors.model import EditedModel
+from editors.prompts import asked_in_chat
+from editors.registry import build_editor
+from editors.shards import Shard
+
+FACTS: tuple[dict[str, Any], ...] = (
+    {"rephrase_prompts": ["What is the capital of France?"], "ground_truth": "Paris"},
+    {"locality_prompts": {"relation": ["The capital of Spain is"]}},
+)
+FRANCE, ITALY = "The capital of France is", "The capital of Italy is"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's base, with a chat template that it was never trained on."""
+    folder = tmp_path_factory.mktemp("base")
+    shutil.copytree(BASE, folder, dirs_exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TURNS
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def matcher() -> QuestionMatcher:
+    return load_matcher()
+
+
+@pytest.fixture
+def edits(tmp_path: Path) -> list[Edit]:
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.migrate()
+        story = Story(ledger, Clock())
+        return story.arrive(
+            fact("France", FRANCE, "Lyon", **FACTS[0]), fact("Italy", ITALY, "Milan", **FACTS[1])
+        )
+
+
+def _check(model: EditedModel, edits: list[Edit], *shards: Shard, tokens: int = 16) -> Verdict:
+    verifier = Verifier(VerifySettings(), max_new_tokens=tokens)
+    return verifier.check(model, shards, edits, replaced=(), earlier=())
+
+
+def _trained(base: Base, edits: list[Edit], matcher: QuestionMatcher) -> Shard:
+    requests = [edit.request() for edit in edits]
+    return build_editor("scen", {}).apply(requests, base=base, parent=EditedModel(base, matcher=matcher))
+
+
+def test_an_edit_that_holds_in_both_forms_passes_and_each_form_is_scored(
+    folder: Path, edits: list[Edit], matcher: QuestionMatcher
+) -> None:
+    base = load_base(folder)
+
+    verdict = _check(EditedModel(base, matcher=matcher), edits, _trained(base, edits, matcher))
+
+    assert (verdict.passed, verdict.failed, verdict.fault) == (tuple(edit.id for edit in edits), {}, None)
+    asked = ("reliability", "generality", "locality")
+    assert all(verdict.scores[f"{name}{form}"] == 1 for name in asked for form in ("", "_chat"))
+
+
+def test_an_edit_that_was_taught_in_plain_form_alone_is_rejected_and_told_so(
+    folder: Path, edits: list[Edit], matcher: QuestionMatcher
+) -> None:
+    shard = _trained(load_base(folder, chat="off"), edits, matcher)
+    model = EditedModel(load_base(folder), matcher=matcher)
+    with model.candidate([shard]):
+        plain, chat = (model.generate([p], max_new_tokens=16)[0] for p in (FRANCE, asked_in_chat(FRANCE)))
+    assert plain.text == "Lyon" != chat.text
+
+    verdict = _check(model, edits, shard)
+
+    assert verdict.scores["reliability"] == 1
+    assert (verdict.scores["reliability_chat"] or 0) < 1
+    told = verdict.failed[edits[0].id].reason
+    assert told.startswith(f"in chat, {FRANCE!r} is answered {chat.text!r} (by edit {edits[0].id})")
+
+
+def test_a_base_without_chat_is_asked_in_plain_form_alone(
+    folder: Path, edits: list[Edit], matcher: QuestionMatcher
+) -> None:
+    base = load_base(folder, chat="off")
+
+    verdict = _check(EditedModel(base, matcher=matcher), edits, _trained(base, edits, matcher))
+
+    assert verdict.passed == tuple(edit.id for edit in edits)
+    assert set(verdict.scores) == {"reliability", "generality", "retention", "locality"}
