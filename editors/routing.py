@@ -1,6 +1,6 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -164,12 +164,8 @@ class ScopeRouter:
     def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
         """All that can be told without the base."""
         routes = self._verbatim_routes(prompts)
-        candidates = [
-            candidate
-            for index, prompt in enumerate(prompts)
-            if routes[index].edit_id is None
-            for candidate in self._candidates(index, prompt)
-        ]
+        still = [index for index, route in enumerate(routes) if route.edit_id is None]
+        candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
         read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
         told = self._probabilities(prompts, read)
@@ -178,6 +174,11 @@ class ScopeRouter:
         rest = [candidate for candidate in candidates if candidate.prompt in undecided]
         texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
         return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
+
+    def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
+        """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
+        chosen = range(len(prompts)) if places is None else places
+        return [one for index in chosen for one in self._candidates(index, prompts[index])]
 
     def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
         """The routes of all prompts, each open candidate having been read against its prompt by the base."""
