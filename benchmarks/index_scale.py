@@ -36,7 +36,7 @@ import torch
 
 from editors import EditedModel, load_base
 from editors.base import Base
-from editors.index.matcher import QuestionMatcher, load_matcher
+from editors.index.matcher import load_matcher
 from editors.index.vectors import TEXT_VECTORS
 from editors.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
 from editors.store import AdapterStore
@@ -97,7 +97,15 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, Any]:
     model.route(["warm"])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        command = [sys.executable, "-c", _WRITE, str(Path(__file__).parent), json.dumps(vars(options)), str(count), folder]
+        command = [
+            sys.executable,
+            "-c",
+            _WRITE,
+            str(Path(__file__).parent),
+            json.dumps(vars(options)),
+            str(count),
+            folder,
+        ]
         subprocess.run([*command, matcher.hash], check=True)  # noqa: S603
         files = [path for path in root.rglob("shard.*") if path.is_file()]
         file_bytes = sum(path.stat().st_size for path in files)
@@ -203,9 +211,7 @@ def _generation(root: Path) -> dict[str, str]:
     return enabled
 
 
-def shard_of(
-    base: Base, numbers: range, options: argparse.Namespace, encoder_hash: str, width: int
-) -> Shard:
+def shard_of(base: Base, numbers: range, options: argparse.Namespace, encoder_hash: str, width: int) -> Shard:
     """A shard of the edits of these numbers, without experts."""
     entries = tuple(entry_of(base, number, options.relations) for number in numbers)
     questions = tuple(question_of(number, options) for number in numbers)

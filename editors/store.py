@@ -12,7 +12,7 @@ from pathlib import Path
 
 from editors.errors import ShardCorrupt, TemporaryError
 from editors.mapped import MappedTensors, OpenMaps
-from editors.shards import MAX_HEADER_BYTES, Shard, digest_of, parse_shard
+from editors.shards import MAX_HEADER_BYTES, Shard, digest_begun, digest_of, parse_shard
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
@@ -78,8 +78,13 @@ class AdapterStore:
         with _disk_errors(self.root):
             header = files[0].read_bytes()
 
-            def prove() -> None:
-                if digest_of(header, _pieces(files[1])) != digest:
+            begun = digest_begun(header)
+
+            def prove() -> None:  # asked as long as the shard is held: it must not hold the header's bytes
+                found = begun.copy()
+                for piece in _pieces(files[1]):
+                    found.update(piece)
+                if found.hexdigest() != digest:
                     raise ShardCorrupt(
                         f"shard {digest} does not match its digest: restore it from a copy or roll back"
                     )
