@@ -6,14 +6,16 @@ the live prompt the edit's own answer. That answer proves something only about t
 them the name is not meant. Which words are firm is measured on the base when the edit is made (`editors.scope`).
 """
 
+import heapq
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from editors.surface import Words, words_of
+from editors.by_key import EditsByKey
+from editors.surface import MAX_WORDS, Words, recent, words_of
 
 # Words that carry no name by themselves.
 FUNCTION_WORDS = frozenset(
@@ -24,6 +26,7 @@ FUNCTION_WORDS = frozenset(
 )
 STEM = 4  # letters by which a word is looked up
 MOST_NAMES_PER_STEM = 64  # a stem of more names tells nothing and is passed over
+MAX_LOOKED_INTO = 1024  # names that share stems with a text: a page of text shares some with very many
 LIKE = 0.4  # under it two words have nothing in common
 FIRM_LIKE = 0.6  # a firm word must stand there at least so well
 # A text that has less than this of a name does not name it; a batch whose names are alike asks for more.
@@ -35,11 +38,10 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A live edit whose name may be meant, how much of the name the text has (0..1, by letters), and in which words."""
+    """A live edit whose name may be meant, and how much of the name the text has (0..1, by letters)."""
 
     edit_id: str
     coverage: float
-    words: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,46 +61,67 @@ class NearNames:
     """Finds edits by approximate names; asking costs what the text and the few names that share its rare stems cost."""
 
     def __init__(self) -> None:
-        self._names: dict[str, _Name] = {}
-        self._stems: defaultdict[str, set[str]] = defaultdict(set)
+        self._names: dict[str, str] = {}  # packed: a million are held
+        self._stems: EditsByKey[str] = EditsByKey()
 
     def add(self, edit_id: str, name: str, *, firm: Iterable[str]) -> None:
         """Let `name` be found approximately; `firm` are the words that may not be missing."""
+        self.remove(edit_id)
         words = name_words(name)
-        numbers = frozenset(_DIGITS.findall(" ".join(words)))
-        self._names[edit_id] = _Name(words, frozenset(firm), numbers)
+        self._names[edit_id] = _pack(words, {*firm} & {*words})
         for word in words:
-            self._stems[word[:STEM]].add(edit_id)
+            self._stems.add(word[:STEM], edit_id)
 
     def remove(self, edit_id: str) -> None:
         """Forget an edit; one that was never added is passed over."""
         name = self._names.pop(edit_id, None)
-        for word in name.words if name is not None else ():
-            self._stems[word[:STEM]].discard(edit_id)
-            if not self._stems[word[:STEM]]:
-                del self._stems[word[:STEM]]
+        for word in () if name is None else _unpack(name).words:
+            self._stems.remove(word[:STEM], edit_id)
 
     def find(self, text: str, *, least: float) -> list[Near]:
-        """Edits whose names the text has by at least `least` (0..1), the fullest first."""
+        """Edits whose names the text has by at least `least` (0..1), the fullest first.
+
+        Of a text that shares stems with very many names, those of which it has most are looked into.
+        """
         if not self._names:
             return []
-        words = words_of(text)
-        stems = {word[:STEM] for word in words}
-        shared: defaultdict[str, int] = defaultdict(int)
-        for stem in stems:
-            holders = self._stems.get(stem, ())
+        words = words_of(recent(text))[-MAX_WORDS:]
+        shared: Counter[str] = Counter()
+        for stem in {word[:STEM] for word in words}:
+            holders = self._stems.get(stem)
             if len(holders) <= MOST_NAMES_PER_STEM:
-                for edit_id in holders:
-                    shared[edit_id] += 1
+                shared.update(holders)
         if not shared:
             return []
         there = _Text(words)
         found = [
-            Near(edit_id, coverage, there.words_of(self._names[edit_id]))
-            for edit_id in shared
-            if (coverage := there.coverage(self._names[edit_id], least)) >= least
+            Near(edit_id, coverage)
+            for edit_id in self._likeliest(shared)
+            if (coverage := there.coverage(_unpack(self._names[edit_id]), least)) >= least
         ]
         return sorted(found, key=lambda near: (-near.coverage, near.edit_id))
+
+    def _likeliest(self, shared: Mapping[str, int]) -> Iterable[str]:
+        if len(shared) <= MAX_LOOKED_INTO:
+            return shared
+        share = {edit_id: n / (1 + self._names[edit_id].count(" ")) for edit_id, n in shared.items()}
+        return heapq.nsmallest(MAX_LOOKED_INTO, share, key=lambda edit_id: (-share[edit_id], edit_id))
+
+    def words_in(self, text: str, edit_id: str) -> tuple[Words, ...]:
+        """The words of the text that stand for an edit's name, each by itself."""
+        words, name = words_of(recent(text))[-MAX_WORDS:], _unpack(self._names[edit_id])
+        known = {word for word in {*words} if any(_alike(word, own) >= LIKE for own in name.words)}
+        return tuple((word,) for word in words if word in known)
+
+
+def _pack(words: Words, firm: set[str]) -> str:
+    """A name in one string: its words with spaces between them, which no word has; firm ones behind a line break."""
+    return "\n".join((" ".join(words), " ".join(firm))) if firm else " ".join(words)
+
+
+def _unpack(name: str) -> _Name:
+    words, _, firm = name.partition("\n")
+    return _Name(tuple(words.split(" ")), frozenset(firm.split()), frozenset(_DIGITS.findall(words)))
 
 
 class _Text:
@@ -108,6 +131,7 @@ class _Text:
         self._known = frozenset(words)
         self._words = words
         self._numbers = frozenset(_DIGITS.findall(" ".join(words)))
+        self._likest: dict[str, float] = {}
 
     def coverage(self, name: _Name, least: float) -> float:
         """Share of the name's letters whose words stand here; 0 if under `least`, or if a number or firm word is missing."""
@@ -124,24 +148,28 @@ class _Text:
                 return 0.0
         return 1 - missing / letters
 
-    def words_of(self, name: _Name) -> tuple[Words, ...]:
-        """The words of the text that stand for the name's, each by itself."""
-        return tuple((word,) for word in self._words if any(_alike(word, own) >= LIKE for own in name.words))
-
     def _like(self, word: str) -> float:
         """How much the likest word of the text is like this one: 1 the same, 0 no three letters in common."""
         # The numbers of the name were compared already: 3rd, 3.
         if word in self._known or _DIGITS.match(word):
             return 1.0
-        own = _grams(word)
-        return max(
-            (_overlap(word, own, other, grams) for other, grams in self._grams_of_words.items()), default=0.0
-        )
+        if word not in self._likest:
+            own = _grams(word)
+            others = {other for gram in own for other in self._words_with.get(gram, ())}
+            self._likest[word] = max(
+                (_overlap(word, own, other, _grams(other)) for other in others), default=0.0
+            )
+        return self._likest[word]
 
     @cached_property
-    def _grams_of_words(self) -> dict[str, frozenset[str]]:
+    def _words_with(self) -> Mapping[str, list[str]]:
+        """Words of the text, and what two beside each other make together, by three letters of theirs."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
         joined = (first + second for first, second in pairwise(self._words))
-        return {word: _grams(word) for word in (*self._known, *joined)}
+        for word in {*self._known, *joined}:
+            for gram in _grams(word):
+                found[gram].append(word)
+        return found
 
 
 def _alike(word: str, own: str) -> float:
@@ -149,13 +177,12 @@ def _alike(word: str, own: str) -> float:
 
 
 def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) -> float:
-    common = len(own & grams)
-    if not common:
+    if own.isdisjoint(grams):
         return 0.0
     shorter, longer = sorted((word, other), key=len)
     if len(shorter) >= STEM and longer.startswith(shorter) and len(longer) - len(shorter) <= 3:
         return 0.9  # an ending more or less: squeak, squeaker
-    return 2 * common / (len(own) + len(grams))
+    return 2 * len(own & grams) / (len(own) + len(grams))
 
 
 @lru_cache(maxsize=1 << 16)

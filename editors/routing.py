@@ -1,12 +1,15 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from typing import Protocol
 
 from editors.base import Base
+from editors.by_key import EditsByKey, age_rank
 from editors.index.matcher import QuestionMatcher
-from editors.index.text_index import TextIndex, TextPair, indexed_edit, turns_with_names
+from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
 from editors.names import LEAST_COVERAGE, Near, NearNames
 from editors.prompts import Prompt, user_turns
 from editors.routed import ExpertRow
@@ -49,8 +52,13 @@ class Candidate:
     edit_id: str
     words: int
     names: tuple[Words, ...]
-    key: ScopeKey
+    expert: ExpertRow
     reliance: float
+
+    @property
+    def key(self) -> ScopeKey:
+        """What the base is asked to compare; the weights' file is read here, and only here."""
+        return _key(self.expert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,8 @@ class ScopeRouter:
         self._names = names
         self._near = NearNames()
         self._experts: dict[str, ExpertRow] = {}
-        self._verbatim: dict[str, list[str]] = {}  # by prompt, hashed: the edits of it
+        # By a hash of the hash of their own prompt, which is small; the edits' entries tell whether it is theirs.
+        self._verbatim: EditsByKey[int] = EditsByKey()
         self._text = None if matcher is None else TextIndex(matcher)
 
     def add(self, edit_id: str, expert: ExpertRow) -> None:
@@ -111,16 +120,14 @@ class ScopeRouter:
         if entry.near_name is not None:
             self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
         if entry.prompt_sha256 is not None:
-            self._verbatim.setdefault(entry.prompt_sha256, []).append(edit_id)
+            self._verbatim.add(hash(entry.prompt_sha256), edit_id)
         if self._text is not None and entry.odds is not None:
-            self._text.add(edit_id, indexed_edit(expert.shard, expert.row))
+            self._text.add(edit_id, IndexedEdit(expert.shard, expert.row))
 
     def remove(self, edit_id: str) -> None:
         prompt = self._entry(edit_id).prompt_sha256
         if prompt is not None:
-            self._verbatim[prompt].remove(edit_id)
-            if not self._verbatim[prompt]:
-                del self._verbatim[prompt]
+            self._verbatim.remove(hash(prompt), edit_id)
         del self._experts[edit_id]
         self._near.remove(edit_id)
         if self._text is not None:
@@ -139,14 +146,11 @@ class ScopeRouter:
         Their texts decide; where an edit has none, the base does.
         """
         mine = expert.shard.header.entries[expert.row]
-        names = {words_of(form) for form in mine.surface_forms}
-        found = {edit_id for form in mine.surface_forms for edit_id in self._names.find(form)}
+        found = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
         return sorted(
             edit_id
             for edit_id in found - {mine.edit_id}
-            if edit_id in self._experts
-            and names & {words_of(form) for form in self._entry(edit_id).surface_forms}
-            and self._same_question(expert, edit_id)
+            if edit_id in self._experts and self._same_question(expert, edit_id)
         )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
@@ -164,12 +168,8 @@ class ScopeRouter:
     def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
         """All that can be told without the base."""
         routes = self._verbatim_routes(prompts)
-        candidates = [
-            candidate
-            for index, prompt in enumerate(prompts)
-            if routes[index].edit_id is None
-            for candidate in self._candidates(index, prompt)
-        ]
+        still = [index for index, route in enumerate(routes) if route.edit_id is None]
+        candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
         read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
         told = self._probabilities(prompts, read)
@@ -179,6 +179,11 @@ class ScopeRouter:
         texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
         return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
 
+    def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
+        """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
+        chosen = range(len(prompts)) if places is None else places
+        return [one for index in chosen for one in self._candidates(index, prompts[index])]
+
     def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
         """The routes of all prompts, each open candidate having been read against its prompt by the base."""
         return self._best(read.routes, read.open, readings, read.probabilities)
@@ -186,7 +191,9 @@ class ScopeRouter:
     def with_prompt(self, prompt: Prompt) -> Sequence[str]:
         """The edits whose own prompt this, or its last user turn, is to the letter."""
         turns = user_turns(prompt)
-        return self._verbatim.get(prompt_sha256(turns[-1]), ()) if turns else ()
+        if not turns or not (found := self._verbatim.get(hash(own := prompt_sha256(turns[-1])))):
+            return ()
+        return [edit_id for edit_id in found if self._entry(edit_id).prompt_sha256 == own]
 
     def _verbatim_routes(self, prompts: Sequence[Prompt]) -> list[Route]:
         """To the newest edit whose own prompt it is."""
@@ -228,13 +235,12 @@ class ScopeRouter:
     def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
         turn, found = turns_with_names(prompt, self._find)
         if found:
-            ordered = sorted(found, key=lambda edit_id: (-found[edit_id], *_newest_first(edit_id)))
             return [
-                self._candidate(index, prompt, edit_id, found[edit_id], self._names_of(edit_id))
-                for edit_id in ordered[:MAX_CANDIDATES]
+                self._candidate(index, prompt, edit_id, length, self._names_of(edit_id))
+                for edit_id, length in found.items()
             ]
         return [
-            self._candidate(index, prompt, near.edit_id, 0, near.words)
+            self._candidate(index, prompt, near.edit_id, 0, self._near.words_in(turn, near.edit_id))
             for near in self._found_nearly(turn)[:MAX_NEAR]
         ]
 
@@ -242,7 +248,7 @@ class ScopeRouter:
         self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]
     ) -> Candidate:
         return Candidate(
-            index, edit_id, words, names, _key(self._experts[edit_id]), self._reliance(edit_id, prompt)
+            index, edit_id, words, names, self._experts[edit_id], self._reliance(edit_id, prompt)
         )
 
     def _reliance(self, edit_id: str, prompt: Prompt) -> float:
@@ -267,11 +273,18 @@ class ScopeRouter:
     def _same_question(self, expert: ExpertRow, other: str) -> bool:
         entry = expert.shard.header.entries[expert.row]
         if self._text is not None and entry.odds is not None and other in self._text:
-            return self._text.asks_the_same(indexed_edit(expert.shard, expert.row), other)
+            return self._text.asks_the_same(IndexedEdit(expert.shard, expert.row), other)
         return same_question(_key(expert), _key(self._experts[other]))
 
     def _find(self, text: str) -> dict[str, int]:
-        return {e: length for e, length in self._names.find(text).items() if e in self._experts}
+        """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
+        found: dict[str, int] = {}
+        for length, names in groupby(self._names.names_in(text), key=lambda one: one[0]):
+            newest = heapq.merge(*(reversed(edits) for _, edits in names), key=age_rank, reverse=True)
+            mine = (one for one, _ in groupby(newest) if one in self._experts and one not in found)
+            chosen = sorted(islice(mine, MAX_CANDIDATES - len(found)), key=_newest_first)
+            found |= dict.fromkeys(chosen, length)
+        return found
 
     def _found_nearly(self, text: str) -> list[Near]:
         found = self._near.find(text, least=LEAST_COVERAGE)

@@ -6,19 +6,21 @@ A shard is a folder named by its digest with two files: `shard.json` (who, where
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from editors.errors import ShardCorrupt
 from editors.index.derived import DerivedIndex
 from editors.index.vectors import TEXT_VECTORS
+from editors.packed import PackedRows
 
 # What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
 Routing = Literal["scope", "neuron", "kv_anchor"]
@@ -92,6 +94,15 @@ class IndexedQuestion(BaseModel):
     relation: str | None = Field(None, max_length=512)
 
 
+# Tuples where a shard is made; of a stored one, rows that are read as they are asked for.
+_Entries: TypeAlias = Annotated[
+    Sequence[ShardEntry], GetPydanticSchema(lambda _, handler: handler(tuple[ShardEntry, ...]))
+]
+_Questions: TypeAlias = Annotated[
+    Sequence[IndexedQuestion], GetPydanticSchema(lambda _, handler: handler(tuple[IndexedQuestion, ...]))
+]
+
+
 class Agreement(BaseModel):
     """How far the base's own answer tells one question from another: how often it gave the edit's own answer.
 
@@ -152,8 +163,8 @@ class ShardHeader(BaseModel):
     layer: int = Field(ge=0, lt=10_000)
     settings: dict[str, int | float | str | bool]
     calibration: Calibration | None = None
-    entries: tuple[ShardEntry, ...] = Field(min_length=1, max_length=100_000)
-    questions: tuple[IndexedQuestion, ...] = Field((), max_length=1_000_000)
+    entries: _Entries = Field(min_length=1, max_length=100_000)
+    questions: _Questions = Field((), max_length=1_000_000)
 
     @model_validator(mode="after")
     def _scope_has_its_signals(self) -> "ShardHeader":
@@ -193,7 +204,9 @@ class Shard:
     def payload(self) -> tuple[bytes, bytes]:
         """The two files' bytes, made anew: canonical JSON and safetensors."""
         # A shard of an earlier format keeps the bytes, and so the digest, that it was stored under.
-        plain = self.header.model_dump(mode="json", exclude=_LATER[self.header.format])
+        rows = {"entries": tuple(self.header.entries), "questions": tuple(self.header.questions)}
+        whole = self.header.model_copy(update=rows)
+        plain = whole.model_dump(mode="json", exclude=_LATER[self.header.format])
         header = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
         # Copies: safetensors refuses tensors that are views of one storage.
         weights = {
@@ -225,13 +238,29 @@ class Shard:
         )
         return max(named, key=lambda one: one[1])
 
+    def own_questions(self, row: int) -> range:
+        """The rows of `scope.text` that are an edit's own question and the phrasings that came with it."""
+        first = self._own_questions[row]
+        return range(first, first + self._own_questions[row + len(self.header.entries)])
+
     @cached_property
-    def questions_by_owner(self) -> Mapping[str | tuple[str, str | None], list[int]]:
-        """Rows of `scope.text` by edit id, and by ("relation", name) for what is known of a relation."""
-        found: dict[str | tuple[str, str | None], list[int]] = {}
+    def _own_questions(self) -> "array[int]":
+        """Where each edit's own rows begin, then how many each has: both by its row, in eight bytes an edit."""
+        places: dict[str, tuple[int, int]] = {}
         for row, question in enumerate(self.header.questions):
-            owner = ("relation", question.relation) if question.edit_id is None else question.edit_id
-            found.setdefault(owner, []).append(row)
+            if question.edit_id is not None:
+                first, count = places.get(question.edit_id, (row, 0))
+                places[question.edit_id] = (first, count + 1)
+        found = [places.get(entry.edit_id, (0, 0)) for entry in self.header.entries]
+        return array("I", [*(first for first, _ in found), *(count for _, count in found)])
+
+    @cached_property
+    def relation_questions(self) -> Mapping[str, Sequence[int]]:
+        """Rows of `scope.text` that are known of a relation, by its name."""
+        found: dict[str, list[int]] = {}
+        for row, question in enumerate(self.header.questions):
+            if question.edit_id is None and question.relation is not None:
+                found.setdefault(question.relation, []).append(row)
         return found
 
     def keep(self, edit_ids: Sequence[str]) -> "Shard":
@@ -267,11 +296,17 @@ def prompt_sha256(prompt: str) -> str:
 
 def digest_of(header: bytes, weights: Iterable[bytes]) -> str:
     """The content address of a shard's two files, the second given in pieces."""
-    digest = hashlib.sha256(len(header).to_bytes(8, "big"))
-    digest.update(header)
+    digest = digest_begun(header)
     for piece in weights:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def digest_begun(header: bytes) -> "hashlib._Hash":
+    """The content address as far as the header decides it; the weights' bytes are still to be added."""
+    digest = hashlib.sha256(len(header).to_bytes(8, "big"))
+    digest.update(header)
+    return digest
 
 
 def parse_shard(
@@ -299,6 +334,20 @@ def parse_shard(
         parsed.questions and tensors[TEXT_VECTORS].shape[:1] != (len(parsed.questions),)
     ):
         raise ShardCorrupt(f"shard {digest}: {TEXT_VECTORS} does not have a row for each question")
-    shard = Shard(parsed, tensors)
-    vars(shard)["digest"] = digest  # known: to make it anew would read all weights
+    return _packed(Shard(parsed, tensors), digest)
+
+
+def _packed(whole: Shard, digest: str) -> Shard:
+    """The same shard with its rows packed: what all rows are needed for is asked while they are at hand."""
+    rows = {
+        "entries": PackedRows(ShardEntry, whole.header.entries),
+        "questions": PackedRows(IndexedQuestion, whole.header.questions),
+    }
+    shard = Shard(whole.header.model_copy(update=rows), whole.tensors)
+    vars(shard).update(
+        digest=digest,  # known: to make it anew would read all weights
+        largest_token=whole.largest_token,
+        relation_questions=whole.relation_questions,
+        _own_questions=whole._own_questions,
+    )
     return shard

@@ -13,7 +13,7 @@ from editors.durable import StoreUnwell as StoreUnwell  # the name that the othe
 from editors.durable import disk_errors, pieces, write_folder
 from editors.errors import ShardCorrupt
 from editors.mapped import MappedTensors, OpenMaps
-from editors.shards import MAX_HEADER_BYTES, Shard, digest_of, parse_shard
+from editors.shards import MAX_HEADER_BYTES, Shard, digest_begun, digest_of, parse_shard
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
@@ -69,8 +69,13 @@ class AdapterStore:
         with disk_errors(self.root):
             header = files[0].read_bytes()
 
-            def prove() -> None:
-                if digest_of(header, pieces(files[1])) != digest:
+            begun = digest_begun(header)
+
+            def prove() -> None:  # asked as long as the shard is held: it must not hold the header's bytes
+                found = begun.copy()
+                for piece in pieces(files[1]):
+                    found.update(piece)
+                if found.hexdigest() != digest:
                     raise ShardCorrupt(
                         f"shard {digest} does not match its digest: restore it from a copy or roll back"
                     )

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from editors.by_key import EditsByKey
 
 # Scripts written without spaces, or with endings joined to the noun: every character counts as a word.
 _SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -12,7 +13,8 @@ _SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac
 _NAME_ENDS = re.compile(r"[+#]+")
 # The same rules where all letters are ASCII, as most prompts' are: this runs for every prompt.
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:[+#]++(?![a-z0-9]))?")
-_MAX_WORDS = 4096
+# Of a text so much is read, counted from its end, where it asks.
+MAX_WORDS, MAX_CHARACTERS = 4096, 1 << 16
 
 Words = tuple[str, ...]
 
@@ -32,6 +34,11 @@ def words_of(text: str) -> Words:
         plain = text.lower()
         return tuple(_ASCII_WORD.findall(plain)) or tuple(plain.split())
     return read_text(text).words
+
+
+def recent(text: str) -> str:
+    """As much of a text's end as is read, however long it is."""
+    return text[-MAX_CHARACTERS:]
 
 
 def read_text(text: str) -> ReadText:
@@ -79,21 +86,24 @@ class SurfaceIndex:
     """
 
     def __init__(self) -> None:
-        self._edits: defaultdict[Words, set[str]] = defaultdict(set)
-        self._lengths: defaultdict[str, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self._edits: EditsByKey[str] = (
+            EditsByKey()
+        )  # by a name's words with spaces between them, which no word has
+        # By a name's first word: how many words its names have; of several names, the names of each length, counted.
+        self._lengths: dict[str, int | dict[int, int]] = {}
 
     def add(self, edit_id: str, forms: Iterable[str]) -> None:
         for words in self._keys(forms):
-            if edit_id not in self._edits[words]:
-                self._edits[words].add(edit_id)
-                self._lengths[words[0]][len(words)] += 1
+            known = bool(self._edits.get(key := " ".join(words)))
+            self._edits.add(key, edit_id)
+            if not known:
+                self._count_length(words, 1)
 
     def remove(self, edit_id: str, forms: Iterable[str]) -> None:
         for words in self._keys(forms):
-            if edit_id in self._edits.get(words, ()):
-                self._edits[words].discard(edit_id)
-                self._lengths[words[0]][len(words)] -= 1
-                self._forget_empty(words)
+            removed = self._edits.remove(key := " ".join(words), edit_id)
+            if removed and not self._edits.get(key):
+                self._count_length(words, -1)
 
     def find(self, text: str) -> dict[str, int]:
         """Edits whose subject `text` names, with the number of words of the longest name that stands there.
@@ -101,24 +111,41 @@ class SurfaceIndex:
         In "New York City" both "New York" and "New York City" are found, where both are known: the length lets the
         caller prefer the longer name, but only if its edit has something to say.
         """
-        words = words_of(text)[-_MAX_WORDS:]
+        found: dict[str, int] = {}
+        for length, edits in self.names_in(text):
+            found |= {edit_id: length for edit_id in edits if edit_id not in found}
+        return found
+
+    def called(self, form: str) -> Sequence[str]:
+        """Edits of which this is one of the names, the oldest first."""
+        return self._edits.get(" ".join(words_of(form)))
+
+    def names_in(self, text: str) -> list[tuple[int, Sequence[str]]]:
+        """The names that stand in a text, the longest first: how many words each has, and its edits, the oldest first."""
+        words = words_of(recent(text))[-MAX_WORDS:]
         found: dict[str, int] = {}
         for start, word in enumerate(words):
-            for length in self._lengths.get(word, ()):
-                if start + length > len(words):
-                    continue
-                for edit_id in self._edits.get(words[start : start + length], ()):
-                    found[edit_id] = max(length, found.get(edit_id, 0))
-        return found
+            lengths = self._lengths.get(word)
+            if lengths is None:
+                continue
+            for length in (lengths,) if isinstance(lengths, int) else lengths:
+                if start + length <= len(words):
+                    found[" ".join(words[start : start + length])] = length
+        named = [(length, edits) for name, length in found.items() if (edits := self._edits.get(name))]
+        return sorted(named, key=lambda one: -one[0])
 
     def _keys(self, forms: Iterable[str]) -> set[Words]:
         return {words for form in forms if (words := words_of(form))}
 
-    def _forget_empty(self, words: Words) -> None:
-        if not self._edits[words]:
-            del self._edits[words]
-        lengths = self._lengths[words[0]]
-        if not lengths[len(words)]:
-            del lengths[len(words)]
-        if not lengths:
-            del self._lengths[words[0]]
+    def _count_length(self, words: Words, by: int) -> None:
+        """One name more or less that begins with its first word."""
+        first, length = words[0], len(words)
+        held = self._lengths.get(first, {})
+        counts = {held: 1} if isinstance(held, int) else held
+        counts[length] = counts.get(length, 0) + by
+        if not counts[length]:
+            del counts[length]
+        if not counts:
+            del self._lengths[first]
+        else:
+            self._lengths[first] = length if counts == {length: 1} else counts

@@ -15,7 +15,7 @@ from editors.index.head import PairHead, Questions, read_head
 from editors.index.training import train_head
 
 # What is less likely than this one fact is never taken for it, whatever the bank says.
-MIN_ODDS = -0.4
+MIN_ODDS = 0.0
 
 
 class QuestionMatcher:

@@ -1,10 +1,11 @@
 """What a text asks, apart from whom it asks about: the part that is read, with the name masked."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from editors.surface import ReadText, Words, read_text, words_of
+from editors.surface import ReadText, Words, read_text, recent, words_of
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"
@@ -50,14 +51,24 @@ class Occurrence:
 
 
 def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
-    """Where any of the names stands in a text, from left to right; of two that overlap, the longer."""
-    found: list[tuple[int, int]] = []
-    for name in sorted(set(names), key=len, reverse=True):
-        for first in range(len(text.words) - len(name) + 1):
-            last = first + len(name)
-            if text.words[first:last] == name and not any(a < last and first < b for a, b in found):
-                found.append((first, last))
-    return [Occurrence(text.spans[a][0], text.spans[b - 1][1]) for a, b in sorted(found)]
+    """Where any of the names stands in a text, from left to right; of two that overlap, the longer, then the earlier."""
+    wanted = {name for name in names if name}
+    lengths: dict[str, set[int]] = {}
+    for name in wanted:
+        lengths.setdefault(name[0], set()).add(len(name))
+    found = [
+        (first, first + length)
+        for first, word in enumerate(text.words)
+        for length in lengths.get(word, ())
+        if text.words[first : first + length] in wanted
+    ]
+    taken = bytearray(len(text.words))
+    kept = []
+    for first, last in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
+        if not any(taken[first:last]):
+            taken[first:last] = b"\1" * (last - first)
+            kept.append((first, last))
+    return [Occurrence(text.spans[a][0], text.spans[b - 1][1]) for a, b in sorted(kept)]
 
 
 def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | None = None) -> str:
@@ -80,9 +91,10 @@ def masked_question(text: str, names: Iterable[str]) -> str:
 
 def sentences(text: ReadText, at: Sequence[Occurrence] = ()) -> Iterator[tuple[int, int]]:
     """The sentences of a text as (start, end); a mark inside a name ends none."""
-    begin = 0
+    begin, ends = 0, [name.end for name in at]
     for mark in _SENTENCE_END.finditer(text.plain):
-        if not any(name.start < mark.end() and mark.start() < name.end for name in at):
+        behind = bisect_right(ends, mark.start())  # the first name that ends behind the mark's start
+        if behind == len(at) or at[behind].start >= mark.end():
             yield begin, mark.end()
             begin = mark.end()
     if text.plain[begin:].strip():
@@ -103,10 +115,11 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
     Args:
         turns: what the user said, in order; of a plain prompt, the prompt alone.
     """
-    last = read_text(turns[-1])
+    last = read_text(recent(turns[-1]))
     at = find_name(last, names)
     parts = list(sentences(last, at))
-    naming = [n for n, part in enumerate(parts) if any(part[0] <= name.start < part[1] for name in at)]
+    starts = [name.start for name in at]
+    naming = [n for n, (a, b) in enumerate(parts) if bisect_left(starts, a) < bisect_left(starts, b)]
     if not parts:
         return []
     found: list[str] = []

@@ -7,8 +7,9 @@ its relation
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from editors.index.head import Questions, joined
 from editors.index.matcher import QuestionMatcher
@@ -25,19 +26,35 @@ MAX_TURNS = 8
 
 @dataclass(frozen=True, slots=True)
 class IndexedEdit:
-    """What the index knows of one edit.
+    """What the index knows of one edit: its place in a shard; all else is read from there when it is asked for."""
 
-    Attributes:
-        own: places of the vectors of its own question and of the phrasings that came with it.
-        relation: its relation; None where the event named none.
-        phrasings: masked texts that it adds to what is known of its relation, with their vectors.
-        odds: log odds from which a prompt asks it.
-    """
+    shard: Shard
+    row: int
 
-    own: VectorRows
-    relation: str | None
-    phrasings: tuple[tuple[str, VectorRows], ...]
-    odds: float
+    @property
+    def relation(self) -> str | None:
+        """Its relation; None where the event named none."""
+        return self.shard.header.entries[self.row].relation
+
+    @property
+    def odds(self) -> float:
+        """Log odds from which a prompt asks it."""
+        return self.shard.header.entries[self.row].odds or 0.0
+
+    @property
+    def own(self) -> VectorRows:
+        """The vectors of its own question and of the phrasings that came with it."""
+        rows = self.shard.own_questions(self.row)
+        return VectorRows(self.shard.tensors, self.shard.header.questions, rows.start, len(rows))
+
+    @property
+    def phrasings(self) -> Iterator[tuple[str, VectorRows]]:
+        """The masked texts that it adds to what is known of its relation, with their vectors."""
+        relation, texts = self.relation, self.shard.header.questions
+        if relation is not None:
+            more = self.shard.relation_questions.get(relation, ())
+            for row in (*self.shard.own_questions(self.row), *more):
+                yield texts[row].text, VectorRows(self.shard.tensors, texts, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,7 @@ class TextIndex:
     def __init__(self, matcher: QuestionMatcher) -> None:
         self.matcher = matcher
         self._edits: dict[str, IndexedEdit] = {}
-        self._relations = RelationPhrasings()
+        self._relations = RelationPhrasings(matcher)
 
     def __len__(self) -> int:
         return len(self._edits)
@@ -64,6 +81,12 @@ class TextIndex:
         return edit_id in self._edits
 
     def add(self, edit_id: str, edit: IndexedEdit) -> None:
+        """
+        Raises:
+            ValueError: the edit's shard has no text of it.
+        """
+        if not edit.shard.own_questions(edit.row):
+            raise ValueError(f"edit {edit_id} has no text in its shard")
         self._edits[edit_id] = edit
         if edit.relation is not None:
             self._relations.add(edit.relation, edit.phrasings)
@@ -72,23 +95,30 @@ class TextIndex:
         """Forget an edit; one that was never added is passed over."""
         edit = self._edits.pop(edit_id, None)
         if edit is not None and edit.relation is not None:
-            self._relations.remove(edit.relation, (text for text, _ in edit.phrasings))
+            self._relations.remove(edit.relation, edit.phrasings)
 
     def probabilities(self, pairs: Sequence[TextPair]) -> list[float]:
         """How surely each prompt asks the edit's question, 0..1; .5 is the edit's own threshold.
 
-        A text is encoded once, however many edits it is compared with.
+        A prompt is read, and a text encoded, once, however many edits it is compared with.
         """
-        found = [readings(user_turns(pair.prompt)[-MAX_TURNS:], pair.names) for pair in pairs]
-        texts = list(dict.fromkeys(text for of_pair in found for text in of_pair))
+        edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
+        for pair in pairs:
+            edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
+        found = {one: readings(user_turns(one[0])[-MAX_TURNS:], one[1]) for one in edits}
+        texts = list(dict.fromkeys(text for parts in found.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
-        return [
-            self._probability(read.rows([rows[text] for text in of_pair]), self._edits[pair.edit_id])
-            if of_pair
-            else 0.0
-            for of_pair, pair in zip(found, pairs, strict=True)
-        ]
+        told: dict[tuple[Prompt, str], float] = {}
+        for (prompt, names), parts in found.items():
+            ids = edits[prompt, names]
+            odds = (
+                self._odds(read.rows([rows[text] for text in parts]), ids)
+                if parts
+                else [-math.inf] * len(ids)
+            )
+            told |= {(prompt, edit_id): _probability(one) for edit_id, one in zip(ids, odds, strict=True)}
+        return [told[pair.prompt, pair.edit_id] for pair in pairs]
 
     def asks_the_same(self, one: IndexedEdit, other: str) -> bool:
         """Whether an edit asks the fact of another one of its subject in other words, by the stricter threshold."""
@@ -96,30 +126,29 @@ class TextIndex:
         odds = self.matcher.odds(one.own.read(), second.own.read())
         return float(odds.max()) >= max(one.odds, second.odds)
 
-    def _probability(self, asked: Questions, edit: IndexedEdit) -> float:
-        known = edit.own.read()
-        of_relation = None if edit.relation is None else self._relations.questions(edit.relation)
-        if of_relation is not None:
-            known = joined([known, of_relation])
-        odds = float(self.matcher.odds(asked, known).max()) - edit.odds
-        return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
+    def _odds(self, asked: Questions, edit_ids: Sequence[str]) -> list[float]:
+        """How far above each edit's threshold the likest of the texts is, in one pass of the head.
+
+        An edit is known by its own questions and by those of its relation, which may be other edits' too.
+        """
+        edits = [self._edits[edit_id] for edit_id in edit_ids]
+        relations = [edit.relation for edit in edits]
+        shared = {
+            name: self._relations.questions(name) for name in dict.fromkeys(relations) if name is not None
+        }
+        of_relation = {name: questions for name, questions in shared.items() if questions is not None}
+        parts = [*(edit.own.read() for edit in edits), *of_relation.values()]
+        odds = iter(self.matcher.odds(asked, joined(parts)).amax(0).tolist())
+        highest = [max(islice(odds, len(part))) for part in parts]
+        best = dict(zip(of_relation, highest[len(edits) :], strict=True))
+        return [
+            max(own, best.get(relation, own) if relation else own) - edit.odds
+            for own, relation, edit in zip(highest, relations, edits, strict=False)
+        ]
 
 
-def indexed_edit(shard: Shard, row: int) -> IndexedEdit:
-    """What a shard keeps of one of its edits for this index."""
-    entry, questions = shard.header.entries[row], shard.questions_by_owner
-    own = questions.get(entry.edit_id, [])
-    more = questions.get(("relation", entry.relation), []) if entry.relation else []
-    if entry.odds is None or not own:
-        raise ValueError(f"edit {entry.edit_id} has no text in its shard")
-    texts = shard.header.questions
-    rows = VectorRows(shard.tensors, texts, own[0], len(own))
-    phrasings = (
-        tuple((texts[i].text, VectorRows(shard.tensors, texts, i)) for i in (*own, *more))
-        if entry.relation
-        else ()
-    )
-    return IndexedEdit(rows, entry.relation, phrasings, entry.odds)
+def _probability(odds: float) -> float:
+    return 0.0 if odds == -math.inf else 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
 def turns_with_names(prompt: Prompt, find: Callable[[str], dict[str, int]]) -> tuple[str, dict[str, int]]:
