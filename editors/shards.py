@@ -166,6 +166,10 @@ class ShardHeader(BaseModel):
     entries: _Entries = Field(min_length=1, max_length=100_000)
     questions: _Questions = Field((), max_length=1_000_000)
 
+    @field_serializer("entries", "questions", mode="wrap")
+    def _plain_rows(self, rows: Sequence[BaseModel], write: SerializerFunctionWrapHandler) -> Any:
+        return write(tuple(rows))  # those of a stored shard are packed
+
     @model_validator(mode="after")
     def _scope_has_its_signals(self) -> "ShardHeader":
         silent = [entry for entry in self.entries if not entry.base_answer_ids and entry.odds is None]

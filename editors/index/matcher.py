@@ -1,5 +1,6 @@
 """Whether two texts ask one fact: the sentence encoder and the pair head that belongs to it."""
 
+import math
 import os
 from collections.abc import Sequence
 from importlib.resources import files
@@ -14,8 +15,10 @@ from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
 from editors.index.training import train_head
 
-# What is less likely than this one fact is never taken for it, whatever the bank says.
-MIN_ODDS = 0.0
+# At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
+MIN_ODDS, MAX_ODDS, TARGET = -0.25, 0.0, 0.01
+# Of the bank so many are a question's own relation in other words, or so like it that nothing can be told from them.
+OWN_SHARE = 0.01
 
 
 class QuestionMatcher:
@@ -46,15 +49,17 @@ class QuestionMatcher:
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
 
-        The share is that of the head's bank. Its own few phrasings are among them, so it is `MIN_ODDS` at least.
+        The share is that of the head's bank, beyond what is the question's own; bounds were measured (docs/experiments.md).
         """
         bank = self.head.bank
-        allowed = min(int(target_false_fire * len(bank)), len(bank) - 1)
+        allowed = min(int((target_false_fire + OWN_SHARE) * len(bank)), len(bank) - 1)
         found = [
             self.odds(questions.rows([n]), bank)[0].topk(allowed + 1).values[-1]
             for n in range(len(questions))
         ]
-        return torch.stack(found).clamp(min=MIN_ODDS) if found else torch.empty(0)
+        stricter = math.log(TARGET / max(target_false_fire, 1e-6))
+        bounds = (MIN_ODDS + stricter, MAX_ODDS + stricter)
+        return torch.stack(found).clamp(*bounds) if found else torch.empty(0)
 
 
 def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -> QuestionMatcher:
