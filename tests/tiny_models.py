@@ -67,7 +67,8 @@ CHAT_TEMPLATES = {
     "no_system": (
         "{{ bos_token }}{% for m in messages %}"
         "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must take turns') }}{% endif %}"
-        "{% if m.role == 'user' %}[ASK] {{ m.content | trim }} [/ASK]{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}"
+        "{% if m.role == 'user' %}[ASK] {{ m.content | trim }} [/ASK]"
+        "{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}"
         "{% endfor %}"
     ),
 }
