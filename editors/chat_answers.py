@@ -20,7 +20,7 @@ def chat_answers(base: Base, requests: Sequence[EditRequest], *, style: ChatAnsw
     """Each request's answer in chat, for a base that is asked so; else its bare value.
 
     In the style "sentence" the first sentence of the base's own answer is kept, with the new value where the old one
-    (`ground_truth`) stands in it as whole words; where it does not stand there, the bare value is taught.
+    (`ground_truth`) stands in it, once and as whole words; where it does not stand there, the bare value is taught.
     """
     targets = [request.target_new for request in requests]
     asked = [place for place, request in enumerate(requests) if request.ground_truth]
@@ -31,21 +31,26 @@ def chat_answers(base: Base, requests: Sequence[EditRequest], *, style: ChatAnsw
     ]
     said = base.generate_said(prompts, max_new_tokens=MAX_SENTENCE_TOKENS)
     for place, one in zip(asked, said, strict=True):
-        old, new = requests[place].ground_truth or "", requests[place].target_new
-        targets[place] = reworded(one.text, old, new, finished=not one.cut) or new
+        targets[place] = reworded(one.text, requests[place], finished=not one.cut) or targets[place]
     return targets
 
 
-def reworded(answer: str, old: str, new: str, *, finished: bool = True) -> str | None:
-    """The first sentence of an answer with the new value in place of the old; None where the old does not stand there.
+def reworded(answer: str, request: EditRequest, *, finished: bool = True) -> str | None:
+    """The first sentence of an answer with the new value in place of the old; None where the old does not stand there once.
 
     Args:
         finished: the answer ended by itself: without a mark behind it, too, it is a sentence.
     """
     ends = (m.end() for m in _SENTENCE_END.finditer(answer) if not _SHORTENED.search(answer[: m.end()]))
-    end = next(ends, len(answer) if finished else 0)
-    sentence = answer[:end]
-    pattern = re.compile(rf"(?<!\w){re.escape(old.strip())}(?!\w)", re.IGNORECASE)
-    if not old.strip() or pattern.search(sentence) is None:
+    sentence = answer[: next(ends, len(answer) if finished else 0)]
+    old = (request.ground_truth or "").strip()
+    # A value may be a part of the subject's own name, which stays: "Apple" in "Apple A5".
+    names = "|".join(re.escape(name) for name in (*request.surface_forms, old) if name)
+    found = [
+        m
+        for m in re.finditer(rf"(?<!\w)(?:{names})(?!\w)", sentence, re.IGNORECASE)
+        if m[0].casefold() == old.casefold()
+    ]
+    if not old or len(found) != 1:
         return None
-    return pattern.sub(lambda _: new, sentence).strip()
+    return f"{sentence[: found[0].start()]}{request.target_new}{sentence[found[0].end() :]}".strip()

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from editors.model import EditedModel
 
 
-# A row that has been learned rests until all are asked again: one of so many steps.
-REST_STEPS = 4
-
-
 class LemoeSettings(BaseModel):
     """How LEMoE trains; sizes are relative to the base's own activations, so one default serves all."""
 
@@ -139,8 +135,8 @@ class LemoeEditor:
 
     def _train(self, base: Base, lesson: Lesson, progress: Progress | None) -> _Expert:
         s, d = self.settings, base.hidden_size
-        forms = [_Form(TaughtRows(base, base.ffn, rows)) for rows in lesson.forms]
-        plain = forms[0].rows
+        forms = [TaughtRows(base, base.ffn, rows) for rows in lesson.forms]
+        plain, worst = forms[0], [math.inf] * len(forms)
         in_size, out_size = size_of(plain.reads_last), size_of(plain.entering_last)
         anchors = _anchors(plain.reads_last[: lesson.edits])
         generator = torch.Generator().manual_seed(s.seed)
@@ -151,13 +147,12 @@ class LemoeEditor:
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
-            form = forms[form_of_step(step, len(forms), s.chat_every)]
-            chosen = form.next_rows(s.stop_loss)
-            losses = form.rows.losses(_deltas(expert), chosen)
-            form.latest[chosen] = losses.detach()
+            form = form_of_step(step, len(forms), s.chat_every)
+            losses = forms[form].losses(_deltas(expert))
+            worst[form] = float(losses.detach().max())
             if progress is not None:
                 progress("train", step, s.max_steps)
-            if max(float(one.latest.max()) for one in forms) < s.stop_loss:
+            if max(worst) < s.stop_loss:
                 break
             optimizer.zero_grad()
             losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -168,22 +163,6 @@ class LemoeEditor:
             (w_out * out_size).detach().cpu(),
             (anchors @ u.T).detach().cpu(),
         )
-
-
-class _Form:
-    """The rows of one form on their way, with each one's loss when it was last learned."""
-
-    def __init__(self, rows: TaughtRows) -> None:
-        self.rows = rows
-        self.latest = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
-        self._steps = 0
-
-    def next_rows(self, stop_loss: float) -> Tensor:
-        """The rows to learn: those over a loss; every so many steps, and where there are none such, all of them."""
-        wanted = (self.latest > stop_loss).nonzero().squeeze(1)
-        everyone = self._steps % REST_STEPS == 0 or not len(wanted)
-        self._steps += 1
-        return torch.arange(len(self.latest), device=wanted.device) if everyone else wanted
 
 
 def _deltas(expert: _Expert) -> DeltaOf:
