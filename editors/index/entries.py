@@ -48,17 +48,26 @@ def text_entries(
         if question.edit_id is not None:
             first.setdefault(question.edit_id, row)
     own = read.rows([first[request.edit_id] for request in requests])
-    odds = matcher.thresholds(own, target_false_fire=target_false_fire)
+    odds = thresholds(own, matcher, target_false_fire=target_false_fire)
     return TextEntries(
         matcher.hash,
         questions,
         read.vectors,
         tuple(normal_relation(request.relation) for request in requests),
         tuple(
-            _above_locality(request, own.rows([n]), float(odds[n]), matcher)
-            for n, request in enumerate(requests)
+            _above_locality(request, own.rows([n]), odds[n], matcher) for n, request in enumerate(requests)
         ),
     )
+
+
+def thresholds(own: Questions, matcher: QuestionMatcher, *, target_false_fire: float) -> list[float]:
+    """The log odds from which each of these questions is asked; edits of one template share one, which is measured once."""
+    first: dict[str, int] = {}
+    for n, text in enumerate(own.texts):
+        first.setdefault(text, n)
+    measured = matcher.thresholds(own.rows(list(first.values())), target_false_fire=target_false_fire)
+    found = dict(zip(first, measured.tolist(), strict=True))
+    return [found[text] for text in own.texts]
 
 
 def normal_relation(relation: str | None) -> str | None:

@@ -36,8 +36,9 @@ class QuestionMatcher:
         return self.encoder.hash
 
     def encode(self, texts: Sequence[str]) -> Questions:
-        """Masked questions with their vectors."""
-        return Questions(texts, self.encoder.encode(texts))
+        """Masked questions with their vectors; of texts that are the same, one is read."""
+        place = {text: n for n, text in enumerate(dict.fromkeys(texts))}
+        return Questions(texts, self.encoder.encode(list(place))[[place[text] for text in texts]])
 
     def odds(self, asked: Questions, known: Questions) -> Tensor:
         """Log odds (n, k) that each question asked is each of the known ones."""

@@ -2,6 +2,7 @@
 
 from editors.errors import ShardCorrupt
 from editors.index.derived import DerivedIndex
+from editors.index.entries import thresholds
 from editors.index.matcher import QuestionMatcher
 from editors.index.vectors import TEXT_VECTORS
 from editors.shards import STORED_DTYPE, Shard
@@ -30,8 +31,8 @@ def reindex(shard: Shard, matcher: QuestionMatcher) -> DerivedIndex:
         edit_id = header.entries[missing[0]].edit_id
         raise ShardCorrupt(f"shard {shard.digest}: edit {edit_id} has lost its own question")
     questions = read.rows([own[header.entries[n].edit_id] for n, _ in rated])
-    found = matcher.thresholds(questions, target_false_fire=header.calibration.target_false_fire)
+    found = thresholds(questions, matcher, target_false_fire=header.calibration.target_false_fire)
     odds: list[float | None] = [None] * len(header.entries)
-    for (n, stored), new in zip(rated, found.tolist(), strict=True):
+    for (n, stored), new in zip(rated, found, strict=True):
         odds[n] = min(MAX_ODDS, max(new, stored))
     return DerivedIndex(matcher.hash, {TEXT_VECTORS: read.vectors.to(STORED_DTYPE)}, tuple(odds))

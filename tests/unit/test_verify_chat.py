@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ledger_backends import Clock, Story
-from test_evaluate_chat import TURNS
+from test_serve_chat import TURNS
 from test_worker import BASE, fact
 from transformers import AutoTokenizer
 
