@@ -252,7 +252,7 @@ def entry_of(base: Base, number: int, relations: int) -> ShardEntry:
         near_name=names[0],
         prompt_sha256=prompt_sha256(prompt_of(number, number, relations)),
         answer_ids=tuple(ids[8:]),
-        firm_words=(names[0].split()[1].lower(),),
+        firm_words=(names[0].split()[-1].lower(),),
         relation=f"{word(number % relations)} relation",
         odds=rng.random() * 2,
     )
