@@ -3,12 +3,15 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from editors import load_base
+from editors.bank import ExpertRow
 from editors.by_key import EditsByKey, age_rank
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
@@ -17,9 +20,11 @@ from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import TEXT_VECTORS, VectorRows
 from editors.names import NearNames
 from editors.packed import BLOCK, PackedRows
-from editors.shards import IndexedQuestion
+from editors.routing import MAX_CANDIDATES, ScopeRouter
+from editors.shards import IndexedQuestion, Shard, ShardEntry, ShardHeader
 from editors.surface import SurfaceIndex, Words, read_text, words_of
 
+DEMO = Path(__file__).parents[2] / "demo" / "base"
 WORDS = ("new", "york", "city", "Yorks", "12", "old", "東京", "the", "C++")
 NAMES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
 IDS = st.sampled_from(["1", "2", "10", "007", "a", "b"])
@@ -185,3 +190,20 @@ def test_a_phrasing_more_costs_as_much_in_a_relation_of_very_many() -> None:
 
     one_more(0)
     assert seconds(lambda: [one_more(n) for n in range(1, 101)]) < 1.0
+
+
+def test_of_very_many_edits_of_one_subject_the_newest_are_candidates_at_once() -> None:
+    base = load_base(DEMO, device="cpu")
+    entries = tuple(
+        ShardEntry(edit_id=str(n), surface_forms=("Norland",), base_answer_ids=(1,), threshold=0.5)
+        for n in range(10_000)
+    )
+    header = ShardHeader(editor="scen", base_hash=base.hash, layer=base.layer, settings={}, entries=entries)
+    names = SurfaceIndex()
+    router = ScopeRouter(base, names)
+    for row, entry in enumerate(entries):
+        names.add(entry.edit_id, entry.surface_forms)
+        router.add(entry.edit_id, ExpertRow(Shard(header, {}), row))
+    found = router.candidates(["What is the capital of Norland?"])
+    assert [one.edit_id for one in found] == [str(n) for n in range(9_999, 9_999 - MAX_CANDIDATES, -1)]
+    assert seconds(lambda: [router.candidates(["Where is Norland?"]) for _ in range(100)]) < 1.0
