@@ -19,10 +19,7 @@ PRONOUNS = frozenset(
 _RUN = re.compile(rf"\b{MASK}(?:\W{{1,2}}{MASK}\b)+")
 _POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
 # A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
-# Each run of marks is looked at once: a text may be nothing but marks.
 _SENTENCE_END = re.compile(r"(?<![.?!])[.?!]++[\"')\]]*+\s+|\n+")
-# Of a part that may ask so many characters are compared; the encoder reads no more either.
-MAX_PART = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
         return []
     if not naming:
         return (
-            [_with_pronouns_masked(last, parts[-1])[:MAX_PART]]
+            [_with_pronouns_masked(last, parts[-1])]
             if len(turns) > 1 and _speaks_of_it(last, parts[-1])
             else []
         )
@@ -116,7 +113,7 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
         found.append(masked(last, at, (naming[-1][0], len(last.plain))))
         if _speaks_of_it(last, parts[-1]):
             found.append(_with_pronouns_masked(last, parts[-1]))
-    return list(dict.fromkeys(part[:MAX_PART] for part in found))
+    return list(dict.fromkeys(found))
 
 
 def _speaks_of_it(text: ReadText, part: tuple[int, int]) -> bool:

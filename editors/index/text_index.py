@@ -22,6 +22,8 @@ from editors.surface import Words
 
 # Of a conversation so many turns are looked at, the latest.
 MAX_TURNS = 8
+# Of a part that may ask so many characters are compared; the encoder reads no more either.
+MAX_PART = 4096
 # Edits whose questions are compared with a new one's in one pass of the head.
 _COMPARED = 256
 
@@ -107,7 +109,7 @@ class TextIndex:
         edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
         for pair in pairs:
             edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
-        found = {one: readings(user_turns(one[0])[-MAX_TURNS:], one[1]) for one in edits}
+        found = {one: _parts(*one) for one in edits}
         texts = list(dict.fromkeys(text for parts in found.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
@@ -155,6 +157,10 @@ class TextIndex:
             max(own, best.get(relation, own) if relation else own) - edit.odds
             for own, relation, edit in zip(highest, relations, edits, strict=False)
         ]
+
+
+def _parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
+    return [part[:MAX_PART] for part in readings(user_turns(prompt)[-MAX_TURNS:], names)]
 
 
 def _probability(odds: float) -> float:
