@@ -13,6 +13,7 @@ unit vectors, and what a base that was asked leaves in an entry (its answer, the
     lookup_growth_*          `lookup_us` of one size over that of another
     open_seconds_ratio       seconds from digests to answering, over those of reading and hashing the same files once
     prompt_ms                p50 of the whole index for one such prompt: candidates, encoder, pair head
+    long_prompt_ms           the same for a prompt of 4,096 words that names hundreds of edited subjects
     ratio_over_encoder_pass  p50 of that time over one encoder pass of the same prompt, of prompts that name a subject
 """
 
@@ -40,6 +41,7 @@ from editors.index.matcher import load_matcher
 from editors.index.vectors import TEXT_VECTORS
 from editors.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
 from editors.store import AdapterStore
+from editors.surface import MAX_WORDS
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200
@@ -143,6 +145,7 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
         "lookup_us": 1e6 * statistics.median(_each(mixed, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_none": 1e6 * statistics.median(_each(others, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_named": 1e6 * statistics.median(_each(naming, lambda prompt: scope.candidates([prompt]))),
+        "long_prompt_ms": 1e3 * _each([long_prompt(naming)], lambda prompt: scope.read_text([prompt]))[0],
         "encoder_ms": 1e3 * statistics.median(passes),
         "prompt_ms": 1e3 * statistics.median(_each(mixed, lambda prompt: scope.read_text([prompt]))),
         "prompt_ms_named": 1e3 * statistics.median(whole),
@@ -252,7 +255,7 @@ def entry_of(base: Base, number: int, relations: int) -> ShardEntry:
         near_name=names[0],
         prompt_sha256=prompt_sha256(prompt_of(number, number, relations)),
         answer_ids=tuple(ids[8:]),
-        firm_words=(names[0].split()[1].lower(),),
+        firm_words=(names[0].split()[-1].lower(),),
         relation=f"{word(number % relations)} relation",
         odds=rng.random() * 2,
     )
@@ -269,6 +272,12 @@ def prompts_of(count: int, options: argparse.Namespace) -> list[str]:
     """Prompts of edited subjects in other words than the edits' own."""
     chosen = random.Random(1).choices(range(count), k=PROMPTS)
     return [f"Please: {prompt_of(number, number, options.relations)}" for number in chosen]
+
+
+def long_prompt(prompts: Sequence[str]) -> str:
+    """4,096 words, of which many are names of edited subjects."""
+    words = " ".join(prompts).split()
+    return " ".join((words * (1 + MAX_WORDS // len(words)))[:MAX_WORDS])
 
 
 def prompt_of(number: int, subject: int, relations: int) -> str:

@@ -67,6 +67,8 @@ class EditsByKey(Generic[_Key]):
 
 
 def _place(ids: Sequence[str], edit_id: str) -> int:
+    if age_rank(edit_id) > age_rank(ids[-1]):  # as a rule: edits come in the order of their ids
+        return len(ids)
     return bisect_left(ids, age_rank(edit_id), key=age_rank)
 
 

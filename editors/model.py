@@ -129,12 +129,12 @@ class EditedModel:
                 f"{self.base.layer}: set model.layer = {shard.header.layer}, or start a new ledger and store"
             )
         wanted = set(shard.edit_ids if edit_ids is None else edit_ids)
-        for row, entry in enumerate(shard.header.entries):
-            if entry.edit_id in wanted:
-                self.disable([entry.edit_id])
-                expert = self._live[entry.edit_id] = ExpertRow(shard, row)
-                self._names.add(entry.edit_id, entry.surface_forms)
-                self._router(shard.header.routing).add(entry.edit_id, expert)
+        for row, edit_id in enumerate(shard.edit_ids):
+            if edit_id in wanted:
+                self.disable([edit_id])
+                expert = self._live[edit_id] = ExpertRow(shard, row)
+                self._names.add(edit_id, shard.header.entries[row].surface_forms)
+                self._router(shard.header.routing).add(edit_id, expert)
 
     def _check_entries(self, shard: Shard) -> None:
         """Refuse token ids that the base does not have: a device that looks one up is lost to its process."""

@@ -3,8 +3,9 @@
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
@@ -22,11 +23,12 @@ class PackedRows(Sequence[_Row], Generic[_Row]):
     def __init__(self, form: type[_Row], rows: Iterable[_Row]) -> None:
         self._form = form
         self._count = 0
+        fields = attrgetter(*form.model_fields)
         blocks = []
-        iterator = iter(rows)
+        iterator = map(fields, rows)
         while block := list(islice(iterator, BLOCK)):
             self._count += len(block)
-            blocks.append(_pack(block))
+            blocks.append(zlib.compress(json.dumps(block, separators=(",", ":")).encode(), _LEVEL))
         self._blocks = tuple(blocks)
 
     def __len__(self) -> int:
@@ -44,27 +46,29 @@ class PackedRows(Sequence[_Row], Generic[_Row]):
         if not -self._count <= place < self._count:
             raise IndexError(place)
         block, row = divmod(place % self._count, BLOCK)
-        return self._read(_unpack(self._blocks[block])[row])
+        found: _Row = _read(self._form, self._blocks[block], row)
+        return found
 
     def __iter__(self) -> Iterator[_Row]:
-        for block in self._blocks:
-            yield from map(self._read, _unpack(block))
+        return (self[n] for n in range(self._count))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]  # as of any sequence that is compared by its members
 
-    def _read(self, values: Sequence[Any]) -> _Row:
-        return self._form.model_validate(dict(zip(self._form.model_fields, values, strict=True)))
+
+# Of a prompt, or while edits are added, one row is asked for several times and its neighbours next.
+@lru_cache(maxsize=1024)
+def _read(form: type[BaseModel], block: bytes, row: int) -> Any:
+    return form.model_validate(dict(zip(_names(form), _unpack(block)[row], strict=True)))
 
 
-def _pack(rows: Sequence[BaseModel]) -> bytes:
-    fields = [[getattr(row, name) for name in type(row).model_fields] for row in rows]
-    return zlib.compress(json.dumps(fields, separators=(",", ":")).encode(), _LEVEL)
-
-
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _unpack(block: bytes) -> list[list[Any]]:
-    """The fields of a block's rows. Kept of the blocks that were read last: a prompt reads one edit several times."""
     return list(json.loads(zlib.decompress(block)))
+
+
+@cache
+def _names(form: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(form.model_fields)

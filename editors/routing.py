@@ -146,12 +146,14 @@ class ScopeRouter:
         Their texts decide; where an edit has none, the base does.
         """
         mine = expert.shard.header.entries[expert.row]
-        found = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
-        return sorted(
-            edit_id
-            for edit_id in found - {mine.edit_id}
-            if edit_id in self._experts and self._same_question(expert, edit_id)
-        )
+        named = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
+        others = sorted(edit_id for edit_id in named - {mine.edit_id} if edit_id in self._experts)
+        text = self._text if mine.odds is not None else None
+        read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
+        alike = [] if text is None else text.asking_the_same(IndexedEdit(expert.shard, expert.row), read)
+        key = _key(expert)
+        unread = sorted({*others} - {*read})
+        return sorted([*alike, *(one for one in unread if same_question(key, _key(self._experts[one])))])
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
@@ -269,12 +271,6 @@ class ScopeRouter:
         pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
         told = self._text.probabilities(pairs)
         return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
-
-    def _same_question(self, expert: ExpertRow, other: str) -> bool:
-        entry = expert.shard.header.entries[expert.row]
-        if self._text is not None and entry.odds is not None and other in self._text:
-            return self._text.asks_the_same(IndexedEdit(expert.shard, expert.row), other)
-        return same_question(_key(expert), _key(self._experts[other]))
 
     def _find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""

@@ -234,7 +234,7 @@ class Shard:
         header, weights = self.payload
         return digest_of(header, [weights])
 
-    @property
+    @cached_property
     def edit_ids(self) -> tuple[str, ...]:
         return tuple(entry.edit_id for entry in self.header.entries)
 
@@ -359,6 +359,7 @@ def _packed(whole: Shard, digest: str) -> Shard:
     shard = Shard(whole.header.model_copy(update=rows), whole.tensors)
     vars(shard).update(
         digest=digest,  # known: to make it anew would read all weights
+        edit_ids=whole.edit_ids,
         largest_token=whole.largest_token,
         relation_questions=whole.relation_questions,
         _own_questions=whole._own_questions,

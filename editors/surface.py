@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from editors.by_key import EditsByKey
 
@@ -41,6 +42,7 @@ def recent(text: str) -> str:
     return text[-MAX_CHARACTERS:]
 
 
+@lru_cache(maxsize=4)  # a prompt is read for each of the names that stand there
 def read_text(text: str) -> ReadText:
     """The same words as `words_of`, with their places."""
     if text.isascii():

@@ -39,7 +39,7 @@ _REQUESTS = frozenset(
 SHORT_TAIL = 3  # words that lead to an answer: "the answer is"
 _POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
 # A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
-_SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<![.?!])[.?!]++[\"')\]]*+\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
         (first, first + length)
         for first, word in enumerate(text.words)
         for length in lengths.get(word, ())
-        if text.words[first : first + length] in wanted
+        if first + length <= len(text.words) and text.words[first : first + length] in wanted
     ]
     taken = bytearray(len(text.words))
     kept = []

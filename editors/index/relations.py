@@ -16,7 +16,7 @@ MAX_PHRASINGS = 32
 class _Phrasing:
     """How many live edits bring a text, and where its vector lies; None: the edit that brought that is retired."""
 
-    rows: VectorRows | None = None
+    rows: VectorRows | Questions | None = None
     edits: int = 0
 
 
@@ -74,7 +74,7 @@ class RelationPhrasings:
         held = self._relations[relation]
         for text, rows in phrasings:
             phrasing = held.known[text]
-            if phrasing.rows is not None and phrasing.rows.tensors is rows.tensors:
+            if isinstance(phrasing.rows, VectorRows) and phrasing.rows.tensors is rows.tensors:
                 phrasing.rows = None  # nothing may keep that shard's files now
             held.change(text, -1)
         if not held.known:
@@ -90,4 +90,6 @@ class RelationPhrasings:
         return held.chosen
 
     def _read(self, text: str, phrasing: _Phrasing) -> Questions:
-        return self._matcher.encode([text]) if phrasing.rows is None else phrasing.rows.read()
+        if phrasing.rows is None:
+            phrasing.rows = self._matcher.encode([text])
+        return phrasing.rows.read() if isinstance(phrasing.rows, VectorRows) else phrasing.rows

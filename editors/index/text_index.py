@@ -22,6 +22,10 @@ from editors.surface import Words
 
 # Of a conversation so many turns are looked at, the latest.
 MAX_TURNS = 8
+# Of a part that may ask so many characters are compared; the encoder reads no more either.
+MAX_PART = 4096
+# Edits whose questions are compared with a new one's in one pass of the head.
+_COMPARED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class TextIndex:
         edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
         for pair in pairs:
             edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
-        found = {one: readings(user_turns(one[0])[-MAX_TURNS:], one[1]) for one in edits}
+        found = {one: _parts(*one) for one in edits}
         texts = list(dict.fromkeys(text for parts in found.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
@@ -120,11 +124,21 @@ class TextIndex:
             told |= {(prompt, edit_id): _probability(one) for edit_id, one in zip(ids, odds, strict=True)}
         return [told[pair.prompt, pair.edit_id] for pair in pairs]
 
-    def asks_the_same(self, one: IndexedEdit, other: str) -> bool:
-        """Whether an edit asks the fact of another one of its subject in other words, by the stricter threshold."""
-        second = self._edits[other]
-        odds = self.matcher.odds(one.own.read(), second.own.read())
-        return float(odds.max()) >= max(one.odds, second.odds)
+    def asking_the_same(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
+        """Which of the others ask the fact of this edit of one subject in other words, by the stricter threshold."""
+        found: list[str] = []
+        asked, least = one.own.read(), one.odds
+        for start in range(0, len(others), _COMPARED):
+            chunk = [(edit_id, self._edits[edit_id]) for edit_id in others[start : start + _COMPARED]]
+            odds = self._highest(asked, [edit.own.read() for _, edit in chunk])
+            told = zip(chunk, odds, strict=True)
+            found += [edit_id for (edit_id, edit), odd in told if odd >= max(least, edit.odds)]
+        return found
+
+    def _highest(self, asked: Questions, parts: Sequence[Questions]) -> list[float]:
+        """The log odds of the likest pair of each part, in one pass of the head."""
+        odds = iter(self.matcher.odds(asked, joined(parts)).amax(0).tolist())
+        return [max(islice(odds, len(part))) for part in parts]
 
     def _odds(self, asked: Questions, edit_ids: Sequence[str]) -> list[float]:
         """How far above each edit's threshold the likest of the texts is, in one pass of the head.
@@ -137,14 +151,16 @@ class TextIndex:
             name: self._relations.questions(name) for name in dict.fromkeys(relations) if name is not None
         }
         of_relation = {name: questions for name, questions in shared.items() if questions is not None}
-        parts = [*(edit.own.read() for edit in edits), *of_relation.values()]
-        odds = iter(self.matcher.odds(asked, joined(parts)).amax(0).tolist())
-        highest = [max(islice(odds, len(part))) for part in parts]
+        highest = self._highest(asked, [*(edit.own.read() for edit in edits), *of_relation.values()])
         best = dict(zip(of_relation, highest[len(edits) :], strict=True))
         return [
             max(own, best.get(relation, own) if relation else own) - edit.odds
             for own, relation, edit in zip(highest, relations, edits, strict=False)
         ]
+
+
+def _parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
+    return [part[:MAX_PART] for part in readings(user_turns(prompt)[-MAX_TURNS:], names)]
 
 
 def _probability(odds: float) -> float:

@@ -124,7 +124,7 @@ def pair_features(one: Sequence[str], other: Sequence[str]) -> Tensor:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _own(text: str) -> tuple[float, ...]:
     words = _WORD.findall(text)
     yes_no = bool(words) and words[0] in _AUXILIARIES and not _POLITE.match(" ".join(words[:4]))
@@ -140,7 +140,7 @@ def _own(text: str) -> tuple[float, ...]:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _content(text: str) -> frozenset[str]:
     return frozenset(word[:_STEM] for word in re.findall(r"\w+", text) if word not in _EMPTY_WORDS)
 
