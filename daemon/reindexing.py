@@ -5,7 +5,7 @@ Each shard's index is written whole or not at all, and what is there already is 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,12 +37,12 @@ class Reindexed:
 
 def reindex_store(
     store: AdapterStore,
-    digests: Collection[str],
+    digests: Sequence[str],
     matcher: QuestionMatcher,
     *,
     done: Callable[[], None] = lambda: None,
 ) -> Reindexed:
-    """Derive the index of these shards for the matcher's encoder; `done` is called after each of them.
+    """Derive the index of these shards, in this order, for the matcher's encoder; `done` is called after each of them.
 
     Raises:
         ShardCorrupt: a shard is missing or damaged; what was made before it stays.
@@ -51,7 +51,7 @@ def reindex_store(
     started = time.monotonic()
     outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
     edits = 0
-    for digest in sorted(digests):
+    for digest in digests:
         outcome, count = _reindexed(store, digest, matcher)
         outcomes[outcome.value] += 1
         edits += count

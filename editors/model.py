@@ -155,7 +155,7 @@ class EditedModel:
         if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
             raise ShardCorrupt(
                 f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
-                "`upkeep reindex` (no training; with --all for earlier generations, too), or set index.encoder back"
+                "`upkeep reindex` (no training), or set index.encoder back"
             )
 
     def disable(self, edit_ids: Iterable[str]) -> None:

@@ -17,11 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def reindex(
-    every: Annotated[
-        bool,
-        typer.Option(
-            "--all", help="The shards of earlier generations, too: a rollback will find them ready."
-        ),
+    live: Annotated[
+        bool, typer.Option("--live", help="Only what is live now; after a rollback, run it again.")
     ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
@@ -29,12 +26,13 @@ def reindex(
     """Make the scope index again with the encoder that the settings name now.
 
     The texts stand in the shards, so that nothing is trained and the base is not loaded; what was made with another
-    encoder stays. Run it after a change of `index.encoder`, before `upkeep run`; run it again if it was interrupted.
+    encoder stays. What is live comes first, then the shards of earlier generations, which a rollback may need. Run it
+    after a change of `index.encoder`, before `upkeep run`; run it again if it was interrupted.
 
     \b
     Example:
       upkeep reindex
-      upkeep reindex --all --json
+      upkeep reindex --live --json
     """
     from daemon.cli.output import console, plain, print_json, table
     from daemon.settings import BadSettings
@@ -48,7 +46,8 @@ def reindex(
 
     with ledger_of(settings) as ledger:
         generations = ledger.generations
-        digests = generations.shards() if every else set(generations.live().values())
+        digests = sorted(set(generations.live().values()))
+        digests += [] if live else sorted(generations.shards() - set(digests))
     with _progress(len(digests), shown=not as_json) as (tell, done):
         tell("loading the encoder, and some minutes of training where its pair head is not there yet")
         matcher = open_matcher(settings)

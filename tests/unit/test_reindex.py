@@ -168,9 +168,8 @@ def test_what_is_published_with_the_new_encoder_and_what_was_replaced_lie_side_b
     site.publish(FRANCE, "France", "Nice")
     assert site.open().generate([FRANCE], max_new_tokens=16)[0].text == "Nice"
     site.use(None)
-    made = site.reindex()
-    assert made["shards"] == {"made": 1, "kept": 0, "own": 1, "no_text": 1}
-    assert site.reindex("--all")["shards"]["own"] == 2
+    assert site.reindex("--live")["shards"] == {"made": 1, "kept": 0, "own": 1, "no_text": 1}
+    assert site.reindex()["shards"] == {"made": 0, "kept": 1, "own": 2, "no_text": 1}
     assert site.open().generate([FRANCE], max_new_tokens=16)[0].text == "Nice"
 
 
