@@ -5,7 +5,8 @@
 Prints one JSON object. All ratios are medians of measurements that take turns in one process:
 
 * `forwards_per_edit`: training, scope entries, storing and switching on a batch of 50, over one batched forward of the base
-  over the same prompts with their answers; the larger of the two editors;
+  over the same prompts with their answers; the larger of the two editors; in plain form alone;
+* `forwards_per_edit_chat`: the same where edits are trained through the base's chat template, too (null without one);
 * `growth_5000_over_100`: the same batches appended to a model with 5,000 live edits and to one with 100, each batch as
   often here as there, the larger of the two editors;
 * `speedup_over_paper_scen_200`: SCEN in paper mode over SCEN, appending the first 200 facts (null with fewer --paper-edits);
@@ -69,9 +70,19 @@ def main() -> None:
     parser.add_argument(
         "--paper-edits", type=int, default=0, help="edits of SCEN's paper mode: 200 take minutes"
     )
+    parser.add_argument(
+        "--forwards-only",
+        action="store_true",
+        help="print forwards_per_edit and forwards_per_edit_chat alone",
+    )
     options = parser.parse_args()
-    base = load_base(options.model)
+    base = load_base(options.model, chat="off")
     requests = read_requests(options.facts)
+    chat = in_chat(options, requests)
+    if options.forwards_only:
+        plain = {name: forwards_of(base, name, requests, options) for name in options.editors}
+        print(json.dumps({"forwards_per_edit": max(plain.values()), **chat, "plain": plain}))
+        return
     with tempfile.TemporaryDirectory() as folder:
         appended = {name: measure(base, name, requests, options, Path(folder)) for name in options.editors}
     memory = {name: memory_growth(name, options) for name in options.editors}
@@ -80,6 +91,7 @@ def main() -> None:
         json.dumps(
             {
                 "forwards_per_edit": max(a["forwards_per_edit"] for a in appended.values()),
+                **chat,
                 "growth_5000_over_100": max(a["growth"] for a in appended.values()),
                 f"speedup_over_paper_scen_{PAPER_EDITS}": paper["speedup"]
                 if options.paper_edits == PAPER_EDITS
@@ -96,6 +108,26 @@ def main() -> None:
             }
         )
     )
+
+
+def in_chat(options: argparse.Namespace, requests: Sequence[EditRequest]) -> dict[str, object]:
+    """What edits cost on the same base where they are trained in both forms."""
+    base = load_base(options.model)
+    if not base.chat:
+        return {"forwards_per_edit_chat": None}
+    found = {name: forwards_of(base, name, requests, options) for name in options.editors}
+    return {"forwards_per_edit_chat": max(found.values()), "chat": found}
+
+
+def forwards_of(
+    base: Base, editor: str, requests: Sequence[EditRequest], options: argparse.Namespace
+) -> float:
+    """Forwards per edit, by processor time, of batches appended to a model with one batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        house = House(base, editor, requests[:BATCH], BATCH, Path(folder))
+        starts = range(BATCH, BATCH * (1 + options.batches), BATCH)
+        costs = [append(house, editor, requests[start : start + BATCH])[0] for start in starts]
+    return round(statistics.median(cost.processor / cost.processor_forward for cost in costs), 2)
 
 
 def measure(
