@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -34,8 +34,8 @@ class Answer:
     edit_id: str | None
     score: float
     cut: bool = False
-    prompt_tokens: int = 0
-    new_tokens: int = 0
+    prompt_tokens: int = field(default=0, compare=False)  # what was paid for an answer is no part of it
+    new_tokens: int = field(default=0, compare=False)
 
 
 class EditedModel:
