@@ -53,7 +53,9 @@ class LemoeSettings(BaseModel):
     chat_rows: int = Field(
         1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
     )
-    chat_every: int = Field(2, ge=2, le=16, description="one of so many training steps learns rows in chat")
+    chat_share: float = Field(
+        0.5, gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"
+    )
     chat_answer: ChatAnswer = Field(
         "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
     )
@@ -147,7 +149,7 @@ class LemoeEditor:
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
         for step in range(s.max_steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
-            form = form_of_step(step, len(forms), s.chat_every)
+            form = form_of_step(step, len(forms), s.chat_share)
             losses = forms[form].losses(_deltas(expert))
             worst[form] = float(losses.detach().max())
             if progress is not None:

@@ -56,7 +56,9 @@ class ScenSettings(BaseModel):
     chat_rows: int = Field(
         1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
     )
-    chat_every: int = Field(2, ge=2, le=16, description="one of so many training steps learns a row in chat")
+    chat_share: float = Field(
+        0.5, gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"
+    )
     chat_answer: ChatAnswer = Field(
         "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
     )
@@ -181,7 +183,7 @@ class ScenEditor:
         s = self.settings
         learning = torch.ones(edits, dtype=torch.bool, device=optimizer.parameters[0].device)
         for step in range(s.max_steps):
-            form = forms[form_of_step(step, len(forms), s.chat_every)]
+            form = forms[form_of_step(step, len(forms), s.chat_share)]
             alone = step >= s.max_steps * 3 // 4
             chosen, own = form.next_rows(learning, alone=alone)
             a, b = (p.requires_grad_() for p in optimizer.parameters)

@@ -1,5 +1,6 @@
 """What both editors share: the rows they learn from and the loss."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -148,9 +149,9 @@ def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: r
     return other.prompt.replace(other.subject, request.subject)
 
 
-def form_of_step(step: int, forms: int, chat_every: int) -> int:
-    """Which form's rows a step learns: one of so many steps those in chat, where there are any."""
-    return int(forms > 1 and step % chat_every == chat_every - 1)
+def form_of_step(step: int, forms: int, chat_share: float) -> int:
+    """Which form's rows a step learns: 0 plain ones, 1 those in chat, whose steps are this share and evenly spread."""
+    return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
 
 
 def size_of(last: Tensor) -> float:
