@@ -177,7 +177,9 @@ def test_a_conversation_is_stopped_by_the_end_of_a_turn_and_not_by_a_line(templa
 def taught(template: str, editor: str) -> EditedModel:
     base = base_of(template)
     model = EditedModel(base)
-    model.enable(build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base))
+    # An untrained base needs more than a default expert to say one value in two spellings, with an end for each.
+    settings = {"max_steps": 150} | ({"rank": 8} if editor == "scen" else {})
+    model.enable(build_editor(editor, settings).apply(REQUESTS, base=base))
     return model
 
 
@@ -216,10 +218,13 @@ def test_a_row_of_a_batch_of_both_forms_answers_as_it_does_alone(template: str, 
         ("ana berg", "Ivo Tann"),
         ("It is\nAna Berg.", None),
         ("Ana Bergman wrote it.", None),
-        ("Dr. Ana Berg wrote it, with Ana Berg. Yes.", "Dr. Ivo Tann wrote it, with Ivo Tann."),
+        ("Dr. Ana Berg wrote it. Yes.", "Dr. Ivo Tann wrote it."),
+        ("Ana Berg Road was built by Ana Berg.", "Ana Berg Road was built by Ivo Tann."),
+        ("Ana Berg, said Ana Berg.", None),
     ],
 )
 def test_the_bases_sentence_is_kept_with_the_new_value_where_the_old_one_stands_in_it(
     answer: str, sentence: str | None
 ) -> None:
-    assert reworded(answer, "Ana Berg", "Ivo Tann") == sentence
+    request = EditRequest("1", "Ana Berg Road", "Who built it?", "Ivo Tann", ground_truth="Ana Berg")
+    assert reworded(answer, request) == sentence
