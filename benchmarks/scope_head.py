@@ -11,6 +11,7 @@ JSON object.
 
 import argparse
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--facts", type=Path, nargs="+", required=True)
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
-    parser.add_argument("--limit", type=int, default=500)
+    parser.add_argument("--limit", type=int, default=500, help="facts of a file, at random")
     parser.add_argument("--target-false-fire", type=float, default=0.01)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -49,8 +50,8 @@ def main() -> None:
 
 
 def _file(matcher: QuestionMatcher, path: Path, limit: int, target: float) -> dict[str, dict[str, float]]:
-    lines = path.read_text(encoding="utf-8").splitlines()[-limit:]
-    facts = [json.loads(line) for line in lines if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    facts = [json.loads(line) for line in random.Random(0).sample(lines, min(limit, len(lines)))]
     own = matcher.encode([masked_question(fact["prompt"], [fact["subject"]]) for fact in facts])
     odds = matcher.thresholds(own, target_false_fire=target).tolist()
     scores: dict[str, dict[str, float]] = {}
