@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from editors.model import EditedModel
 
 
+# Where there are two forms to learn: a few more steps, at a lower rate (docs/experiments.md).
+CHAT_STEPS, CHAT_RATE = 1.1, 2 / 3
+
+
 class LemoeSettings(BaseModel):
     """How LEMoE trains; sizes are relative to the base's own activations, so one default serves all."""
 
@@ -54,7 +58,7 @@ class LemoeSettings(BaseModel):
         1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
     )
     chat_share: float = Field(
-        0.5, gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"
+        0.6, gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"
     )
     chat_answer: ChatAnswer = Field(
         "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
@@ -145,15 +149,20 @@ class LemoeEditor:
         w_in = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
         u = (torch.randn(s.width, d, generator=generator) / math.sqrt(d)).to(base.device).requires_grad_()
         w_out = torch.zeros(d, s.width, device=base.device).requires_grad_()
-        optimizer = torch.optim.AdamW([w_in, u, w_out], lr=s.learning_rate, weight_decay=s.weight_decay)
-        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=s.max_steps)
-        for step in range(s.max_steps):
+        steps, rate = (
+            (s.max_steps, s.learning_rate)
+            if len(forms) == 1
+            else (round(s.max_steps * CHAT_STEPS), s.learning_rate * CHAT_RATE)
+        )
+        optimizer = torch.optim.AdamW([w_in, u, w_out], lr=rate, weight_decay=s.weight_decay)
+        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, s.last_rate, total_iters=steps)
+        for step in range(steps):
             expert = _Expert(w_in * (s.live_scale / in_size), w_out * out_size, anchors @ u.T)
             form = form_of_step(step, len(forms), s.chat_share)
             losses = forms[form].losses(_deltas(expert))
             worst[form] = float(losses.detach().max())
             if progress is not None:
-                progress("train", step, s.max_steps)
+                progress("train", step, steps)
             if max(worst) < s.stop_loss:
                 break
             optimizer.zero_grad()
