@@ -115,15 +115,21 @@ def scopes(
     trials = [trial for trial in _trials(requests, sampled, seed) if base.fits(trial.prompt)]
     asked = range(len(requests))
     keys: dict[int, ScopeKey] = {}
+    read: dict[_Trial, Reading] = {}
     agreement = Agreement() if parent is None else parent.agreement
     if text is not None:  # is it worth asking the base for more than the sample?
         keys = _keys(base, requests, sampled, max_answer_tokens)
         shared = [trial for trial in trials if trial.shared and keys[trial.edit].confidence >= SURE]
-        agreement += _agreement(shared, _read(base, shared, keys))
+        read = _read(base, shared, keys)
+        agreement += _agreement(read)
         asked = asked if agreement.weight >= LEAST_WEIGHT else range(0)
     keys |= _keys(base, requests, [edit for edit in asked if edit not in keys], max_answer_tokens)
-    trials = [trial for trial in trials if trial.edit in set(asked)]
-    return _measured(base, requests, keys if asked else {}, trials, text, agreement, target_false_fire)
+    trials = trials if asked else []
+    read |= _read(base, [trial for trial in trials if trial not in read], keys)
+    readings = [read[trial] for trial in trials]
+    return _measured(
+        base, requests, keys if asked else {}, trials, readings, text, agreement, target_false_fire
+    )
 
 
 def _measured(
@@ -131,12 +137,12 @@ def _measured(
     requests: Sequence[EditRequest],
     keys: Mapping[int, ScopeKey],
     trials: Sequence[_Trial],
+    readings: Sequence[Reading],
     text: TextEntries | None,
     agreement: Agreement,
     target_false_fire: float,
 ) -> Scopes:
     """What is kept, the base having been asked for `keys`: those of all requests, or of none."""
-    readings = _read(base, trials, keys)
     firm = _firm_words(requests, trials, readings)
     scored = [
         _Scored(trial, reading.agrees, reading.score(keys[trial.edit].confidence))
@@ -189,14 +195,15 @@ def _keys(
     return dict(zip(edits, make_keys(base, prompts, max_answer_tokens=max_answer_tokens), strict=True))
 
 
-def _read(base: Base, trials: Sequence[_Trial], keys: Mapping[int, ScopeKey]) -> list[Reading]:
-    return read_pairs(base, [(trial.prompt, keys[trial.edit]) for trial in trials])
+def _read(base: Base, trials: Sequence[_Trial], keys: Mapping[int, ScopeKey]) -> dict[_Trial, Reading]:
+    pairs = [(trial.prompt, keys[trial.edit]) for trial in trials]
+    return dict(zip(trials, read_pairs(base, pairs), strict=True))
 
 
-def _agreement(trials: Sequence[_Trial], readings: Sequence[Reading]) -> Agreement:
+def _agreement(read: Mapping[_Trial, Reading]) -> Agreement:
     """How often the base gave the edit's own answer, over trials of edits whose answer it was sure of."""
-    same = [r.agrees for t, r in zip(trials, readings, strict=True) if t.must_fire]
-    other = [r.agrees for t, r in zip(trials, readings, strict=True) if not t.must_fire]
+    same = [reading.agrees for trial, reading in read.items() if trial.must_fire]
+    other = [reading.agrees for trial, reading in read.items() if not trial.must_fire]
     return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
 
 

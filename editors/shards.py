@@ -36,6 +36,7 @@ Routing = Literal["scope", "neuron", "kv_anchor"]
 ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
 
 MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and what an expert was taught
+LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
@@ -84,8 +85,8 @@ class ShardEntry(BaseModel):
     relation: str | None = Field(None, max_length=512, description="its facts share their phrasings")
     odds: float | None = Field(
         None,
-        ge=-100.0,
-        le=100.0,
+        ge=-LARGEST_ODDS,
+        le=LARGEST_ODDS,
         description="log odds from which a text asks it; None: the base alone decides",
     )
 

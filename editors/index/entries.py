@@ -7,9 +7,9 @@ from torch import Tensor
 
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.questions import find_name, masked_question
+from editors.index.questions import find_name, masked, masked_question
 from editors.requests import EditRequest
-from editors.shards import IndexedQuestion
+from editors.shards import LARGEST_ODDS, IndexedQuestion
 from editors.surface import read_text, words_of
 
 # Of one edit so many phrasings are kept, its own prompt first.
@@ -92,12 +92,10 @@ def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:
 
 def _above_locality(request: EditRequest, own: Questions, odds: float, matcher: QuestionMatcher) -> float:
     """An edit's threshold, raised over the prompts that its own request says must not change."""
-    texts = [
-        masked_question(prompt, request.surface_forms)
-        for prompt in request.locality_prompts
-        if find_name(read_text(prompt), [words_of(name) for name in request.surface_forms])
-    ]
+    names = [words_of(name) for name in request.surface_forms]
+    read = [(text, find_name(text, names)) for text in map(read_text, request.locality_prompts)]
+    texts = [masked(text, at) for text, at in read if at]
     if not texts:
         return odds
     highest = float(matcher.odds(matcher.encode(texts), own).max())
-    return min(100.0, max(odds, highest + 0.1))
+    return min(LARGEST_ODDS, max(odds, highest + 0.1))

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from editors.surface import ReadText, Words, read_text, recent, words_of
@@ -73,14 +73,20 @@ def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
 
 def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | None = None) -> str:
     """A text, or the part of it between two characters, with `MASK` where the names stand."""
-    begin, end = part or (0, len(text.plain))
-    pieces, done = [], begin
-    for name in at:
-        if begin <= name.start and name.end <= end:
-            pieces += [text.plain[done : name.start], MASK]
-            done = name.end
-    whole = " ".join("".join([*pieces, text.plain[done:end]]).split())
+    whole = _replaced(text, at, part or (0, len(text.plain)), lambda _: MASK)
     return _RUN.sub(MASK, whole)  # a name that was found word by word is one name
+
+
+def _replaced(
+    text: ReadText, at: Sequence[Occurrence], part: tuple[int, int], stand_in: Callable[[str], str]
+) -> str:
+    """A part of a text with other words for what stands at some places of it."""
+    pieces, done = [], part[0]
+    for one in at:
+        if part[0] <= one.start and one.end <= part[1]:
+            pieces += [text.plain[done : one.start], stand_in(text.plain[one.start : one.end])]
+            done = one.end
+    return " ".join("".join([*pieces, text.plain[done : part[1]]]).split())
 
 
 def masked_question(text: str, names: Iterable[str]) -> str:
@@ -155,10 +161,4 @@ def _speaks_of_it(text: ReadText, part: tuple[int, int]) -> bool:
 
 
 def _with_pronouns_masked(text: ReadText, part: tuple[int, int]) -> str:
-    pieces, done = [], part[0]
-    for word in pronouns(text):
-        if part[0] <= word.start < part[1]:
-            own = MASK + ("'s" if text.plain[word.start : word.end] in _POSSESSIVE else "")
-            pieces += [text.plain[done : word.start], own]
-            done = word.end
-    return " ".join("".join([*pieces, text.plain[done : part[1]]]).split())
+    return _replaced(text, pronouns(text), part, lambda word: MASK + "'s" * (word in _POSSESSIVE))

@@ -5,9 +5,7 @@ from editors.index.derived import DerivedIndex
 from editors.index.entries import thresholds
 from editors.index.matcher import QuestionMatcher
 from editors.index.vectors import TEXT_VECTORS
-from editors.shards import STORED_DTYPE, Shard
-
-MAX_ODDS = 100.0
+from editors.shards import LARGEST_ODDS, STORED_DTYPE, Shard
 
 
 def reindex(shard: Shard, matcher: QuestionMatcher) -> DerivedIndex:
@@ -23,16 +21,13 @@ def reindex(shard: Shard, matcher: QuestionMatcher) -> DerivedIndex:
     if header.calibration is None or not header.questions:
         raise ShardCorrupt(f"shard {shard.digest} has no text to read again")
     read = matcher.encode([question.text for question in header.questions])
-    own: dict[str | None, int] = {}
-    for row, question in enumerate(header.questions):
-        own.setdefault(question.edit_id, row)
     rated = [(n, entry.odds) for n, entry in enumerate(header.entries) if entry.odds is not None]
-    if missing := [n for n, _ in rated if header.entries[n].edit_id not in own]:
+    if missing := [n for n, _ in rated if not shard.own_questions(n)]:
         edit_id = header.entries[missing[0]].edit_id
         raise ShardCorrupt(f"shard {shard.digest}: edit {edit_id} has lost its own question")
-    questions = read.rows([own[header.entries[n].edit_id] for n, _ in rated])
+    questions = read.rows([shard.own_questions(n).start for n, _ in rated])
     found = thresholds(questions, matcher, target_false_fire=header.calibration.target_false_fire)
     odds: list[float | None] = [None] * len(header.entries)
     for (n, stored), new in zip(rated, found, strict=True):
-        odds[n] = min(MAX_ODDS, max(new, stored))
+        odds[n] = min(LARGEST_ODDS, max(new, stored))
     return DerivedIndex(matcher.hash, {TEXT_VECTORS: read.vectors.to(STORED_DTYPE)}, tuple(odds))

@@ -2,8 +2,8 @@
 
 *Who*: the surface forms of the edits' subjects (`editors.surface`), and names that are almost there (`editors.names`).
 *What*: the part of the prompt that asks, with the name masked, against the edit's own question and every phrasing known of
-its relation
-(`editors.index.matcher`). Neither needs the base, so the same index stands in front of an engine that Upkeep does not run.
+its relation (`editors.index.matcher`). Neither needs the base, so the same index stands in front of an engine that Upkeep
+does not run.
 """
 
 import math
