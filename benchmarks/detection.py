@@ -3,7 +3,7 @@
     python benchmarks/detection.py --repetitions 200
 
 Prints one JSON object. The sampler, the floor, the drift test and the ledger's trail are the worker's own
-(`daemon.check_run`); the model is simulated. A stream is a suite of `--suite` probes of which some are known to differ
+(`checks.check_run`); the model is simulated. A stream is a suite of `--suite` probes of which some are known to differ
 from the base (`--known`, a share: what earlier edits did and everybody accepted), checked again and again with a fresh
 sample each time; then an edit changes another 1 % at random, and the very next check must fail. The known differences
 have a place of their own in the report below: with none, the unchanged model is the base bit for bit and no alarm is
@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.check_run import CheckRun
+from daemon.checks.check_queue import work_on_check
+from daemon.checks.check_run import CheckRun
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckResult
-from daemon.log import configure_logging
-from daemon.regression import work_on_check
-from daemon.settings import LogSettings, MonitoringSettings, Settings
+from daemon.process.log import configure_logging
+from daemon.process.settings import LogSettings, MonitoringSettings, Settings
 
 KNOWN = (0.0, 0.002, 0.005)  # shares of the suite that differ from the base and always did
 CHANGED = 0.01

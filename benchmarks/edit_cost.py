@@ -33,11 +33,11 @@ import torch
 from synthetic_edits import read_requests, shards_like
 
 from editors import AdapterStore, EditedModel, build_editor, load_base
-from editors.base import Base
-from editors.passes import training_rows
-from editors.registry import EDITORS
-from editors.requests import EditRequest
-from editors.shards import Shard
+from editors.base.base import Base
+from editors.base.passes import training_rows
+from editors.methods.registry import EDITORS
+from editors.store.shards import Shard
+from edits.requests import EditRequest
 
 BATCH = 50
 EARLY, LATE = 100, 5_000

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from daemon.evaluation.facts import Fact, read_facts, read_probes
-from editors.base import Base, load_base
-from editors.passes import Replay, answer_logits, training_rows
-from editors.requests import EditRequest
-from editors.surface import SurfaceIndex
-from editors.training import lay_out, row_losses
+from editors.base.base import Base, load_base
+from editors.base.passes import Replay, answer_logits, training_rows
+from editors.index.names.surface import SurfaceIndex
+from editors.methods.training import lay_out, row_losses
+from edits.requests import EditRequest
 
 STEPS = 20
 LEARNING_RATE = 1e-3

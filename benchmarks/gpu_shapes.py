@@ -26,11 +26,11 @@ from synthetic_edits import read_requests
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from editors import EditedModel, build_editor
-from editors.base import Base
-from editors.devices import pick_device
-from editors.model import Route
-from editors.registry import EDITORS
-from editors.requests import EditRequest
+from editors.base.base import Base
+from editors.base.devices import pick_device
+from editors.inference.edited_model import Route
+from editors.methods.registry import EDITORS
+from edits.requests import EditRequest
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-2-7b": {

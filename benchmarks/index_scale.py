@@ -36,12 +36,12 @@ from typing import Any
 import torch
 
 from editors import EditedModel, load_base
-from editors.base import Base
+from editors.base.base import Base
 from editors.index.matcher import load_matcher
-from editors.index.vectors import TEXT_VECTORS
-from editors.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
-from editors.store import AdapterStore
-from editors.surface import MAX_WORDS
+from editors.index.names.surface import MAX_WORDS
+from editors.store.adapter_store import AdapterStore
+from editors.store.derived_index import TEXT_VECTORS
+from editors.store.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200

@@ -28,10 +28,10 @@ from synthetic_edits import read_requests, shards_like
 
 from daemon.evaluation.facts import read_facts
 from editors import EditedModel, build_editor, load_base
-from editors.base import Base
-from editors.endings import Ending
-from editors.requests import EditRequest
-from editors.shards import Shard
+from editors.base.base import Base
+from editors.base.endings import Ending
+from editors.store.shards import Shard
+from edits.requests import EditRequest
 
 BATCH, NEW_TOKENS, EDIT_BATCH = 16, 32, 50
 THROUGHPUT_EDITS = (1_000, 10_000)

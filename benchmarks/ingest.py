@@ -15,12 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon.broker import EmbeddedBroker
-from daemon.consumer import Consumer
-from daemon.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
+from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.consumer import Consumer
+from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger, utc_now
-from daemon.log import configure_logging
-from daemon.settings import ConsumerSettings, KafkaSettings, LogSettings, Settings
+from daemon.process.log import configure_logging
+from daemon.process.settings import ConsumerSettings, KafkaSettings, LogSettings, Settings
 from demo.endless import endless_stream
 from demo.world import World
 

@@ -23,7 +23,7 @@ from plan_support import Judge, base_embedder, read_facts, requests
 
 from daemon.evaluation.facts import Fact
 from editors import EditedModel, build_editor, load_base
-from editors.base import Base
+from editors.base.base import Base
 from planners.embedding import Vectors
 
 

@@ -8,7 +8,7 @@ each strategy for the order among clusters, and what clusters gain over arrival 
 
 `default` trains an expert without looking at the experts before it, so its shards are the same in every order:
 `shards_depend_on_order` says whether that was so, from training the last batch of one order again beside all others.
-`paper` is the literal formula; `paper_mended` has every switch of editors/paper_lemoe.py for a trap of the formula on.
+`paper` is the literal formula; `paper_mended` has every switch of methods/paper_lemoe.py for a trap of the formula on.
 """
 
 import argparse
@@ -25,9 +25,9 @@ import numpy as np
 from plan_support import Judge, Scores, base_embedder, pending, read_facts, requests
 
 from editors import EditedModel, build_editor, load_base
-from editors.base import Base
-from editors.requests import EditRequest
-from editors.shards import Shard
+from editors.base.base import Base
+from editors.store.shards import Shard
+from edits.requests import EditRequest
 from planners import PlannerSettings, plan
 from planners.ordering import ORDERS
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.base_vectors import BaseVectors
 from daemon.evaluation.facts import Fact, edit_request, pending_edit
-from daemon.events import prompt_key
-from editors.base import Base, load_base
-from editors.model import EditedModel
-from editors.requests import EditRequest
-from editors.scoring import score_answers
-from editors.surface import SurfaceIndex
+from daemon.events.fact_event import prompt_key
+from daemon.planning.base_vectors import BaseVectors
+from editors.base.base import Base, load_base
+from editors.index.names.surface import SurfaceIndex
+from editors.inference.edited_model import EditedModel
+from editors.inference.scoring import score_answers
+from edits.requests import EditRequest
 from planners import ModelEmbedder, Pending
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from plan_support import START, swapped_prompts
 
-from daemon.events import prompt_key
+from daemon.events.fact_event import prompt_key
 from planners import Pending, PlannerSettings, TfidfEmbedder, plan
 from planners.embedding import Vectors, unit
 from planners.planning import FILL

@@ -19,7 +19,7 @@ from typing import Any
 
 from fine_tuning import fine_tune
 
-from daemon.evaluate import EvaluateOptions, evaluate
+from daemon.evaluation.evaluate import EvaluateOptions, evaluate
 
 SCORES = (
     "reliability",

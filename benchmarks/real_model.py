@@ -17,15 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.evaluate import EvaluateOptions, build_model, evaluate
 from daemon.evaluation.asking import Asked, questions_of
 from daemon.evaluation.editing import Edited
+from daemon.evaluation.evaluate import EvaluateOptions, build_model, evaluate
 from daemon.evaluation.facts import read_facts
-from daemon.evaluation.judging import Form
+from edits.judging import Form
 
 Settings = Mapping[str, float | bool]
 
-# LEMoE's formula has traps; each switch handles one (editors/paper_lemoe.py). The search may take them all.
+# LEMoE's formula has traps; each switch handles one (editors/methods/paper_lemoe.py). The search may take them all.
 SWITCHES: Settings = dict.fromkeys(
     ("replay", "force_own_expert", "deferral", "pool_prompt_only", "zero_output", "ignore_padding"), True
 )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from replay_timeline import Change, Fact
 
-from daemon.untrusted import normalise
-from editors.model import Answer
+from editors.inference.edited_model import Answer
+from edits.text import normalise
 
 Question = tuple[int, str]  # number of the fact, phrasing
 Answers = Mapping[Question, Answer]

@@ -13,13 +13,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from daemon.consume_role import run_consume_role
+from daemon.ingest.consume_role import run_consume_role
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import Edit, EditState, Lane
-from daemon.maintenance import plan_cycle
+from daemon.planning.cycle import plan_cycle
+from daemon.process.settings import Settings
 from daemon.runtime import ServedModel, open_model
-from daemon.settings import Settings
-from daemon.worker import Worker
+from daemon.work.worker import Worker
 from demo.records import StreamRecord
 from demo.topics import Publisher
 from monitoring.metrics import Metrics

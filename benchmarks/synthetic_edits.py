@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from editors.requests import EditRequest
-from editors.shards import Shard, prompt_sha256
+from editors.store.shards import Shard, prompt_sha256
+from edits.requests import EditRequest
 
 _SYLLABLES = ("ba", "do", "fe", "gu", "ki", "lo", "mi", "nu", "ra", "se", "ti", "vo", "wa", "xe", "yo", "za")
 

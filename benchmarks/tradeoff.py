@@ -14,9 +14,9 @@ from pathlib import Path
 from line_chart import Line, chart
 
 from daemon.evaluation.facts import read_facts
-from editors.base import load_base
-from editors.scope import make_keys, read_pairs
-from editors.surface import SurfaceIndex
+from editors.base.base import load_base
+from editors.index.names.surface import SurfaceIndex
+from editors.routing.agreement import make_keys, read_pairs
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 

@@ -2,16 +2,16 @@
 
 What happens to one event, in order; each file opens with what it promises:
 
-    daemon/events.py         what a Kafka record must say            (upkeep submit)
-    daemon/consumer.py       Kafka -> ledger                         (upkeep consume)
+    daemon/events/fact_event.py         what a Kafka record must say            (upkeep submit)
+    daemon/ingest/consumer.py       Kafka -> ledger                         (upkeep consume)
     daemon/ledger/           every event, edit and generation        (upkeep status, facts)
-    daemon/scheduler.py      when what happens                       (upkeep schedule)
-    daemon/maintenance.py    pending edits -> a plan; planners/      (upkeep plan)
-    daemon/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
-    daemon/verify.py         no generation goes live unverified
-    daemon/regression.py     is the rest as it was? monitoring/      (upkeep check)
-    daemon/serve.py          answers over HTTP                       (upkeep serve, ask)
-    daemon/supervisor.py     all roles in one process tree           (upkeep run)
+    daemon/planning/scheduler.py      when what happens                       (upkeep schedule)
+    daemon/planning/cycle.py    pending edits -> a plan; planners/      (upkeep plan)
+    daemon/work/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
+    daemon/work/verify.py         no generation goes live unverified
+    daemon/checks/check_queue.py     is the rest as it was? monitoring/      (upkeep check)
+    daemon/serving/serve.py          answers over HTTP                       (upkeep serve, ask)
+    daemon/process/supervisor.py     all roles in one process tree           (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
 """
@@ -24,7 +24,7 @@ from importlib.metadata import entry_points
 import typer
 
 from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
-from editors.errors import PermanentError, TemporaryError
+from edits.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
 EXIT_SETTINGS = 2
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _is_about_settings(error: PermanentError) -> bool:
-    from daemon.settings import BadSettings
+    from daemon.process.settings import BadSettings
 
     return isinstance(error, BadSettings)
 

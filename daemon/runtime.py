@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.settings import ModelSettings, Settings
-from editors.base import Base, load_base
+from daemon.process.settings import ModelSettings, Settings
+from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
-from editors.likelihood import TextChange, next_token_kls, text_changes
-from editors.model import Answer, EditedModel
-from editors.prompts import Prompt
-from editors.routing import Route
-from editors.store import AdapterStore
+from editors.inference.edited_model import Answer, EditedModel
+from editors.inference.likelihood import TextChange, next_token_kls, text_changes
+from editors.routing.scope_router import Route
+from editors.store.adapter_store import AdapterStore
+from edits.prompts import Prompt
 
 _log = structlog.get_logger()
 

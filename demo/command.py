@@ -52,8 +52,8 @@ def demo(
         raise typer.BadParameter(f"there is no folder {json_path.parent}", param_hint="--json")
     from rich.console import Console
 
-    from daemon.log import configure_logging
-    from daemon.settings import LogSettings
+    from daemon.process.log import configure_logging
+    from daemon.process.settings import LogSettings
     from demo.run import Options, run_demo, run_stream
     from demo.stage import forget_settings_of_the_environment
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from daemon.ledger import utc_now
 from daemon.ledger.values import CheckResult, Lane
-from daemon.maintenance import plan_cycle
+from daemon.planning.cycle import plan_cycle
 from demo.accounts import account
 from demo.endless import endless_stream
 from demo.general import far_probes

@@ -14,12 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO
 
-from daemon import lifeline
-from daemon.broker import EmbeddedBroker
 from daemon.cli.output import shown
+from daemon.ingest.broker import EmbeddedBroker
 from daemon.ledger import Ledger, open_ledger
-from daemon.settings import ENV_PREFIX, Settings, load_settings
-from editors.errors import PermanentError
+from daemon.process import parent_watch
+from daemon.process.settings import ENV_PREFIX, Settings, load_settings
+from edits.errors import PermanentError
 
 STOP_SECONDS = 45.0  # the supervisor gives its roles 30
 LOG_LINES = 12
@@ -97,7 +97,7 @@ class DaemonProcess:
             [sys.executable, "-m", "daemon", "run", "--config", str(self._config)],
             cwd=self._config.parent,
             # Without our pipe's other end the daemon stops by itself, even when we are killed with -9.
-            env={**os.environ, lifeline.VARIABLE: "stdin"},
+            env={**os.environ, parent_watch.VARIABLE: "stdin"},
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from daemon.kafka import Message, ensure_topics, open_consumer, open_producer, send_all, translated
-from daemon.settings import KafkaSettings
+from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all, translated
+from daemon.process.settings import KafkaSettings
 from demo.records import StreamRecord
 
 SEND_TIMEOUT_SECONDS = 30.0

@@ -16,26 +16,26 @@ Names load on first use: the planner and the consumer import the vocabulary from
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from editors.requests import EditRequest
+from edits.requests import EditRequest
 
 if TYPE_CHECKING:
-    from editors.base import Base, load_base
-    from editors.model import Answer, EditedModel
-    from editors.registry import Editor, build_editor
-    from editors.scoring import score_answers
-    from editors.shards import Shard
-    from editors.store import AdapterStore
+    from editors.base.base import Base, load_base
+    from editors.inference.edited_model import Answer, EditedModel
+    from editors.inference.scoring import score_answers
+    from editors.methods.registry import Editor, build_editor
+    from editors.store.adapter_store import AdapterStore
+    from editors.store.shards import Shard
 
 _HOMES = {
-    "Base": "editors.base",
-    "load_base": "editors.base",
-    "Answer": "editors.model",
-    "EditedModel": "editors.model",
-    "Editor": "editors.registry",
-    "build_editor": "editors.registry",
-    "score_answers": "editors.scoring",
-    "Shard": "editors.shards",
-    "AdapterStore": "editors.store",
+    "Base": "editors.base.base",
+    "load_base": "editors.base.base",
+    "Answer": "editors.inference.edited_model",
+    "EditedModel": "editors.inference.edited_model",
+    "Editor": "editors.methods.registry",
+    "build_editor": "editors.methods.registry",
+    "score_answers": "editors.inference.scoring",
+    "Shard": "editors.store.shards",
+    "AdapterStore": "editors.store.adapter_store",
 }
 
 __all__ = [

@@ -7,7 +7,7 @@ from datetime import datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from editors.errors import TemporaryError
+from edits.errors import TemporaryError
 from monitoring import metrics
 from monitoring.metrics import StateMetric
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from editors.errors import PermanentError
+from edits.errors import PermanentError
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PROBES = 200_000

@@ -1,8 +1,8 @@
 """Turn pending edits into an ordered plan of batches: values in, values out, no Kafka, no SQL, no torch."""
 
 from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
-from planners.picture import picture
 from planners.planning import plan
+from planners.plot import picture
 from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
 
 __all__ = [

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from editors.errors import BadRequest
+from edits.errors import BadRequest
 from planners.embedding import Vectors
 
 Labels = NDArray[np.intp]

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from editors.errors import BadRequest
+from edits.errors import BadRequest
 
 Vectors = NDArray[np.float32]
 

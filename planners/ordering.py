@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from editors.errors import BadRequest
+from edits.errors import BadRequest
 from planners.embedding import Vectors
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from editors.errors import BadRequest
+from edits.errors import BadRequest
+from planners.assignment import seat, together
 from planners.clustering import Labels, cluster
 from planners.conflicts import resolve
 from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
-from planners.landscape import lay_out
 from planners.ordering import Unordered, order_batches
-from planners.seating import seat, together
+from planners.projection import lay_out
 from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
 
 # Clusters are asked to fill a batch to this share: room for a cluster to keep its members together.

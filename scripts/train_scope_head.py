@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from editors.index import DEFAULT_ENCODER
-from editors.index.corpus import read_corpus
 from editors.index.encoder import load_encoder
-from editors.index.training import train_head
+from editors.index.learning.corpus import read_corpus
+from editors.index.learning.training import train_head
 
 SHIPPED = Path(__file__).parents[1] / "editors" / "index" / "data" / "head.safetensors"
 

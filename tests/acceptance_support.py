@@ -16,13 +16,13 @@ from typing import Any
 
 import httpx
 
-from daemon.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka import Message, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.settings import ENV_PREFIX, Settings, load_settings
+from daemon.process.settings import ENV_PREFIX, Settings, load_settings
 from demo.records import StreamRecord, event_record
 from demo.world import World
-from editors.store import AdapterStore
+from editors.store.adapter_store import AdapterStore
 
 BASE = files("demo").joinpath("base")
 UNFINISHED = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from daemon.events import FactEvent
+from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import (
     ClaimedBatch,

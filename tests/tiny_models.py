@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from editors.base import Base
-from editors.hashing import hash_weights
+from editors.base.base import Base
+from editors.pretrained.hashing import hash_weights
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi", "gpt2", "gpt_neox")
 # In the table too; a shorter look at each.

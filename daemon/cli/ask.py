@@ -37,7 +37,7 @@ def ask(
 
     settings = settings_for_errand(config)
     from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
-    from editors.prompts import asked_in_chat
+    from edits.prompts import asked_in_chat
 
     asked = asked_in_chat(prompt) if chat else prompt
     tokens = settings.model.max_new_tokens

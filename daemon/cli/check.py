@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
-from editors.errors import TemporaryError
+from edits.errors import TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daemon.checks.check_queue import Outcome
     from daemon.ledger import Ledger
     from daemon.ledger.values import CheckResult, ClaimedCheck
-    from daemon.regression import Outcome
-    from daemon.settings import Settings
+    from daemon.process.settings import Settings
     from monitoring.regression import AnswersPrompts
 
 BY_HAND = "upkeep check"
@@ -41,7 +41,7 @@ def check(
       upkeep check --suite far
       upkeep check --full --report reports/
     """
-    from daemon.check_suites import require_known
+    from daemon.checks.check_suites import require_known
     from daemon.cli.output import console, print_json
 
     settings = settings_for_errand(config)
@@ -72,9 +72,9 @@ def _check_now(
 
     Where the check fails, the search for the culprits is run as well, unless a worker is quicker.
     """
+    from daemon.checks.check_queue import run_checks
     from daemon.ledger import utc_now
     from daemon.ledger.values import CheckKind
-    from daemon.regression import run_checks
 
     lease = settings.worker.lease_seconds
     kind = CheckKind.FULL if full else CheckKind.SAMPLE
@@ -98,9 +98,9 @@ def _run_claimed(
     """Run a claimed check under a lease that is kept alive; however it ends, the request is not left leased."""
     from contextlib import suppress
 
-    from daemon.lease import kept
+    from daemon.checks.check_queue import work_on_check
     from daemon.ledger import utc_now
-    from daemon.regression import work_on_check
+    from daemon.work.lease import kept
 
     checks, lease = ledger.checks, settings.worker.lease_seconds
     try:
@@ -120,9 +120,9 @@ def _run_claimed(
 
 def _write_report(ledger: "Ledger", folder: Path) -> str:
     """Write the page; where it is."""
-    from daemon.check_report import check_report
+    from daemon.checks.check_report import check_report
     from daemon.ledger import utc_now
-    from editors.errors import PermanentError
+    from edits.errors import PermanentError
     from monitoring.report import render
 
     path = folder / "report.html"

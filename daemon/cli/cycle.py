@@ -25,11 +25,11 @@ def apply(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
     """
     from daemon.cli.output import console, print_json, table
     from daemon.ledger.values import Lane
-    from daemon.maintenance import plan_cycle
+    from daemon.planning.cycle import plan_cycle
 
     settings = settings_for_errand(config)
     settings.model.required_path()
-    from daemon.worker import work_until_idle  # loads torch: after the settings, which may be wrong
+    from daemon.work.worker import work_until_idle  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
         plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editors.errors import PermanentError
+from edits.errors import PermanentError
 
 
 class EditorChoice(StrEnum):
@@ -102,10 +102,10 @@ def evaluate(
       upkeep evaluate --model ./my-chat-model --facts facts.jsonl --form chat --turns 2 --baseline in-context
     """
     from daemon.cli.output import console, table
-    from daemon.evaluate import EvaluateOptions
-    from daemon.evaluate import evaluate as run_evaluation
-    from daemon.log import configure_logging
-    from daemon.settings import LogSettings
+    from daemon.evaluation.evaluate import EvaluateOptions
+    from daemon.evaluation.evaluate import evaluate as run_evaluation
+    from daemon.process.log import configure_logging
+    from daemon.process.settings import LogSettings
 
     configure_logging(LogSettings(level="warning", as_json=False), "evaluate")
     if json_out is not None:

@@ -10,7 +10,7 @@ from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
-    from editors.export import ExportIndex
+    from editors.inference.export import ExportIndex
 
 EXIT_LEFT_OUT = 1
 
@@ -53,8 +53,8 @@ def export(
       upkeep export --generation 12 --format peft --out ./adapters --skip-unexportable
     """
     from daemon.ledger.errors import BaseChanged
-    from editors.export import export_peft, export_target, require_empty
-    from editors.store import AdapterStore
+    from editors.inference.export import export_peft, export_target, require_empty
+    from editors.store.adapter_store import AdapterStore
 
     if (edit is None) == (generation is None):
         raise typer.BadParameter("name either --edit or --generation")
@@ -77,7 +77,7 @@ def export(
 
 def _asked_for(ledger: "Ledger", edit: int | None, generation: int | None) -> tuple[int, dict[str, str], str]:
     """The generation, its edits that are asked for (edit id -> shard digest), and the hash of its base."""
-    from editors.errors import PermanentError
+    from edits.errors import PermanentError
 
     if edit is not None:
         state = ledger.audit.edit(edit).state

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
-    from daemon.settings import Settings
+    from daemon.process.settings import Settings
 
 ConfigOption = Annotated[
     Path,
@@ -24,8 +24,8 @@ DEFAULT_CONFIG = Path("upkeep.toml")
 
 def settings_for_errand(config: Path) -> "Settings":
     """The settings, for a command that does one thing and ends: only warnings are logged, for human eyes."""
-    from daemon.log import configure_logging
-    from daemon.settings import LogSettings, load_settings
+    from daemon.process.log import configure_logging
+    from daemon.process.settings import LogSettings, load_settings
 
     settings = load_settings(config)
     configure_logging(LogSettings(level="warning", as_json=False), "cli")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
-from editors.errors import PermanentError
+from edits.errors import PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from daemon.ledger.values import Lane, Plan
-    from daemon.maintenance import Cycle
+    from daemon.planning.cycle import Cycle
 
 SHOWN_EDITS = 20  # explained on the terminal; --json tells them all
 
@@ -52,7 +52,7 @@ def plan(
       upkeep plan --lane urgent --json
     """
     from daemon.cli.output import console, print_json
-    from daemon.maintenance import draft_cycle, store_cycle
+    from daemon.planning.cycle import draft_cycle, store_cycle
 
     settings = settings_for_errand(config)
     with ledger_of(settings) as ledger:

@@ -35,14 +35,14 @@ def reindex(
       upkeep reindex --live --json
     """
     from daemon.cli.output import console, plain, print_json, table
-    from daemon.settings import BadSettings
+    from daemon.process.settings import BadSettings
 
     settings = settings_for_errand(config)
     if not settings.index.encoder:
         raise BadSettings('index.encoder = "" reads no text: name the encoder that is to read it')
-    from daemon.reindexing import reindex_store  # loads torch: after the settings, which may be wrong
     from daemon.runtime import open_matcher
-    from editors.store import AdapterStore
+    from daemon.work.reindexing import reindex_store  # loads torch: after the settings, which may be wrong
+    from editors.store.adapter_store import AdapterStore
 
     with ledger_of(settings) as ledger:
         generations = ledger.generations

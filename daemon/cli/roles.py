@@ -10,7 +10,7 @@ from daemon.cli.options import DEFAULT_CONFIG, ConfigOption
 if TYPE_CHECKING:
     import threading
 
-    from daemon.settings import Settings
+    from daemon.process.settings import Settings
 
 _PANEL = "Run"
 
@@ -35,7 +35,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     settings, stop = _start(config, "run")
     settings.model.required_path()
     from daemon.ledger import open_ledger
-    from daemon.supervisor import Supervisor, daemon_roles
+    from daemon.process.supervisor import Supervisor, daemon_roles
 
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()  # once, before four roles ask for it at the same moment
@@ -46,9 +46,9 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def consume(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run only the consumer: from Kafka into the ledger, and edit outcomes back to Kafka."""
     settings, stop = _start(config, "consume")
-    from daemon.consume_role import run_consume_role
+    from daemon.ingest.consume_role import run_consume_role
     from daemon.ledger import open_ledger, utc_now
-    from daemon.telemetry import role_metrics
+    from daemon.process.telemetry import role_metrics
 
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
@@ -58,7 +58,7 @@ def consume(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def schedule(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run only the scheduler: nightly and urgent plans, locality regressions, housekeeping."""
     settings, stop = _start(config, "schedule")
-    from daemon.scheduler import run as run_scheduler
+    from daemon.planning.scheduler import run as run_scheduler
 
     run_scheduler(settings, stop)
 
@@ -66,7 +66,7 @@ def schedule(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def worker(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run only a worker: train, verify and publish batches on this machine's device."""
     settings, stop = _start(config, "worker")
-    from daemon.worker import run as run_worker
+    from daemon.work.worker import run as run_worker
 
     run_worker(settings, stop)
 
@@ -74,16 +74,16 @@ def worker(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run only the HTTP interface: answers, health and metrics."""
     settings, stop = _start(config, "serve")
-    from daemon.serve import run as run_server
+    from daemon.serving.serve import run as run_server
 
     run_server(settings, stop)
 
 
 def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     """What every role begins with; wrong settings end it here, before anything heavy is imported."""
-    from daemon.lifeline import stop_on_signals
-    from daemon.log import configure_logging
-    from daemon.settings import load_settings
+    from daemon.process.log import configure_logging
+    from daemon.process.parent_watch import stop_on_signals
+    from daemon.process.settings import load_settings
 
     settings = load_settings(config)
     configure_logging(settings.log, role)

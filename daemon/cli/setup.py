@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, JsonOption
-from editors.errors import PermanentError
+from edits.errors import PermanentError
 
 
 def register(app: typer.Typer) -> None:

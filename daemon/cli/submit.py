@@ -8,7 +8,7 @@ import typer
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_for_errand
 
 if TYPE_CHECKING:
-    from daemon.submit import Progress, SubmitReport
+    from daemon.ingest.submit import Progress, SubmitReport
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def submit(
        "prompt": "The capital of France is", "priority": "urgent"}
     """
     from daemon.cli.output import console, print_json
-    from daemon.submit import SubmitRefused, submit_file
+    from daemon.ingest.submit import SubmitRefused, submit_file
 
     settings = settings_for_errand(config)
     try:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from daemon.evaluation.editing import Edited, stale_values
 from daemon.evaluation.facts import Fact
-from daemon.evaluation.judging import Form, as_prompt, contains, is_exact, judge_of, share
-from daemon.events import prompt_key
-from editors.model import Answer, EditedModel
-from editors.prompts import Prompt
-from editors.scoring import teacher_forced
-from editors.surface import SurfaceIndex
+from daemon.events.fact_event import prompt_key
+from editors.index.names.surface import SurfaceIndex
+from editors.inference.edited_model import Answer, EditedModel
+from editors.inference.scoring import teacher_forced
+from edits.judging import Form, as_prompt, contains, is_exact, judge_of, share
+from edits.prompts import Prompt
 
 NOBODY = -1  # the owner of a question that no live edit shall answer
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.base_vectors import BaseVectors
 from daemon.evaluation.facts import Fact, edit_request, pending_edit
-from daemon.evaluation.judging import as_prompt, judge_of
 from daemon.evaluation.options import EvaluateOptions
-from daemon.events import prompt_key
-from editors.model import EditedModel
-from editors.registry import build_editor
-from editors.training import Progress
+from daemon.events.fact_event import prompt_key
+from daemon.planning.base_vectors import BaseVectors
+from editors.inference.edited_model import EditedModel
+from editors.methods.registry import build_editor
+from editors.methods.training import Progress
+from edits.judging import as_prompt, judge_of
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100

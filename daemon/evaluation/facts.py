@@ -9,9 +9,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from daemon.events import fact_key_of, prompt_key
-from editors.errors import PermanentError
-from editors.requests import EditRequest
+from daemon.events.fact_event import fact_key_of, prompt_key
+from edits.errors import PermanentError
+from edits.requests import EditRequest
 from planners import Pending
 
 MAX_LINE_BYTES = 1 << 20

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from daemon.evaluation.asking import Asked
 from daemon.evaluation.facts import Fact
-from daemon.evaluation.judging import contains, share
 from daemon.evaluation.report import InContext, Kinds, Pair
-from editors.base import Base
-from editors.errors import BadRequest
-from editors.model import EditedModel
-from editors.prompts import Conversation, Message, Prompt
+from editors.base.base import Base
+from editors.inference.edited_model import EditedModel
+from edits.errors import BadRequest
+from edits.judging import contains, share
+from edits.prompts import Conversation, Message, Prompt
 
 # Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model wants to be told that it is
 # a fact; in plain form the very text that it shall write does best.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.evaluation.judging import Form
-from editors.errors import BadRequest
+from edits.errors import BadRequest
+from edits.judging import Form
 
 FORMS = ("plain", "chat")
 BASELINES = ("in-context",)
@@ -26,7 +26,7 @@ class EvaluateOptions:
     batch_size: int
     seed: int
     max_new_tokens: int | None = None  # None: what the form needs
-    mode: str = "default"  # or "paper"; see editors.registry
+    mode: str = "default"  # or "paper"; see editors.methods.registry
     settings: Mapping[str, int | float | str | bool] = field(default_factory=dict)  # more of the editor's own
     form: Form = "plain"
     baseline: str | None = None  # or "in-context"

@@ -14,7 +14,6 @@ from daemon.evaluation.asking import Asked, probes_of, questions_of
 from daemon.evaluation.editing import Edited
 from daemon.evaluation.facts import Readable
 from daemon.evaluation.in_context import Teller, in_context
-from daemon.evaluation.judging import as_prompt, share
 from daemon.evaluation.options import EvaluateOptions
 from daemon.evaluation.report import (
     Encoder,
@@ -31,11 +30,12 @@ from daemon.evaluation.report import (
     Speed,
 )
 from daemon.evaluation.second_turn import SecondTurns, score_second_turns, second_turns
-from editors.base import Base
-from editors.model import Answer, EditedModel
-from editors.prompts import Prompt
-from editors.scoring import fire_rate, next_token_kl, score_answers
-from editors.training import Progress
+from editors.base.base import Base
+from editors.inference.edited_model import Answer, EditedModel
+from editors.inference.scoring import fire_rate, next_token_kl, score_answers
+from editors.methods.training import Progress
+from edits.judging import as_prompt, share
+from edits.prompts import Prompt
 
 RETENTION_AGES = (1, 10, 100)
 THROUGHPUT_PROMPTS = 64

@@ -7,10 +7,10 @@ from daemon.evaluation.asking import Asked, Question
 from daemon.evaluation.facts import Fact
 from daemon.evaluation.pronouns import Pronoun, introduction_of, pronoun_for, refer_back
 from daemon.evaluation.report import SecondTurn
-from editors.base import Base
-from editors.model import EditedModel
-from editors.prompts import Conversation, Message, asked_in_chat
-from editors.scoring import score_answers
+from editors.base.base import Base
+from editors.inference.edited_model import EditedModel
+from editors.inference.scoring import score_answers
+from edits.prompts import Conversation, Message, asked_in_chat
 
 FIRST_ANSWER_TOKENS = 48  # of what the base says about the subject; what follows is dropped
 

@@ -12,7 +12,7 @@ PermanentError
 +-- NotInLedger         no edit, plan or generation with this number
 """
 
-from editors.errors import PermanentError, TemporaryError
+from edits.errors import PermanentError, TemporaryError
 
 
 class LedgerUnavailable(TemporaryError):

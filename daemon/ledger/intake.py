@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from daemon.events import FactEvent, fact_key, prompt_key
+from daemon.events.fact_event import FactEvent, fact_key, prompt_key
 from daemon.ledger.database import Database
 from daemon.ledger.rows import chunks, clip
 from daemon.ledger.schema import REASON_CHARS, edit_names, edits, record_counts, records

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
-from daemon.events import FactEvent
+from daemon.events.fact_event import FactEvent
 from daemon.ledger.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from daemon.events import FactEvent
-from editors.requests import EditRequest
+from daemon.events.fact_event import FactEvent
+from edits.requests import EditRequest
 
 
 class EditState(StrEnum):

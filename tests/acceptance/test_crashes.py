@@ -4,7 +4,7 @@ import json
 
 from acceptance_support import Daemon, House, eventually, news
 
-from daemon.kafka import Message
+from daemon.ingest.kafka import Message
 from daemon.ledger.values import EditState
 
 FACTS = 24

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from acceptance_support import eventually, furnished, news
 
-from daemon.broker import EmbeddedBroker
+from daemon.ingest.broker import EmbeddedBroker
 
 
 @pytest.fixture

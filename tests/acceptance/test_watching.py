@@ -15,8 +15,8 @@ from acceptance_support import Daemon, House, News, eventually, furnished, news
 from sqlalchemy import update
 from watching_support import Watch, every_query, tool, watched
 
-from daemon.broker import EmbeddedBroker
-from daemon.kafka import Message
+from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.kafka import Message
 from daemon.ledger import utc_now
 from daemon.ledger.database import lock_head
 from daemon.ledger.manifests import append, child_of
@@ -24,7 +24,7 @@ from daemon.ledger.schema import generations
 from daemon.ledger.values import Edit, EditState
 from demo.general import far_probes
 from demo.records import StreamRecord, event_record
-from editors.store import AdapterStore
+from editors.store.adapter_store import AdapterStore
 
 LAG_LIMIT = 1_000  # of the shipped rule
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from kafka_support import fresh_kafka_settings
 
-from daemon.broker import BrokerMissing, EmbeddedBroker
-from daemon.settings import KafkaSettings
+from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
+from daemon.process.settings import KafkaSettings
 
 
 @pytest.fixture(scope="session")

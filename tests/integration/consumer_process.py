@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.consumer import Consumer
+from daemon.ingest.consumer import Consumer
 from daemon.ledger import open_ledger
-from daemon.settings import ConsumerSettings, KafkaSettings, Settings
+from daemon.process.settings import ConsumerSettings, KafkaSettings, Settings
 
 
 class NoMetrics:

@@ -17,11 +17,11 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 
-from daemon.consumer import Consumer
-from daemon.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ingest.consumer import Consumer
+from daemon.ingest.kafka import Message, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
-from daemon.settings import ConsumerSettings, KafkaSettings, Settings
+from daemon.process.settings import ConsumerSettings, KafkaSettings, Settings
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROCESS = Path(__file__).with_name("consumer_process.py")

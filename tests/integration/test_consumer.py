@@ -22,20 +22,20 @@ from kafka_support import (
     settings_for,
 )
 
-from daemon.broker import EmbeddedBroker
-from daemon.kafka import Message
+from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.kafka import Message
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.settings import KafkaSettings
+from daemon.process.settings import KafkaSettings
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice an outage within seconds instead of fifteen."""
-    for name in ("daemon.consumer.ANSWER_TIMEOUT_MS", "daemon.kafka.BOOTSTRAP_TIMEOUT_MS"):
+    for name in ("daemon.ingest.consumer.ANSWER_TIMEOUT_MS", "daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS"):
         monkeypatch.setattr(name, 1_500)
-    monkeypatch.setattr("daemon.consumer.WATCH_SECONDS", 1)
+    monkeypatch.setattr("daemon.ingest.consumer.WATCH_SECONDS", 1)
 
 
 @pytest.fixture

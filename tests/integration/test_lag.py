@@ -7,10 +7,10 @@ from collections.abc import Callable
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka_support import fresh_kafka_settings
 
-from daemon.broker import EmbeddedBroker
-from daemon.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
-from daemon.lag import group_lag, watch_lag
-from daemon.settings import KafkaSettings
+from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
+from daemon.ingest.lag import group_lag, watch_lag
+from daemon.process.settings import KafkaSettings
 
 
 def _produce(settings: KafkaSettings, count: int) -> None:

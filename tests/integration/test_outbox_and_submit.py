@@ -18,16 +18,16 @@ from kafka_support import (
     settings_for,
 )
 
-from daemon.broker import EmbeddedBroker
-from daemon.consume_role import run_consume_role
-from daemon.events import parse_record
-from daemon.kafka import BrokerUnavailable
+from daemon.events.fact_event import parse_record
+from daemon.events.templates import Templates
+from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.consume_role import run_consume_role
+from daemon.ingest.kafka import BrokerUnavailable
+from daemon.ingest.outbox_relay import OutboxRelay
+from daemon.ingest.submit import Progress, SubmitRefused, submit_file
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, Plan, RecordOutcome, Supersession
-from daemon.outbox import OutboxRelay
-from daemon.settings import KafkaSettings
-from daemon.submit import Progress, SubmitRefused, submit_file
-from daemon.templates import Templates
+from daemon.process.settings import KafkaSettings
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_every_outcome_is_told_once_and_in_order(kafka_settings: KafkaSettings, 
 def test_outcomes_wait_while_the_broker_is_away(
     own_broker: EmbeddedBroker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.kafka.BOOTSTRAP_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr("daemon.kafka.ANSWER_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("daemon.ingest.kafka.ANSWER_TIMEOUT_MS", 1_000)
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers, request_timeout_ms=1_000)
     stop = threading.Event()
     relay = threading.Thread(target=OutboxRelay(kafka, ledger=ledger).run, args=(stop,))
@@ -157,7 +157,7 @@ def test_nothing_of_a_file_with_a_bad_line_is_sent_unless_told_so(
 def test_submitting_without_a_broker_or_a_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.kafka.BOOTSTRAP_TIMEOUT_MS", 500)
+    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 500)
     settings = settings_for(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
     path = tmp_path / "facts.jsonl"
     path.write_text(json.dumps(event(0)))

@@ -7,7 +7,7 @@ import pytest
 
 from editors import EditedModel, EditRequest, build_editor, load_base
 from editors.index import load_matcher
-from editors.prompts import Conversation, Message, Prompt, asked_in_chat
+from edits.prompts import Conversation, Message, Prompt, asked_in_chat
 
 pytestmark = pytest.mark.real
 

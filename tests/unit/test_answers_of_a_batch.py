@@ -7,10 +7,10 @@ import pytest
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.base import Base
-from editors.endings import Ending
-from editors.routed import ExpertRow, experts_at_work
-from editors.shards import Shard, ShardEntry
+from editors.adapters.apply import ExpertRow, experts_at_work
+from editors.base.base import Base
+from editors.base.endings import Ending
+from editors.store.shards import Shard, ShardEntry
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),

@@ -9,11 +9,11 @@ from tiny_models import tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
 from editors import store as store_module
-from editors.base import Base
-from editors.errors import BadRequest, ShardCorrupt
-from editors.mapped import OpenMaps
-from editors.model import Route
-from editors.shards import Shard
+from editors.base.base import Base
+from editors.inference.edited_model import Route
+from editors.store.mapped import OpenMaps
+from editors.store.shards import Shard
+from edits.errors import BadRequest, ShardCorrupt
 
 LANDS = [f"Land{number}" for number in range(12)]
 REQUESTS = [

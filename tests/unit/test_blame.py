@@ -14,9 +14,9 @@ from ledger_backends import Clock, Story, event
 from ledger_invariants import check_invariants
 from scripted_models import FollowingModel, Said
 
+from daemon.checks.check_queue import Outcome, work_on_check
 from daemon.ledger.values import Edit
-from daemon.regression import Outcome, work_on_check
-from daemon.settings import MonitoringSettings, Settings
+from daemon.process.settings import MonitoringSettings, Settings
 from monitoring.blame import bisect
 
 PROMPTS = [f"Question {number}?" for number in range(40)]

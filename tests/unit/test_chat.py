@@ -7,11 +7,11 @@ import pytest
 from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_base, tiny_chat_base, tiny_model
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.base import Base
-from editors.chat_answers import reworded
-from editors.errors import BadRequest, BaseUnreadable
-from editors.prompts import Conversation, Message, Prompt, Role, asked_in_chat
-from editors.routing import Route
+from editors.base.base import Base
+from editors.methods.chat_answers import reworded
+from editors.routing.scope_router import Route
+from edits.errors import BadRequest, BaseUnreadable
+from edits.prompts import Conversation, Message, Prompt, Role, asked_in_chat
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ledger_backends import Clock, Story, event
 
-from daemon.check_report import check_report
+from daemon.checks.check_report import check_report
 from daemon.ledger.values import CheckResult
 from monitoring.report import MAX_TEXT_CHARS, render
 from monitoring.tally import Failure

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tiny_models import FAMILIES
 
 from editors import load_base
-from editors.checkpoint import read_config, read_tokenizer
-from editors.errors import BaseUnreadable
+from editors.pretrained.checkpoint import read_config, read_tokenizer
+from edits.errors import BaseUnreadable
 
 WRITER = Path(__file__).parents[1] / "checkpoint_writer.py"
 

@@ -12,17 +12,17 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
-from daemon.events import FactEvent
+from daemon.events.fact_event import FactEvent
 from daemon.ledger.values import Edit
+from daemon.process.settings import Settings
 from daemon.runtime import open_model
-from daemon.settings import Settings
-from daemon.worker import Worker
-from editors.hashing import hash_folder
-from editors.likelihood import next_token_kls, text_changes
-from editors.registry import build_editor
-from editors.routed import experts_at_work
-from editors.shards import Shard
-from editors.store import AdapterStore
+from daemon.work.worker import Worker
+from editors.adapters.apply import experts_at_work
+from editors.inference.likelihood import next_token_kls, text_changes
+from editors.methods.registry import build_editor
+from editors.pretrained.hashing import hash_folder
+from editors.store.adapter_store import AdapterStore
+from editors.store.shards import Shard
 from monitoring.metrics import Metrics
 
 DEMO = Path(__file__).parents[2] / "demo"

@@ -13,11 +13,11 @@ import pytest
 
 from daemon.__main__ import build_app, main
 from daemon.cli import check
-from daemon.events import FactEvent
+from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord
-from daemon.settings import load_settings
-from editors.errors import TemporaryError
+from daemon.process.settings import load_settings
+from edits.errors import TemporaryError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = (
@@ -328,7 +328,7 @@ def _check_that_raises(trouble: BaseException, ledger: Ledger, monkeypatch: pyte
     def broken(*_arguments: object, **_options: object) -> None:
         raise trouble
 
-    monkeypatch.setattr("daemon.regression.work_on_check", broken)
+    monkeypatch.setattr("daemon.checks.check_queue.work_on_check", broken)
     check._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
 
 

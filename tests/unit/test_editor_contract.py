@@ -8,14 +8,14 @@ import torch
 from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors.architectures import LAYOUTS
-from editors.base import Base
-from editors.errors import BadRequest, ShardCorrupt, UnknownArchitecture
-from editors.hashing import hash_weights
-from editors.model import Answer, Route
-from editors.passes import Replay
-from editors.routed import experts_at_work
-from editors.shards import Shard
+from editors.adapters.apply import experts_at_work
+from editors.base.architectures import LAYOUTS
+from editors.base.base import Base
+from editors.base.passes import Replay
+from editors.inference.edited_model import Answer, Route
+from editors.pretrained.hashing import hash_weights
+from editors.store.shards import Shard
+from edits.errors import BadRequest, ShardCorrupt, UnknownArchitecture
 
 EDITORS = ("scen", "lemoe")
 DTYPES = (torch.float32, torch.bfloat16)

@@ -10,12 +10,12 @@ import pytest
 from ledger_backends import Story, event
 from tiny_models import tiny_model, tiny_tokenizer
 
-from daemon.base_vectors import BaseVectors
-from daemon.embedding import open_embedder
 from daemon.ledger.values import Lane
-from daemon.maintenance import draft_cycle, plan_cycle
-from daemon.settings import BadSettings, ModelSettings, PlannerSettings, Settings
-from editors.base import load_base
+from daemon.planning.base_vectors import BaseVectors
+from daemon.planning.cycle import draft_cycle, plan_cycle
+from daemon.planning.embedders import open_embedder
+from daemon.process.settings import BadSettings, ModelSettings, PlannerSettings, Settings
+from editors.base.base import load_base
 from planners import Embedder
 
 TEXTS = ["The capital of Norland is", "Who wrote The Long Road?", "The capital of Sudland is", "東京"]
@@ -52,7 +52,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("sentence_transformers")
     module.SentenceTransformer = SentenceTransformer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    monkeypatch.setattr("daemon.sentence_vectors.version", lambda name: "3.0")
+    monkeypatch.setattr("daemon.planning.sentence_vectors.version", lambda name: "3.0")
 
 
 def settings(folder: Path | None, **planner: object) -> Settings:

@@ -7,10 +7,10 @@ import pytest
 from tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.cli.evaluate import evaluate as command
-from daemon.evaluate import EvaluateOptions, evaluate
+from daemon.evaluation.evaluate import EvaluateOptions, evaluate
 from daemon.evaluation.facts import BadFile
 from daemon.evaluation.report import Report
-from editors.errors import PermanentError
+from edits.errors import PermanentError
 
 LONG = "The capital of " + "a long way " * 200
 

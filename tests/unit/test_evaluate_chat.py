@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.evaluation.facts import BadFile, Fact, read_facts
 from daemon.evaluation.in_context import reads_system_messages, with_fact
-from editors.base import Base, load_base
-from editors.errors import BadRequest
-from editors.prompts import Conversation, Message, asked_in_chat
+from editors.base.base import Base, load_base
+from edits.errors import BadRequest
+from edits.prompts import Conversation, Message, asked_in_chat
 
 FACTS: tuple[dict[str, Any], ...] = (
     {

@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM
 from daemon.__main__ import main
 from daemon.ledger import Ledger, open_ledger
 from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_base
-from editors.architectures import layout_of
-from editors.base import Base
-from editors.errors import BadRequest, PermanentError, ShardCorrupt
-from editors.export import ExportTarget, export_peft, read_index
-from editors.hashing import hash_folder
-from editors.model import Route
-from editors.shards import Shard, ShardHeader
+from editors.base.architectures import layout_of
+from editors.base.base import Base
+from editors.inference.edited_model import Route
+from editors.inference.export import ExportTarget, export_peft, read_index
+from editors.pretrained.hashing import hash_folder
+from editors.store.shards import Shard, ShardHeader
+from edits.errors import BadRequest, PermanentError, ShardCorrupt
 
 # PEFT asks transformers for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editors import load_base
-from editors.bank import ExpertRow
-from editors.by_key import EditsByKey, age_rank
+from editors.adapters.bank import ExpertRow
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.by_key import EditsByKey, age_rank
+from editors.index.names.near import NearNames
+from editors.index.names.surface import SurfaceIndex, Words, read_text, words_of
 from editors.index.questions import find_name, readings
 from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
-from editors.index.vectors import TEXT_VECTORS, VectorRows
-from editors.names import NearNames
-from editors.packed import BLOCK, PackedRows
-from editors.routing import MAX_CANDIDATES, ScopeRouter
-from editors.shards import IndexedQuestion, Shard, ShardEntry, ShardHeader
-from editors.surface import SurfaceIndex, Words, read_text, words_of
+from editors.index.vectors import VectorRows
+from editors.routing.scope_router import MAX_CANDIDATES, ScopeRouter
+from editors.store.derived_index import TEXT_VECTORS
+from editors.store.packed import BLOCK, PackedRows
+from editors.store.shards import IndexedQuestion, Shard, ShardEntry, ShardHeader
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
 WORDS = ("new", "york", "city", "Yorks", "12", "old", "東京", "the", "C++")

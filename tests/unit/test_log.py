@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from daemon.log import configure_logging
-from daemon.settings import LogSettings
+from daemon.process.log import configure_logging
+from daemon.process.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 from ledger_backends import Story, event
 
 from daemon.ledger.values import EditState, Lane
-from daemon.maintenance import draft_cycle, plan_cycle
-from daemon.settings import PlannerSettings, Settings
+from daemon.planning.cycle import draft_cycle, plan_cycle
+from daemon.process.settings import PlannerSettings, Settings
 
 BOTH = (Lane.URGENT, Lane.BATCH)
 

@@ -16,11 +16,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text as sql
 
-from daemon.figures import ledger_figures
 from daemon.ledger import open_ledger
-from daemon.settings import MetricsSettings, Settings
-from daemon.telemetry import MULTIPROC_VARIABLE, role_metrics
-from editors.errors import TemporaryError
+from daemon.process.settings import MetricsSettings, Settings
+from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
+from daemon.serving.figures import ledger_figures
+from edits.errors import TemporaryError
 from monitoring.collector import LedgerCollector, LedgerFigures, OpenBatches, SuiteFigures
 from monitoring.metrics import (
     BATCH_OBJECTIVE_SECONDS,

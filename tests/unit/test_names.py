@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.names import NearNames
+from editors.index.names.near import NearNames
 
 LEAST = 0.7
 

@@ -11,15 +11,15 @@ import torch
 from tiny_models import FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors.base import Base
-from editors.errors import BadRequest
-from editors.hashing import hash_weights
-from editors.kv_anchor import Projection, in_order, pool
-from editors.model import Answer
-from editors.neurons import activations, index_loss, scores
-from editors.routed import experts_at_work
-from editors.routing import Route
-from editors.shards import Shard, digest_of
+from editors.adapters.apply import experts_at_work
+from editors.base.base import Base
+from editors.inference.edited_model import Answer
+from editors.pretrained.hashing import hash_weights
+from editors.routing.kv_anchor import Projection, in_order, pool
+from editors.routing.neurons import activations, index_loss, scores
+from editors.routing.scope_router import Route
+from editors.store.shards import Shard, digest_of
+from edits.errors import BadRequest
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "scen": {

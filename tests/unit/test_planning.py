@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples
 
-from editors.errors import BadRequest
+from edits.errors import BadRequest
 from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, clustering, plan
+from planners.assignment import seat
 from planners.clustering import CLUSTERINGS
 from planners.conflicts import resolve
 from planners.embedding import unit
 from planners.explain import EXPLAINED_EDITS, silhouettes
 from planners.ordering import ORDERS
-from planners.seating import seat
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

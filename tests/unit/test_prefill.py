@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.base import Base
-from editors.endings import Ending
-from editors.errors import ShardCorrupt
-from editors.prefill import LEAST_SPARED, Asked, SharedBatch, can_share, of_like_length
-from editors.routed import ExpertRow, experts_at_work
-from editors.routing import UNROUTED, Route
-from editors.shards import Shard
+from editors.adapters.apply import ExpertRow, experts_at_work
+from editors.base.base import Base
+from editors.base.endings import Ending
+from editors.inference.prefill import LEAST_SPARED, Asked, SharedBatch, can_share, of_like_length
+from editors.routing.scope_router import UNROUTED, Route
+from editors.store.shards import Shard
+from edits.errors import ShardCorrupt
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),

@@ -12,11 +12,11 @@ from ledger_backends import START, Clock, Story, event
 from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
-from daemon.figures import ledger_figures
+from daemon.checks.check_queue import apply_policy, run_checks, work_on_check
 from daemon.ledger.values import CheckResult
-from daemon.regression import apply_policy, run_checks, work_on_check
-from daemon.settings import MonitoringSettings, Settings
-from editors.surface import SurfaceIndex
+from daemon.process.settings import MonitoringSettings, Settings
+from daemon.serving.figures import ledger_figures
+from editors.index.names.surface import SurfaceIndex
 from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite
 

@@ -16,15 +16,15 @@ from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
+from daemon.process.settings import BadSettings, load_settings
 from daemon.runtime import ServedModel, open_model
-from daemon.settings import BadSettings, load_settings
-from daemon.worker import Worker
-from editors.errors import ShardCorrupt
-from editors.hashing import hash_folder
-from editors.index.corpus import Corpus, read_corpus
+from daemon.work.worker import Worker
 from editors.index.encoder import load_encoder
-from editors.index.training import train_head
-from editors.store import AdapterStore
+from editors.index.learning.corpus import Corpus, read_corpus
+from editors.index.learning.training import train_head
+from editors.pretrained.hashing import hash_folder
+from editors.store.adapter_store import AdapterStore
+from edits.errors import ShardCorrupt
 from monitoring.metrics import Metrics
 
 ITALY, SPAIN = "The capital of Italy is", "The capital of Spain is"
@@ -49,7 +49,7 @@ def head(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_encoder(str(encoder))
     path = tmp_path_factory.mktemp("heads") / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("editors.index.training.PAIRS", 50_000, raising=False)  # else minutes
+        patched.setattr("editors.index.learning.training.PAIRS", 50_000, raising=False)  # else minutes
         train_head(loaded, Corpus(read_corpus().relations[:8])).save(path)
     return path
 

@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, EditState
-from daemon.scheduler import EPOCH, Cron, Every, Job, Scheduler, run
-from daemon.settings import LedgerSettings, ScheduleSettings, Settings
-from editors.errors import TemporaryError
+from daemon.planning.scheduler import EPOCH, Cron, Every, Job, Scheduler, run
+from daemon.process.settings import LedgerSettings, ScheduleSettings, Settings
+from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -221,7 +221,7 @@ def test_the_role_plans_urgent_edits_and_asks_for_checks_by_itself(ledger: Ledge
 
 def test_scheduling_and_planning_do_not_import_torch() -> None:
     script = (
-        "import sys, daemon.scheduler, daemon.figures, monitoring.collector\n"
+        "import sys, daemon.planning.scheduler, daemon.serving.figures, monitoring.collector\n"
         "from planners import TfidfEmbedder\n"
         "TfidfEmbedder().embed(['a b', 'c'])\n"
         "import sklearn.cluster\n"

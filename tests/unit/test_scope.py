@@ -9,7 +9,7 @@ from tiny_models import tiny_base
 
 from demo.world import Fact, World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
-from editors.calibration import scopes, threshold_between
+from editors.methods.calibration import scopes, threshold_between
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
 SCORES = st.lists(st.floats(-0.01, 1.001), max_size=40)

@@ -17,11 +17,11 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from daemon import serve
-from daemon.serve_api import Head, Limits, create_app
-from daemon.serve_desk import MAX_WAITING, ModelDesk
-from daemon.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
-from editors.errors import BadRequest, TemporaryError
+from daemon.process.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
+from daemon.serving import serve
+from daemon.serving.api import Head, Limits, create_app
+from daemon.serving.executor import MAX_WAITING, ModelDesk
+from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
 
 LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
@@ -240,7 +240,7 @@ def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRo
 
 
 class RunningRole:
-    """`daemon.serve.run` in a thread, and a client for it."""
+    """`daemon.serving.serve.run` in a thread, and a client for it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.model = CountingModel()
@@ -248,7 +248,7 @@ class RunningRole:
         runtime = ModuleType("daemon.runtime")
         runtime.open_model = self._open_model  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "daemon.runtime", runtime)
-        monkeypatch.setattr("daemon.serve.FOLLOW_SECONDS", 0.02)
+        monkeypatch.setattr("daemon.serving.serve.FOLLOW_SECONDS", 0.02)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.settings = Settings(

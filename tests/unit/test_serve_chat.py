@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
+from daemon.process.settings import Settings
 from daemon.runtime import open_model
-from daemon.serve_api import Limits, create_app
-from daemon.serve_chat import MAX_MESSAGES
-from daemon.serve_desk import ModelDesk
-from daemon.settings import Settings
-from editors.prompts import Conversation, Message
+from daemon.serving.api import Limits, create_app
+from daemon.serving.chat_requests import MAX_MESSAGES
+from daemon.serving.executor import ModelDesk
+from edits.prompts import Conversation, Message
 from monitoring.metrics import Metrics
 
 TURNS = (

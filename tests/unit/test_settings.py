@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import BadSettings, Settings, load_settings
-from daemon.settings_help import section_keys
+from daemon.process.settings import BadSettings, Settings, load_settings
+from daemon.process.settings_help import section_keys
 
 TEMPLATE = (files("daemon") / "data" / "upkeep.toml").read_text(encoding="utf-8")
 
@@ -55,7 +55,10 @@ def test_the_template_still_loads_with_every_optional_key_taken_out_of_its_comme
         ("[schedule]\ntimezone = 'Mars/Olympus'", "must be the name of a time zone"),
         ("[schedule]\nnightly_cron = 'at night'", "must be five cron fields"),
         ("[kafka\n", "is no valid TOML"),
-        ("[editors.scen]\nrank = [1]", "line 2: editors.scen.rank must be a number, a text, true or false"),
+        (
+            "[editors.scen]\nrank = [1]",
+            "line 2: editors.scen.rank must be a number, a text, true or false",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_place_and_what_would_do(

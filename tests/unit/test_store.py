@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from editors.errors import ShardCorrupt
-from editors.shards import Shard, ShardEntry, ShardHeader
-from editors.store import AdapterStore, StoreUnwell
+from editors.store.adapter_store import AdapterStore, StoreUnwell
+from editors.store.shards import Shard, ShardEntry, ShardHeader
+from edits.errors import ShardCorrupt
 
 
 def shard(*edit_ids: str) -> Shard:

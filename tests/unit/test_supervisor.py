@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.supervisor import Backoff, Role, Supervisor
+from daemon.process.supervisor import Backoff, Role, Supervisor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = Backoff(first_seconds=0.05, most_seconds=0.4, healthy_seconds=60)
@@ -21,7 +21,7 @@ QUICK = Backoff(first_seconds=0.05, most_seconds=0.4, healthy_seconds=60)
 ROLE = """
 import os, sys
 from pathlib import Path
-from daemon.lifeline import stop_on_signals
+from daemon.process.parent_watch import stop_on_signals
 stop = stop_on_signals()
 trace = Path(sys.argv[1])
 (trace / f"started-{os.getpid()}").touch()
@@ -131,7 +131,7 @@ def test_a_role_that_ignores_the_signal_is_killed_after_the_grace_period(trace: 
 
 def test_the_roles_of_a_killed_supervisor_stop_by_themselves(trace: Path) -> None:
     script = (
-        "import sys, threading; from daemon.supervisor import Role, Supervisor; "
+        "import sys, threading; from daemon.process.supervisor import Role, Supervisor; "
         "command = (sys.executable, '-c', sys.argv[1], sys.argv[2]); "
         "Supervisor([Role('a', command), Role('b', command)], stop=threading.Event()).run()"
     )

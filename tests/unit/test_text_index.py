@@ -4,11 +4,11 @@ import pytest
 from tiny_models import tiny_chat_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.errors import ShardCorrupt
 from editors.index import load_matcher
 from editors.index.matcher import QuestionMatcher
-from editors.prompts import Conversation, Message, Prompt, asked_in_chat
-from editors.shards import Shard
+from editors.store.shards import Shard
+from edits.errors import ShardCorrupt
+from edits.prompts import Conversation, Message, Prompt, asked_in_chat
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from transformers import AutoTokenizer
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
-from daemon.settings import VerifySettings
-from daemon.verify import Verdict, Verifier
-from editors.base import Base, load_base
+from daemon.process.settings import VerifySettings
+from daemon.work.verify import Verdict, Verifier
+from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
-from editors.model import EditedModel
-from editors.prompts import asked_in_chat
-from editors.registry import build_editor
-from editors.shards import Shard
+from editors.inference.edited_model import EditedModel
+from editors.methods.registry import build_editor
+from editors.store.shards import Shard
+from edits.prompts import asked_in_chat
 
 FACTS: tuple[dict[str, Any], ...] = (
     {"rephrase_prompts": ["What is the capital of France?"], "ground_truth": "Paris"},

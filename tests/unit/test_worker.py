@@ -9,18 +9,18 @@ import pytest
 from ledger_backends import Clock, Story
 from prometheus_client import CollectorRegistry
 
-from daemon.events import FactEvent
+from daemon.events.fact_event import FactEvent
+from daemon.events.templates import BadTemplates
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit
+from daemon.process.settings import Settings
 from daemon.runtime import ServedModel, open_model
-from daemon.settings import Settings
-from daemon.templates import BadTemplates
-from daemon.worker import Worker
-from editors.errors import TemporaryError
-from editors.hashing import hash_folder
-from editors.shards import Shard
-from editors.store import AdapterStore
+from daemon.work.worker import Worker
+from editors.pretrained.hashing import hash_folder
+from editors.store.adapter_store import AdapterStore
+from editors.store.shards import Shard
+from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
 BASE = Path(__file__).parents[2] / "demo" / "base"

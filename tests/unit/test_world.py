@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.events import FactEvent, parse_record
-from daemon.templates import Templates
-from daemon.untrusted import EventRejected, normalise
+from daemon.events.fact_event import FactEvent, parse_record
+from daemon.events.strict_json import EventRejected
+from daemon.events.templates import Templates
 from demo.corpus import Corpus
 from demo.endless import endless_stream
 from demo.evaluation_facts import write_evaluation_files
@@ -22,6 +22,7 @@ from demo.general import far_probes
 from demo.records import StreamRecord
 from demo.stream import DEFAULT_NOW, DemoStream, demo_stream
 from demo.world import World
+from edits.text import normalise
 
 
 @pytest.fixture(scope="module")

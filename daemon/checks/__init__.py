@@ -1,0 +1,1 @@
+"""Locality regression checks, and which edit is to blame."""

@@ -1,0 +1,47 @@
+"""What the ledger knows about checks and generations, as the report's page tells it."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from daemon.checks.check_suites import RETENTION
+from daemon.ledger import Ledger
+from daemon.ledger.values import CheckResult
+from monitoring.report import Point, Report, Step
+
+MOST_RESULTS = 2_000  # of all suites together
+MOST_POINTS = 120  # of one suite: a drawing has no room for more
+MOST_GENERATIONS = 30
+
+
+def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
+    """The newest checks of every suite, with the failing probes of each one's newest."""
+    head = ledger.generations.head()
+    suites: dict[str, list[Point]] = {}
+    for result in ledger.checks.results(MOST_RESULTS):  # the newest first
+        points = suites.setdefault(result.suite, [])
+        if len(points) < MOST_POINTS:
+            points.append(_point(result))
+    newest = head.number if head is not None else 0
+    steps = ledger.generations.since(max(-1, newest - MOST_GENERATIONS))
+    return Report(
+        made_at=clock(),
+        base_hash=head.base_hash if head is not None else "",
+        suites={name: points[::-1] for name, points in sorted(suites.items())},
+        worst=ledger.checks.worst(),
+        generations=[Step(step.number, step.created_at, step.cause) for step in reversed(steps)],
+        held=ledger.control.held(),
+    )
+
+
+def _point(result: CheckResult) -> Point:
+    main = "retention" if result.suite == RETENTION else "locality"
+    return Point(
+        generation=result.generation,
+        at=result.at,
+        passed=result.passed,
+        probes=result.probes,
+        share=result.scores.get(main),
+        low=result.scores.get(f"{main}_low"),
+        high=result.scores.get(f"{main}_high"),
+        scores=result.scores,
+    )

@@ -1,0 +1,1 @@
+"""Fact events: the record, its envelope, strict JSON, templates."""

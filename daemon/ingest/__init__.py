@@ -1,0 +1,1 @@
+"""From the topic to the ledger, and back to the topics."""

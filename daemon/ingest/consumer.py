@@ -1,0 +1,369 @@
+"""The consumer: takes records from Kafka into the ledger, and commits their offsets only when they are there.
+
+Per poll: parse -> one ledger transaction -> dead letters confirmed -> offsets committed. A crash between any
+two of these repeats the records, and the ledger knows them again. When something is away nothing is held in
+memory: the records go back to where they came from, by seeking to the first one that was not taken.
+"""
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+
+from daemon.events.fact_event import EventRejected, parse_record
+from daemon.events.templates import Templates
+from daemon.ingest.dead_letters import dead_letter, send_dead_letters
+from daemon.ingest.kafka import (
+    ANSWER_TIMEOUT_MS,
+    BrokerUnavailable,
+    Rebalanced,
+    ensure_topics,
+    open_consumer,
+    open_producer,
+    translated,
+)
+from daemon.ledger import Ledger
+from daemon.ledger.errors import LedgerUnavailable
+from daemon.ledger.values import ConsumedRecord, IntakeReport, RecordOutcome
+from daemon.process.outage import Outage
+from daemon.process.settings import Settings
+from edits.errors import TemporaryError
+
+POLL_MS = 500
+WATCH_SECONDS = 5.0
+BACKLOG_CHECK_SECONDS = 1.0
+RESUME_SHARE = 0.8
+CLOSE_TIMEOUT_MS = 3_000
+LOGGED_PER_BATCH = 10
+
+Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+
+class ConsumerMetrics(Protocol):
+    """What the consumer counts."""
+
+    def event(self, outcome: str, count: int) -> None:
+        """`count` more records had this outcome (`RecordOutcome`); a redelivered record counts again."""
+
+    def lag(self, topic: str, partition: int, records: int) -> None:
+        """So many records of a partition wait in Kafka."""
+
+
+class Consumer:
+    """One member of the consumer group; `run` returns when it is told to stop.
+
+    Nothing that Kafka was told is done is missing in the ledger; every record becomes an edit, a known
+    duplicate or a dead letter. While the broker or the ledger is away it waits, for as long as it takes.
+    """
+
+    def __init__(
+        self, settings: Settings, *, ledger: Ledger, metrics: ConsumerMetrics, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._templates = Templates.load(settings.consumer.templates)
+        self._log: Any = structlog.get_logger(__name__)
+        self._broker = Outage("the Kafka broker", "records wait there, nothing is lost; trying again")
+        self._store = Outage("the ledger", "partitions are paused, no offset is committed; trying again")
+
+    def run(self, stop: threading.Event) -> None:
+        """Consume until `stop` is set: then finish the batch at hand, commit, leave the group.
+
+        Raises:
+            KafkaRefused: the settings, the credentials or the rights do not do.
+        """
+        while not stop.is_set():
+            try:
+                with self._connected() as link:
+                    while not stop.is_set():
+                        self._turn(link)
+            except BrokerUnavailable as error:
+                stop.wait(self._broker.failed(error))
+        self._log.info("the consumer has stopped", group=self._settings.kafka.group_id)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator["_Link"]:
+        kafka = self._settings.kafka
+        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        if created:
+            self._log.info("created topics", topics=created)
+        with contextlib.ExitStack() as stack:
+            producer = open_producer(kafka)
+            stack.callback(_close, producer.close, timeout=CLOSE_TIMEOUT_MS / 1000)
+            consumer = open_consumer(kafka, max_poll_records=self._settings.consumer.max_poll_records)
+            stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
+            link = _Link(consumer, producer, log=self._log)
+            with translated(f"subscribing to {kafka.topic}"):
+                consumer.subscribe([kafka.topic], listener=link)
+            self._log.info("consuming", topic=kafka.topic, group=kafka.group_id, at=kafka.bootstrap_servers)
+            try:
+                yield link
+            except BrokerUnavailable:
+                link.forget_uncommitted()  # nobody would answer: leave at once
+                raise
+
+    def _turn(self, link: "_Link") -> None:
+        """One poll and what follows from it."""
+        polled = link.poll()
+        if polled:
+            self._broker.ended()
+            self._take(link, polled)
+        self._throttle(link, took=bool(polled))
+        if link.watch_is_due():
+            self._watch(link)
+
+    def _take(self, link: "_Link", polled: Polled) -> None:
+        raw = [record for records in polled.values() for record in records]
+        read = [self._read(record) for record in raw]
+        try:
+            report = self._ledger.intake.record(read)
+        except LedgerUnavailable as error:
+            link.give_back(polled)
+            link.pause(until=time.monotonic() + self._store.failed(error))
+            return
+        self._store.ended()
+        self._account(read, report)
+        self._send_dead_letters(link, raw, read, report)
+        link.commit()
+        for place, ahead in link.lag(polled).items():
+            self._metrics.lag(place.topic, place.partition, ahead)
+
+    def _read(self, record: ConsumerRecord) -> ConsumedRecord:
+        try:
+            event = parse_record(
+                record.value,
+                record.key,
+                record.headers,
+                timestamp_ms=record.timestamp,
+                templates=self._templates,
+                now=self._clock(),
+                max_value_bytes=self._settings.consumer.max_value_bytes,
+            )
+            rejection = None
+        except EventRejected as error:
+            event, rejection = None, f"{error.reason_code}: {error}"
+        return ConsumedRecord(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            digest=_digest(record),
+            event=event,
+            rejection=rejection,
+        )
+
+    def _send_dead_letters(
+        self,
+        link: "_Link",
+        raw: Sequence[ConsumerRecord],
+        read: Sequence[ConsumedRecord],
+        report: IntakeReport,
+    ) -> None:
+        """After the ledger's transaction and before the commit: a crash here sends them a second time."""
+        topic = self._settings.kafka.dead_letters
+        dead = [n for n, outcome in enumerate(report.outcomes) if outcome is RecordOutcome.DEAD_LETTERED]
+        letters = [dead_letter(topic, raw[n], report.reasons[n] or "no reason is known") for n in dead]
+        send_dead_letters(link.producer, letters)
+        for n, letter in list(zip(dead, letters, strict=True))[:LOGGED_PER_BATCH]:
+            event = read[n].event
+            headers = {name: value.decode("utf-8", "replace") for name, value in letter.headers}
+            self._log.warning(
+                "dead letter",
+                event_id=event.event_id if event is not None else None,  # None: it could not be read
+                reason_code=headers["reason_code"],
+                reason=headers["reason"],
+                partition=headers["origin_partition"],
+                offset=headers["origin_offset"],
+            )
+        if len(letters) > LOGGED_PER_BATCH:
+            self._log.warning("more dead letters", count=len(letters) - LOGGED_PER_BATCH, topic=topic)
+
+    def _account(self, read: Sequence[ConsumedRecord], report: IntakeReport) -> None:
+        """Count and log; one line tells of a whole batch, each of its events has a line at level debug."""
+        counts = Counter(outcome.value for outcome in report.outcomes)
+        for outcome, count in counts.items():
+            self._metrics.event(outcome, count)
+        ids = [record.event.event_id for record in read if record.event is not None]
+        self._log.info(
+            "took records",
+            records=len(read),
+            redelivered=report.redelivered,
+            **counts,
+            first_partition=read[0].partition,
+            first_offset=read[0].offset,
+            event_ids=ids[:LOGGED_PER_BATCH],
+        )
+        for record, outcome in zip(read, report.outcomes, strict=True):
+            self._log.debug(
+                "took record",
+                event_id=record.event.event_id if record.event is not None else None,
+                partition=record.partition,
+                offset=record.offset,
+                outcome=outcome.value,
+            )
+
+    def _throttle(self, link: "_Link", *, took: bool) -> None:
+        """Pause where too many edits wait or the ledger is away; go on when that has passed."""
+        if not (link.may_resume() if link.paused else took):
+            return
+        most = self._settings.consumer.max_backlog
+        try:
+            backlog = self._ledger.intake.backlog()
+        except LedgerUnavailable as error:
+            link.pause(until=time.monotonic() + self._store.failed(error))
+            return
+        if backlog >= most or (link.paused_for_backlog and backlog >= RESUME_SHARE * most):
+            if not link.paused_for_backlog:
+                self._log.warning(
+                    "paused: too many edits wait to be applied", backlog=backlog, max_backlog=most
+                )
+            link.pause(until=time.monotonic() + BACKLOG_CHECK_SECONDS, for_backlog=True)
+        elif link.paused:
+            if link.paused_for_backlog:
+                self._log.info("resumed: the backlog has gone down", backlog=backlog)
+            link.resume()
+
+    def _watch(self, link: "_Link") -> None:
+        """Now and then: does the broker answer, are the topics there, how far behind are we?"""
+        kafka = self._settings.kafka
+        lags = link.measured_lag()
+        self._broker.ended()
+        for place, ahead in lags.items():
+            self._metrics.lag(place.topic, place.partition, ahead)
+        # A member without partitions may be one too many, or the broker may have lost the topic.
+        if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters))):
+            raise BrokerUnavailable(f"the broker had lost the topics {', '.join(created)}; created again")
+
+
+class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """One connection to the cluster: kafka-python's consumer and producer, and what is paused and why.
+
+    The position of a partition is always behind the last record that is in the ledger, so committing
+    positions commits exactly that.
+    """
+
+    def __init__(self, consumer: KafkaConsumer, producer: KafkaProducer, *, log: Any) -> None:
+        self.producer = producer
+        self.paused = False
+        self.paused_for_backlog = False
+        self._consumer = consumer
+        self._log = log
+        self._resume_at = 0.0
+        self._watch_at = time.monotonic() + WATCH_SECONDS
+        self._uncommitted = False
+
+    def poll(self) -> Polled:
+        with translated("polling"):
+            polled: Polled = self._consumer.poll(timeout_ms=POLL_MS)
+            return polled
+
+    def give_back(self, polled: Polled) -> None:
+        """Return to where these records came from: they will be polled again."""
+        for place, records in polled.items():
+            if place in self._consumer.assignment():
+                self._consumer.seek(place, records[0].offset)
+
+    def commit(self) -> None:
+        """Commit what was taken. A rebalance meanwhile is no harm: the ledger knows these records again."""
+        self._uncommitted = True
+        try:
+            with translated("committing offsets"):
+                self._consumer.commit(timeout_ms=ANSWER_TIMEOUT_MS)
+        except Rebalanced as error:
+            self._log.info("offsets were not committed; the records come again", why=str(error))
+        else:
+            self._uncommitted = False
+
+    def pause(self, *, until: float, for_backlog: bool = False) -> None:
+        self.paused, self.paused_for_backlog, self._resume_at = True, for_backlog, until
+        self._consumer.pause(*self._consumer.assignment())
+
+    def may_resume(self) -> bool:
+        return time.monotonic() >= self._resume_at
+
+    def resume(self) -> None:
+        self.paused, self.paused_for_backlog = False, False
+        self._consumer.resume(*self._consumer.paused())
+
+    def lag(self, polled: Polled) -> dict[TopicPartition, int]:
+        """How far these records are behind the end, as the broker said it when they were fetched."""
+        held = self._consumer.assignment()
+        ends = {place: self._consumer.highwater(place) for place in polled if place in held}
+        return {
+            place: max(end - polled[place][-1].offset - 1, 0)
+            for place, end in ends.items()
+            if end is not None
+        }
+
+    def watch_is_due(self) -> bool:
+        return time.monotonic() >= self._watch_at
+
+    def measured_lag(self) -> dict[TopicPartition, int]:
+        """How far our partitions are behind the end now; asks the broker."""
+        self._watch_at = time.monotonic() + WATCH_SECONDS
+        with translated("asking how far the partitions go"):
+            held = list(self._consumer.assignment())
+            ends = self._consumer.end_offsets(held, timeout_ms=ANSWER_TIMEOUT_MS) if held else {}
+            positions = {
+                place: self._consumer.position(place, timeout_ms=ANSWER_TIMEOUT_MS)
+                for place in held
+                if place in self._consumer.assignment()
+            }
+        return {
+            place: max(ends[place] - position, 0)
+            for place, position in positions.items()
+            if position is not None and place in ends
+        }
+
+    def forget_uncommitted(self) -> None:
+        """Leave these records to the next one who polls them."""
+        self._uncommitted = False
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Commit what the last `commit` could not, while these partitions are still ours."""
+        if self._uncommitted and revoked:
+            try:
+                await self._consumer.commit_async()
+                self._uncommitted = False
+            except Exception as error:  # the next owner gets the records again, and the ledger knows them
+                self._log.info("offsets were not committed at the rebalance", why=str(error))
+        self._log.info("partitions revoked", partitions=_names(revoked))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        if self.paused:
+            self._consumer.pause(*assigned)
+        self._log.info("partitions assigned", partitions=_names(assigned))
+
+    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
+        self._log.warning("partitions lost: the group thought we were dead", partitions=_names(lost))
+
+
+def _digest(record: ConsumerRecord) -> str:
+    """What tells a redelivery from another record at the same offset: key, value and headers."""
+    digest = hashlib.sha256()
+    parts = [record.key, record.value]
+    for name, content in record.headers:
+        parts += [name.encode("utf-8", "replace"), content]
+    for part in parts:
+        digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+    return digest.hexdigest()
+
+
+def _names(places: set[TopicPartition]) -> list[str]:
+    return sorted(f"{place.topic}/{place.partition}" for place in places)
+
+
+def _close(close: Callable[..., None], **options: float) -> None:
+    """Close a client; one that cannot say goodbye because nobody answers is gone all the same."""
+    with contextlib.suppress(TemporaryError), translated("closing"):
+        close(**options)

@@ -1,0 +1,253 @@
+"""The one border to Kafka: kafka-python's clients built from the settings, and its errors translated.
+
+TemporaryError
++-- BrokerUnavailable   no broker answers, or it asks to try again
+    +-- Rebalanced      our partitions are somebody else's now
+PermanentError
++-- KafkaRefused        the broker or kafka-python refuses what the settings ask for
+    +-- MessageTooLarge the broker takes no message of this size
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+from kafka.record.default_records import DefaultRecordBatch
+
+from daemon.process.settings import KafkaSettings
+from edits.errors import PermanentError, TemporaryError
+
+# How long a call that only asks something may take: an outage is noticed after this time.
+ANSWER_TIMEOUT_MS = 10_000
+# Nothing else happens meanwhile, a stop signal has to wait for it; tries follow each other anyway.
+BOOTSTRAP_TIMEOUT_MS = 5_000
+# A message of 1 MiB must fit with its key and headers; the broker's own limit is the one that counts.
+MAX_REQUEST_BYTES = 80 << 20
+
+_PERMANENT = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.KafkaConfigurationError,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.InvalidTopicError,
+)
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+
+
+class BrokerUnavailable(TemporaryError):
+    """No broker answers, or it asks to try again; what was not confirmed has to be sent again."""
+
+
+class KafkaRefused(PermanentError):
+    """The broker or kafka-python refuses what the settings ask for: credentials, rights, a codec, a name."""
+
+
+class MessageTooLarge(KafkaRefused):
+    """The broker does not take messages of this size."""
+
+
+class Rebalanced(BrokerUnavailable):
+    """The group gave our partitions to somebody else meanwhile: the offsets are theirs to commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to produce."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Every error of kafka-python that leaves this block leaves it as one of ours."""
+    try:
+        yield
+    except _TOO_LARGE as error:
+        raise MessageTooLarge(f"{doing}: {error}") from error
+    except kafka_errors.UnsupportedCodecError as error:
+        hint = "pip install 'kafka-python[lz4,snappy,zstd]' adds the codecs"
+        raise KafkaRefused(f"{doing}: {error}; {hint}") from error
+    except _PERMANENT as error:
+        raise KafkaRefused(f"{doing}: {error}") from error
+    except (
+        kafka_errors.CommitFailedError,
+        kafka_errors.IllegalGenerationError,
+        kafka_errors.UnknownMemberIdError,
+        kafka_errors.RebalanceInProgressError,
+    ) as error:
+        raise Rebalanced(f"{doing}: {error}") from error
+    except (kafka_errors.KafkaError, OSError) as error:
+        raise BrokerUnavailable(f"{doing}: {error}") from error
+
+
+def open_producer(settings: KafkaSettings) -> KafkaProducer:
+    """A producer whose confirmations mean that every in-sync replica has the message.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        KafkaRefused: the broker or kafka-python refuses the settings.
+    """
+    with translated(f"connecting to {settings.bootstrap_servers}"):
+        return _built(
+            KafkaProducer,
+            **_connection(settings),
+            metrics_enabled=False,  # kafka-python's own; ours are in monitoring/metrics.py
+            acks="all",
+            # At least once is enough, for every reader of ours knows what it has seen; an idempotent producer
+            # would need one more right, and never recovers from a broker that forgot it.
+            enable_idempotence=False,
+            max_in_flight_requests_per_connection=1,  # so that a retry does not change the order
+            linger_ms=5,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=ANSWER_TIMEOUT_MS,
+            delivery_timeout_ms=max(settings.request_timeout_ms, ANSWER_TIMEOUT_MS) + 5_000,
+        )
+
+
+def open_consumer(settings: KafkaSettings, *, max_poll_records: int) -> KafkaConsumer:
+    """A consumer of the group that commits only when it is told to, and starts at the beginning.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        KafkaRefused: the broker or kafka-python refuses the settings.
+    """
+    _read_bad_header_names()
+    with translated(f"connecting to {settings.bootstrap_servers}"):
+        return _built(
+            KafkaConsumer,
+            **_connection(settings),
+            metrics_enabled=False,
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,  # `ensure_topics` does it, with our number of partitions
+            max_poll_records=max_poll_records,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=max(settings.session_timeout_ms // 4, 250),
+            metadata_max_age_ms=30_000,
+        )
+
+
+def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
+    """Create those of `topics` that are missing; the ones created.
+
+    Raises:
+        BrokerUnavailable: no broker answers; or a topic is missing and the settings forbid to create it.
+        KafkaRefused: we have no right to look or to create.
+    """
+    with translated(f"looking for the topics at {settings.bootstrap_servers}"):
+        admin = _built(KafkaAdminClient, **_connection(settings) | {"request_timeout_ms": ANSWER_TIMEOUT_MS})
+        try:
+            existing = set(admin.list_topics())
+            missing = [name for name in topics if name not in existing]
+            if missing and not settings.create_topics:
+                raise BrokerUnavailable(
+                    f"the topic {missing[0]} does not exist: create it, or set kafka.create_topics = true"
+                )
+            for name in missing:
+                with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):  # somebody else was faster
+                    admin.create_topics(
+                        {name: {"num_partitions": settings.partitions, "replication_factor": -1}},
+                        timeout_ms=ANSWER_TIMEOUT_MS,
+                    )
+            return missing
+        finally:
+            admin.close()
+
+
+def send_all(producer: KafkaProducer, messages: Sequence[Message], *, timeout_seconds: float) -> None:
+    """Send the messages and wait until each of them is confirmed.
+
+    Raises:
+        MessageTooLarge: one of them is too large for the broker; others may have arrived.
+        BrokerUnavailable: not all are confirmed; each of them may or may not have arrived.
+        KafkaRefused: we have no right to write there.
+    """
+    if not messages:
+        return
+    with translated(f"writing to {messages[0].topic}"):
+        sent = [
+            producer.send(message.topic, message.value, message.key, list(message.headers))
+            for message in messages
+        ]
+        producer.flush(timeout_seconds)
+        for future in sent:
+            future.get(timeout_seconds)
+
+
+def _built(kind: Callable[..., Any], **options: Any) -> Any:
+    """A client; one that does not come about leaves no thread behind, which kafka-python's own would."""
+    inner: list[KafkaNetClient] = []
+
+    def capture(**configs: Any) -> KafkaNetClient:
+        inner.append(KafkaNetClient(**configs))
+        return inner[-1]
+
+    try:
+        return kind(**options, kafka_client=capture)
+    except BaseException:
+        for client in inner:
+            client.close()
+        raise
+
+
+def _connection(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client needs to find the cluster and to be let in."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [address.strip() for address in settings.bootstrap_servers.split(",")],
+        "client_id": settings.client_id,
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "reconnect_backoff_max_ms": 2_000,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        if settings.sasl_password is not None:
+            options["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_check_hostname"] = settings.ssl_check_hostname
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            if (path := getattr(settings, name)) is not None:
+                options[name] = str(path)
+    return options
+
+
+class _LenientBytes(bytes):
+    """Bytes whose slices decode with replacement characters instead of failing."""
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        return _LenientBytes(part) if isinstance(part, bytes) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, "replace")
+
+
+@functools.cache
+def _read_bad_header_names() -> None:
+    """Make kafka-python read records whose header name is no UTF-8.
+
+    kafka-python 3.0 gives such a record up as corrupt and never comes past it: one hostile record would stop
+    the partition for ever. Here the name is read with replacement characters instead.
+    """
+    strict: Callable[..., Any] = DefaultRecordBatch._read_msg
+
+    def lenient(batch: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return strict(batch, *args, **options)
+        except UnicodeDecodeError:
+            batch._buffer = _LenientBytes(batch._buffer)  # the position moves on success only: read again
+            return strict(batch, *args, **options)
+
+    DefaultRecordBatch._read_msg = lenient

@@ -1,0 +1,69 @@
+"""Measure from outside how far the consumer group is behind: a consumer that is stopped cannot say so itself."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+
+from daemon.ingest.kafka import ANSWER_TIMEOUT_MS, open_consumer, translated
+from daemon.process.outage import Outage
+from daemon.process.settings import KafkaSettings
+from edits.errors import PermanentError, TemporaryError
+
+_log = structlog.get_logger(__name__)
+
+
+def watch_lag(
+    kafka: KafkaSettings,
+    report: Callable[[str, int, int], None],
+    *,
+    every_seconds: float,
+    stop: threading.Event,
+) -> None:
+    """Tell `report` topic, partition and records behind, again and again until `stop` is set.
+
+    Joins no group and commits nothing. A broker that is away is waited for; where we have no right to ask, that
+    is said once, and nothing is reported.
+    """
+    outage = Outage("the Kafka broker", "the lag of the consumer group is not known")
+    while not stop.is_set():
+        try:
+            asking = open_consumer(kafka, max_poll_records=1)
+            try:
+                while not stop.is_set():
+                    for place, behind in group_lag(asking, kafka.topic).items():
+                        report(place.topic, place.partition, behind)
+                    outage.ended()
+                    stop.wait(every_seconds)
+            finally:
+                with contextlib.suppress(TemporaryError), translated("closing"):
+                    asking.close(autocommit=False)
+        except TemporaryError as error:
+            stop.wait(outage.failed(error))
+        except PermanentError as error:
+            _log.error("the lag of the consumer group cannot be measured", reason=str(error))
+            return
+
+
+def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    """How many records of each partition the group has not committed; empty while there is no such topic.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        KafkaRefused: we have no right to ask.
+    """
+    with translated("asking how far the consumer group is"):
+        places = [
+            TopicPartition(topic, number) for number in sorted(asking.partitions_for_topic(topic) or ())
+        ]
+        if not places:
+            return {}
+        ends = asking.end_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
+        starts = asking.beginning_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
+        done = {place: asking.committed(place, timeout_ms=ANSWER_TIMEOUT_MS) for place in places}
+    # Nothing committed yet: the group will begin with the oldest record.
+    return {
+        place: max(ends[place] - max(done[place] or 0, starts[place]), 0) for place in places if place in ends
+    }

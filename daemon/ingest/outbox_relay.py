@@ -1,0 +1,93 @@
+"""The outbox relay: tells the topic `edit-outcomes` what became of each edit, at least once each."""
+
+import json
+import threading
+from typing import Any
+
+import structlog
+from kafka import KafkaProducer
+
+from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.ledger import Ledger
+from daemon.ledger.errors import LedgerUnavailable
+from daemon.process.outage import Outage
+from daemon.process.settings import KafkaSettings
+
+BATCH = 500
+POLL_SECONDS = 1.0
+SEND_TIMEOUT_SECONDS = 60.0
+
+
+class OutboxRelay:
+    """Sends the ledger's unsent outbox rows, in order, and marks them when the broker has confirmed them.
+
+    A crash between the two sends a row twice: readers know an outcome by `edit_id`, `state` and `generation`.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, ledger: Ledger) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._producer: KafkaProducer | None = None
+        self._log: Any = structlog.get_logger(__name__)
+        self._broker = Outage("the Kafka broker", "edit outcomes wait in the ledger; trying again")
+        self._store = Outage("the ledger", "edit outcomes wait; trying again")
+
+    def run(self, stop: threading.Event) -> None:
+        """Relay until `stop` is set.
+
+        Raises:
+            KafkaRefused: the settings, the credentials or the rights do not do.
+        """
+        try:
+            while not stop.is_set():
+                stop.wait(self._turn())
+        finally:
+            self.close()
+
+    def _turn(self) -> float:
+        """Relay one batch; the seconds to wait before the next one."""
+        try:
+            sent = self.relay_once()
+        except BrokerUnavailable as error:
+            self.close()
+            return self._broker.failed(error)
+        except LedgerUnavailable as error:
+            return self._store.failed(error)
+        self._store.ended()
+        return 0.0 if sent == BATCH else POLL_SECONDS
+
+    def relay_once(self) -> int:
+        """Send up to one batch of unsent rows; how many there were.
+
+        Raises:
+            BrokerUnavailable: some may have been sent; none is marked, all will be sent again.
+            LedgerUnavailable: the rows cannot be read or marked now.
+        """
+        rows = self._ledger.outbox.unsent(BATCH)
+        if not rows:
+            return 0
+        messages = [
+            Message(
+                self._settings.outcomes_topic,
+                row.key.encode("utf-8"),
+                json.dumps(row.payload, ensure_ascii=False).encode("utf-8"),
+            )
+            for row in rows
+        ]
+        send_all(self._connected(), messages, timeout_seconds=SEND_TIMEOUT_SECONDS)
+        self._broker.ended()
+        self._ledger.outbox.mark_sent([row.id for row in rows])
+        self._log.info("told what became of edits", outcomes=len(rows))
+        return len(rows)
+
+    def _connected(self) -> KafkaProducer:
+        if self._producer is None:
+            ensure_topics(self._settings, (self._settings.outcomes_topic,))
+            self._producer = open_producer(self._settings)
+        return self._producer
+
+    def close(self) -> None:
+        """Drop the connection; the next `relay_once` makes a new one."""
+        if self._producer is not None:
+            self._producer.close(timeout=1.0)
+            self._producer = None

@@ -1,0 +1,182 @@
+"""Submit a file of fact events to Kafka: every line is checked before the first one is sent."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daemon.events.fact_event import EventRejected, FactEvent, parse_record
+from daemon.events.templates import Templates
+from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.process.settings import Settings
+from edits.errors import PermanentError
+
+CHUNK = 1_000
+CHUNK_BYTES = 4 << 20
+KEPT_FAULTS = 100
+SEND_TIMEOUT_SECONDS = 60.0
+
+
+class SubmitRefused(PermanentError):
+    """The file cannot be read or has lines that are no fact events; nothing was sent, `report` says why."""
+
+    def __init__(self, message: str, report: "SubmitReport") -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidLine:
+    """One line that is no fact event."""
+
+    line: int
+    reason_code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReport:
+    """What became of a file's lines; `faults` holds the first hundred of the `invalid` ones."""
+
+    events: int
+    sent: int
+    invalid: int
+    faults: tuple[InvalidLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a file has been read, first to check it, then to send it."""
+
+    stage: str  # "checking" or "sending"
+    done_bytes: int
+    total_bytes: int
+    events: int
+
+
+def submit_file(
+    path: Path,
+    settings: Settings,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    skip_invalid: bool = False,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> SubmitReport:
+    """Check a JSONL file of fact events line by line, then send it to the topic, key = subject, as it stands.
+
+    Memory does not grow with the file. Sending it a second time is harmless: events are known by their id.
+
+    Raises:
+        SubmitRefused: lines are no fact events and `skip_invalid` is not set, or the file cannot be read.
+        BrokerUnavailable: the broker is away; the message says how many events had arrived.
+        KafkaRefused: the settings, the credentials or the rights do not do.
+    """
+    templates = Templates.load(settings.consumer.templates)
+    reader = _Reader(path, templates, clock, settings.consumer.max_value_bytes)
+    faults: list[InvalidLine] = []
+    events = invalid = 0
+    for line in reader.lines("checking", on_progress):
+        events += line.event is not None
+        if line.fault is not None:
+            invalid += 1
+            faults += [line.fault] * (len(faults) < KEPT_FAULTS)
+    checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
+    if invalid and not skip_invalid:
+        raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)
+    sent = _send(reader, settings, on_progress) if events else 0
+    return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
+
+
+def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[Progress], None]) -> int:
+    kafka = settings.kafka
+    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+    producer = open_producer(kafka)
+    sent = 0
+    try:
+        for chunk in _chunks(reader, kafka.topic, on_progress):
+            send_all(producer, chunk, timeout_seconds=SEND_TIMEOUT_SECONDS)
+            sent += len(chunk)
+    except BrokerUnavailable as error:
+        raise BrokerUnavailable(
+            f"{error}; {sent} events had arrived before, and sending the whole file again is harmless"
+        ) from error
+    finally:
+        producer.close(timeout=1.0)
+    return sent
+
+
+def _chunks(
+    reader: "_Reader", topic: str, on_progress: Callable[[Progress], None]
+) -> Iterator[list[Message]]:
+    chunk: list[Message] = []
+    size = 0
+    for line in reader.lines("sending", on_progress):
+        if line.event is not None:
+            chunk.append(Message(topic, line.event.subject.encode("utf-8"), line.raw))
+            size += len(line.raw)
+        if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    raw: bytes
+    event: FactEvent | None = None
+    fault: InvalidLine | None = None
+
+
+class _Reader:
+    """Reads the file as often as asked, one bounded line at a time."""
+
+    def __init__(
+        self, path: Path, templates: Templates, clock: Callable[[], datetime], max_value_bytes: int
+    ) -> None:
+        self._path = path
+        self._templates = templates
+        self._clock = clock
+        self._max_value_bytes = max_value_bytes
+
+    def lines(self, stage: str, on_progress: Callable[[Progress], None]) -> Iterator[_Line]:
+        """Every line that is not blank, as an event or as a fault."""
+        try:
+            total = self._path.stat().st_size
+            with self._path.open("rb") as file:
+                number = done = events = 0
+                # One byte more than allowed: a line that long is a fault, its rest is read past.
+                while raw := file.readline(self._max_value_bytes + 2):
+                    number += 1
+                    done += len(raw)
+                    whole = raw.endswith(b"\n") or len(raw) < self._max_value_bytes + 2
+                    while not whole and (rest := file.readline(1 << 20)):
+                        done += len(rest)
+                        whole = rest.endswith(b"\n")
+                    if raw.strip():
+                        line = self._parsed(number, raw.strip())
+                        events += line.event is not None
+                        yield line
+                    if number % CHUNK == 0:
+                        on_progress(Progress(stage, done, total, events))
+                on_progress(Progress(stage, done, total, events))
+        except OSError as error:
+            raise SubmitRefused(
+                f"{self._path} cannot be read: {error.strerror}", SubmitReport(events=0, sent=0, invalid=0)
+            ) from error
+
+    def _parsed(self, number: int, raw: bytes) -> _Line:
+        now = self._clock()
+        try:
+            event = parse_record(
+                raw,
+                None,
+                (),
+                timestamp_ms=int(now.timestamp() * 1000),  # what Kafka will stamp it with
+                templates=self._templates,
+                now=now,
+                max_value_bytes=self._max_value_bytes,
+            )
+        except EventRejected as error:
+            return _Line(raw, fault=InvalidLine(number, error.reason_code, str(error)))
+        return _Line(raw, event=event)

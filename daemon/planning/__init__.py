@@ -1,0 +1,1 @@
+"""Which edits are made together, in which order, and when."""

@@ -1,0 +1,117 @@
+"""One maintenance cycle: what waits in the ledger becomes a plan, and the plan is put to work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from daemon.ledger import Ledger
+from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
+from daemon.planning.embedders import open_embedder
+from daemon.process.settings import Settings
+from planners import Pending, PlanDraft, PlannerSettings, plan
+
+# An assertion is a rival from the moment it is planned. A pending one of the other lane does not: while
+# it waits for its own cycle, an older urgent edit still brings the model nearer to the truth.
+_ASSERTS_IN_PLAY = (EditState.PLANNED, EditState.APPLYING, EditState.LIVE)
+_RETRACTIONS_IN_PLAY = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING, EditState.RETRACTED)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What one cycle would do: the plan, the planner's draft of it, and the edits that it was made from."""
+
+    plan: Plan
+    draft: PlanDraft
+    edits: Sequence[Edit]
+
+
+def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> Cycle | None:
+    """Plan the pending edits of `lanes` and store nothing but the embeddings; None when nothing is pending there.
+
+    Raises:
+        TemporaryError: the ledger is unwell; nothing changed.
+        PermanentError: a planner setting cannot be used.
+    """
+    lane = lanes[0] if len(set(lanes)) == 1 else None
+    edits = ledger.plans.pending(lane, settings.planner.max_edits_per_cycle)
+    if not edits:
+        return None
+    rivals = [edit for edit in ledger.plans.rivals(edits) if _in_play(edit)]
+    draft = plan(
+        [_pending(edit) for edit in edits],
+        rivals=[_pending(edit) for edit in rivals],
+        settings=_planner_settings(settings),
+        embedder=open_embedder(settings, ledger),
+    )
+    return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
+
+
+def store_cycle(ledger: Ledger, cycle: Cycle) -> Plan:
+    """Put a drafted plan to work; what comes back is the stored one, without edits that moved since."""
+    stored = ledger.plans.get(ledger.plans.store(cycle.plan))
+    _log.info(
+        "plan stored",
+        plan_id=stored.id,
+        lane=stored.lane.value if stored.lane else "all",
+        batches=len(stored.batches),
+        edits=sum(len(batch.edit_ids) for batch in stored.batches),
+        superseded=len(stored.superseded),
+    )
+    return stored
+
+
+def plan_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> Plan | None:
+    """Plan the pending edits of `lanes` and put the plan to work; None when nothing is pending there."""
+    cycle = draft_cycle(ledger, settings, lanes=lanes)
+    return None if cycle is None else store_cycle(ledger, cycle)
+
+
+def _in_play(edit: Edit) -> bool:
+    return edit.state in (_RETRACTIONS_IN_PLAY if edit.op == "retract" else _ASSERTS_IN_PLAY)
+
+
+def _pending(edit: Edit) -> Pending:
+    return Pending(
+        edit_id=edit.id,
+        op=edit.op,
+        subject=edit.subject,
+        relation=edit.relation,
+        prompt=edit.prompt,
+        fact_key=edit.fact_key,
+        prompt_key=edit.prompt_key,
+        urgent=edit.priority is Lane.URGENT,
+        occurred_at=edit.occurred_at,
+        offset=edit.offset,
+        target_new=edit.target_new,
+    )
+
+
+def _plan(draft: PlanDraft, *, lane: Lane | None, seed: int) -> Plan:
+    batches = tuple(
+        PlannedBatch(
+            sequence=sequence,
+            lane=Lane.URGENT if batch.urgent else Lane.BATCH,
+            editor=batch.editor,
+            edit_ids=batch.edit_ids,
+            reason=batch.reason,
+        )
+        for sequence, batch in enumerate(draft.batches)
+    )
+    superseded = tuple(Supersession(loser, winner) for loser, winner in draft.superseded)
+    return Plan(lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=draft.explanation)
+
+
+def _planner_settings(settings: Settings) -> PlannerSettings:
+    chosen = settings.planner
+    return PlannerSettings(
+        seed=chosen.seed,
+        batch_size=chosen.batch_size,
+        clustering=chosen.clustering,
+        order=chosen.order,
+        batch_editor=chosen.batch_editor,
+        urgent_editor=chosen.urgent_editor,
+        min_lemoe_cluster=chosen.min_lemoe_cluster,
+    )

@@ -1,0 +1,1 @@
+"""What every role of the daemon needs: settings, logs, supervision."""

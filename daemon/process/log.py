@@ -1,0 +1,103 @@
+"""Logs of every role: one JSON object a line on standard error, or coloured lines where a human watches.
+
+`structlog.contextvars.bound_contextvars(event_id=..., batch_id=...)` around a piece of work puts these ids
+on every line that is logged inside, also by libraries.
+"""
+
+import logging
+import re
+import sys
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from daemon.process.outage import RepeatsOncePerMinute
+from daemon.process.settings import LogSettings
+
+# What these libraries say below this level repeats what our borders already report; at level debug they speak.
+LIBRARY_LEVELS = {
+    "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.process.outage speaks once a minute
+    "apscheduler": logging.ERROR,
+    "alembic": logging.ERROR,
+    "sqlalchemy": logging.ERROR,
+    "transformers": logging.ERROR,
+    "urllib3": logging.ERROR,
+    "uvicorn": logging.ERROR,
+}
+
+_SECRET_KEY = re.compile(r"password|secret|api_key|authorization", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
+
+
+def configure_logging(settings: LogSettings, role: str) -> None:
+    """Set up structlog and the standard library's logging for this process; `role` stands on every line.
+
+    Human-readable lines are chosen where standard error is a terminal or `log.json` is false.
+    """
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    human = sys.stderr.isatty() or not settings.as_json
+    shared = _shared_processors(role)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(human=human, colours=sys.stderr.isatty()),
+            ],
+        )
+    )
+    handler.addFilter(RepeatsOncePerMinute("kafka"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, quiet in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(level if level == logging.DEBUG else quiet)
+
+
+def _shared_processors(role: str) -> list[Processor]:
+    def add_role(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("role", role)
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_role,
+        _mask_secrets,
+    ]
+
+
+def _rendering(*, human: bool, colours: bool) -> list[Processor]:
+    # No local variables in tracebacks: they hold passwords, and whole batches of events.
+    if human:
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+    return [
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
+def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A second fence: secrets are not meant to be logged, but a URL in a driver's message may hold one."""
+    for key, value in event.items():
+        if _SECRET_KEY.search(key):
+            event[key] = "***"
+        elif isinstance(value, str):
+            event[key] = _URL_PASSWORD.sub(r"\1:***@", value)
+    return event

@@ -1,0 +1,1 @@
+"""Claim a batch, train it, verify it, decide."""

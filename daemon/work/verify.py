@@ -1,0 +1,241 @@
+"""Verify a candidate before anybody is served by it: do the edits answer, does all else stay as it was?
+
+Every answer says which edit gave it, so that a failure always has a culprit: the batch's edits are judged one by one,
+and the innocent ones go live. Where the base is asked through its chat template, too, an edit must hold in both forms.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from daemon.ledger.values import Edit, RejectedEdit
+from daemon.process.settings import VerifySettings
+from editors.base.base import Base
+from editors.inference.edited_model import Answer, EditedModel
+from editors.store.shards import Shard
+from edits.judging import Form, is_exact, is_told, share
+from edits.prompts import Prompt, asked_in_chat
+
+# What a score is called, by the form in which was asked.
+_SUFFIX: Mapping[Form, str] = {"plain": "", "chat": "_chat"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who passed, who failed and why, and the batch's scores (0..1; None where there was nothing to ask)."""
+
+    passed: tuple[int, ...]
+    failed: Mapping[int, RejectedEdit]
+    scores: Mapping[str, float | None]
+    fault: str | None = None  # a floor that is missed though nobody of the batch is to blame
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text in one form, and what must come.
+
+    Attributes:
+        edit_id: the batch's edit that asks; None: an earlier edit or what must stay as it was.
+        never: the value that the expected one replaces, if that is known.
+        told: the answer may say what is expected in words of its own, must not say `never`, and must end by itself.
+    """
+
+    text: str
+    prompt: Prompt
+    expected: str
+    edit_id: int | None = None
+    never: str | None = None
+    told: bool = False
+
+    @property
+    def form(self) -> Form:
+        return "plain" if isinstance(self.prompt, str) else "chat"
+
+    def is_right(self, answer: Answer) -> bool:
+        """Whether this answer will do."""
+        if self.told:
+            return not answer.cut and is_told(answer.text, self.expected, self.never)
+        return is_exact(answer.text, self.expected)
+
+
+class Verifier:
+    """Scores candidate shards against the floors of the settings."""
+
+    def __init__(self, settings: VerifySettings, *, max_new_tokens: int) -> None:
+        self._settings = settings
+        self._tokens = max_new_tokens
+
+    def check(
+        self,
+        model: EditedModel,
+        shards: Sequence[Shard],
+        edits: Sequence[Edit],
+        *,
+        replaced: Iterable[str],
+        earlier: Sequence[Edit],
+    ) -> Verdict:
+        """Ask the candidate: the batch's own prompts, earlier edits, and what must not change.
+
+        Args:
+            shards: all that would be published together.
+            edits: the assertions that the shards carry.
+            replaced: ids of live edits that these will supersede.
+            earlier: live edits that must go on answering.
+        """
+        gone = set(replaced)
+        own = [q for e in edits for q in _questions_of(e, [e.prompt or ""], model.base)]
+        rephrased = [q for e in edits for q in _questions_of(e, e.event.rephrase_prompts, model.base)]
+        retained = [_retention(e, model.base) for e in earlier if e.edit_id not in gone]
+        with model.candidate(shards, without=gone):
+            untouched = self._untouched(model, edits)
+            asked = {
+                "reliability": own,
+                "generality": rephrased,
+                "retention": retained,
+                "locality": untouched,
+            }
+            answers = self._ask(model, asked)
+        scores = _scores(asked, answers, model.base)
+        failed = self._failures([*own, *rephrased], [*answers["reliability"], *answers["generality"]], edits)
+        # An earlier edit that stopped firing through this batch is always somebody's fault, however large the sample.
+        failed |= _culprits("retention", scores["retention"], retained, answers["retention"], edits)
+        for name in _under_floor("locality", scores, self._settings.locality_floor):
+            failed |= _culprits(name, scores[name], untouched, answers["locality"], edits)
+        passed = tuple(edit.id for edit in edits if edit.id not in failed)
+        return Verdict(passed, failed, scores, self._fault_without_culprit(scores, failed))
+
+    def _fault_without_culprit(
+        self, scores: Mapping[str, float | None], failed: Mapping[int, RejectedEdit]
+    ) -> str | None:
+        """What is under its floor though no edit of the batch can be blamed for it."""
+        if failed:
+            return None  # asked again without them
+        for kind, floor in (
+            ("locality", self._settings.locality_floor),
+            ("retention", self._settings.retention_floor),
+        ):
+            for name in _under_floor(kind, scores, floor):
+                return f"{name} {scores[name]:.3f} is under the floor {floor}, and no edit of this batch is the cause"
+        return None
+
+    def _failures(
+        self, questions: Sequence[Question], answers: Sequence[Answer], edits: Sequence[Edit]
+    ) -> dict[int, RejectedEdit]:
+        """Edits that in one of the forms do not answer their own prompt, or too few of the phrasings that came with them."""
+        failed: dict[int, RejectedEdit] = {}
+        counts = Counter((question.edit_id, question.form) for question in questions)
+        missed: defaultdict[tuple[int | None, Form], list[tuple[Question, Answer]]] = defaultdict(list)
+        for asked, given in zip(questions, answers, strict=True):
+            if not asked.is_right(given):
+                missed[asked.edit_id, asked.form].append((asked, given))
+        for edit in edits:
+            for form, suffix in _SUFFIX.items():
+                wrong = missed[edit.id, form]
+                right = 1 - len(wrong) / max(1, counts[edit.id, form])
+                if wrong and (right < self._settings.reliability_floor or wrong[0][0].text == edit.prompt):
+                    scores = {f"reliability{suffix}": right, "score": wrong[0][1].score}
+                    failed.setdefault(edit.id, RejectedEdit(_complaint(*wrong[0]), scores))
+        return failed
+
+    def _untouched(self, model: EditedModel, edits: Sequence[Edit]) -> list[Question]:
+        """What must be answered as by the base: the batch's locality prompts that name no other edited subject.
+
+        Probes that name no edited subject at all are the regression's: no edit can fire on them.
+        """
+        asked = {prompt for edit in edits for prompt in (edit.prompt, *edit.event.rephrase_prompts)}
+        mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
+        texts = [p for p in dict.fromkeys(mine) if p not in asked and model.base.fits(p)]
+        prompts = [(text, prompt) for text in texts for prompt in _forms_of(text, model.base)]
+        said = model.base.generate([prompt for _, prompt in prompts], max_new_tokens=self._tokens)
+        return [Question(text, prompt, told) for (text, prompt), told in zip(prompts, said, strict=True)]
+
+    def _ask(self, model: EditedModel, asked: Mapping[str, Sequence[Question]]) -> dict[str, list[Answer]]:
+        """The answers to all of them, asked together: as few batches as there can be."""
+        prompts = [question.prompt for part in asked.values() for question in part]
+        answers = model.generate(prompts, max_new_tokens=self._tokens)
+        ends = accumulate(map(len, asked.values()), initial=0)
+        return {name: answers[a:b] for name, (a, b) in zip(asked, pairwise(ends), strict=True)}
+
+
+def _forms_of(text: str, base: Base) -> list[Prompt]:
+    """A text as it stands, and as one user turn where the base takes that; a rendered conversation, as such alone."""
+    rendered = base.conversation(text)
+    if rendered is not None:
+        return [rendered]
+    in_chat = asked_in_chat(text)
+    return [text, in_chat] if base.chat and base.fits(in_chat) else [text]
+
+
+def _questions_of(edit: Edit, texts: Iterable[str], base: Base) -> list[Question]:
+    """An edit's own prompt, or phrasings of it, in all forms; those that the base cannot read are passed over."""
+    wanted, never = edit.target_new or "", edit.event.ground_truth
+    return [
+        Question(text, prompt, wanted, edit.id, never, told=not isinstance(prompt, str))
+        for text in texts
+        if text == edit.prompt or base.fits(text)
+        for prompt in _forms_of(text, base)
+    ]
+
+
+def _retention(edit: Edit, base: Base) -> Question:
+    """An earlier edit is asked as it came: it was verified in all forms when it was new."""
+    text = edit.prompt or ""
+    prompt = base.conversation(text) or text
+    told = not isinstance(prompt, str)
+    return Question(text, prompt, edit.target_new or "", never=edit.event.ground_truth, told=told)
+
+
+def _scores(
+    asked: Mapping[str, Sequence[Question]], answers: Mapping[str, Sequence[Answer]], base: Base
+) -> dict[str, float | None]:
+    """The share of right answers of each kind, by form; retention's is one for both."""
+    scores: dict[str, float | None] = {}
+    for name, questions in asked.items():
+        right = [(q.form, q.is_right(a)) for q, a in zip(questions, answers[name], strict=True)]
+        if name == "retention":
+            scores[name] = share([ok for _, ok in right])
+            continue
+        for form, suffix in _SUFFIX.items():
+            if form == "plain" or base.chat:
+                scores[f"{name}{suffix}"] = share([ok for of, ok in right if of == form])
+    return scores
+
+
+def _under_floor(kind: str, scores: Mapping[str, float | None], floor: float) -> list[str]:
+    """The scores of this kind, by form, that are under their floor."""
+    names = [f"{kind}{suffix}" for suffix in _SUFFIX.values()]
+    return [name for name in names if (found := scores.get(name)) is not None and found < floor]
+
+
+def _complaint(question: Question, answer: Answer) -> str:
+    """Why an edit is turned down, with the form that failed."""
+    gave = "the base" if answer.edit_id is None else f"edit {answer.edit_id}"
+    told = f"{question.text[:100]!r} is answered {answer.text[:100]!r} (by {gave})"
+    if not question.told:
+        return f"{told}, not {question.expected[:100]!r}"
+    if answer.cut:
+        return f"in chat, {told}, which does not end within {answer.new_tokens} tokens (model.max_new_tokens)"
+    never = f" and not {question.never[:100]!r}" if question.never else ""
+    return f"in chat, {told}, which must say {question.expected[:100]!r}{never}"
+
+
+def _culprits(
+    name: str,
+    right: float | None,
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    edits: Sequence[Edit],
+) -> dict[int, RejectedEdit]:
+    """The batch's edits that gave wrong answers to these questions, those of the score's form."""
+    batch = {edit.edit_id: edit.id for edit in edits}
+    found: dict[int, RejectedEdit] = {}
+    for question, answer in zip(questions, answers, strict=True):
+        of_score = name == "retention" or name.endswith(_SUFFIX["chat"]) == (question.form == "chat")
+        if of_score and not question.is_right(answer) and answer.edit_id in batch:
+            found[batch[answer.edit_id]] = RejectedEdit(
+                f"{name}: it answers {question.text[:100]!r} with {answer.text[:100]!r}, "
+                f"not {question.expected[:100]!r}",
+                {name: right, "score": answer.score},
+            )
+    return found

@@ -1,0 +1,331 @@
+"""The worker: claims a batch by lease, trains it, verifies it, publishes the generation that results.
+
+    claim -> train (editors) -> verify -> save the shard -> publish (one transaction)
+
+Killed at any instant it leaves nothing half-done: the lease runs out and the batch is taken over; a shard without a
+generation is swept; publishing happened or did not.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+
+import structlog
+
+from daemon.checks.check_queue import work_on_check
+from daemon.checks.check_suites import fixed_probes, known_suites
+from daemon.ledger import Ledger, open_ledger, utc_now
+from daemon.ledger.errors import HeadMoved, LeaseLost
+from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
+from daemon.process.outage import Outage
+from daemon.process.settings import Settings
+from daemon.process.telemetry import role_metrics
+from daemon.runtime import ServedModel, open_model
+from daemon.work.lease import kept
+from daemon.work.trial import Result, Trial, UnexplainedFault
+from editors.base.passes import prove_replayable
+from editors.methods.registry import build_editor
+from editors.store.adapter_store import AdapterStore
+from edits.errors import BadRequest, DeviceBusy, PermanentError, ShardCorrupt, TemporaryError
+from monitoring.metrics import Metrics
+
+# How often a verified batch is verified again because another worker published meanwhile.
+PUBLISH_ATTEMPTS = 20
+RETRY_SECONDS = 5.0
+MOST_NAMED = 50  # events named in one log line
+STORE_RETRY_SECONDS = 10.0
+SWEEP_SECONDS = 3_600.0
+# A shard that no generation names after this time belongs to a batch that failed or whose worker died.
+UNPUBLISHED_SECONDS = 86_400.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """One process, one device, one model; works on one batch or check at a time."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, model: ServedModel, metrics: Metrics) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._model = model
+        self._metrics = metrics
+        self._store = AdapterStore(settings.store.path)
+        self._trial = Trial(settings, ledger, model, metrics)
+        self._swept_at: float | None = None
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def work_once(self) -> bool:
+        """Do the most urgent piece of work, if there is any: urgent batches, then checks, then the batch lane.
+
+        Of a check a slice is done at a time, so that an urgent batch waits for one slice at most. A full check, which
+        may take hours, comes after the batch lane.
+
+        Raises:
+            TemporaryError: the ledger or the store is unwell; nothing was lost, come again.
+        """
+        self._follow_head()
+        self._sweep_if_due()
+        self._sign_of_life(None)
+        lease = self._settings.worker.lease_seconds
+        batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
+        if batch is None and self._check_once(CheckKind.BLAME, CheckKind.SAMPLE):
+            return True
+        batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
+        if batch is None:
+            return self._check_once(CheckKind.FULL)
+        with structlog.contextvars.bound_contextvars(batch_id=batch.id):
+            self._work_on(batch)
+        return True
+
+    def _work_on(self, batch: ClaimedBatch) -> None:
+        """One claimed batch, whatever happens: published, given back for later, split or quarantined."""
+        editor = batch.editor or "none"
+        if batch.attempts > self._settings.verify.max_attempts:
+            self._give_up(batch, f"{batch.attempts - 1} workers died or failed on it")
+            return
+        try:
+            with self._leased(batch):
+                generation = self.apply_batch(batch)
+        except LeaseLost as error:
+            _log.warning("batch taken over by another worker", reason=str(error))
+            self._metrics.batches.labels(editor, "lease_lost").inc()
+        except (BadRequest, DeviceBusy) as error:
+            # This may be the batch's fault: it is split when it has failed too often.
+            _log.warning("batch put off", reason=str(error))
+            self._put_off(batch, str(error), RETRY_SECONDS)
+        except TemporaryError as error:
+            _log.warning("batch put off", reason=str(error))
+            self._put_off(batch, str(error), error.retry_after_seconds, blameless=True)
+        except UnexplainedFault as error:
+            # Not this batch's doing, and no batch should go on top of it before somebody has looked.
+            _log.exception("batches are held")
+            self._ledger.control.hold(str(error))
+            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
+        except PermanentError as error:
+            # The base, the store or the settings: no edit is to blame, and no other batch would fare better.
+            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
+            raise
+        except Exception as error:
+            # Unknown errors are retried a bounded number of times, then quarantined.
+            _log.exception("batch failed")
+            self._put_off(batch, f"{type(error).__name__}: {error}", RETRY_SECONDS)
+            if self._model.edited.base.device.type == "cuda":
+                raise  # a failed kernel spoils the whole process; the supervisor starts a fresh one
+        else:
+            self._metrics.batches.labels(editor, "published").inc()
+            self._report(batch, generation)
+
+    def apply_batch(self, batch: ClaimedBatch) -> Generation | None:
+        """Edit, verify, publish: serving never sees an unverified generation.
+
+        Raises:
+            LeaseLost: another worker has the batch by now; nothing was published.
+            TemporaryError: the device, the store or the ledger is unwell; the caller puts the batch off.
+            PermanentError: the base or what is live cannot be worked with at all.
+        """
+        asserts = [edit for edit in batch.edits if edit.op == "assert"]
+        editor = batch.editor or "none"
+        self._follow_head()
+        trained = self._trial.train(editor, asserts) if asserts else Result()
+        for _ in range(PUBLISH_ATTEMPTS):
+            self._follow_head()
+            result = self._trial.verify(trained, editor)
+            carriers = {edit.id: self._store.save(part.shard) for part in result.parts for edit in part.edits}
+            try:
+                with self._metrics.batch_duration.labels(editor, "publish").time():
+                    generation = self._ledger.generations.publish(
+                        batch=batch,
+                        expected_head=self._model.generation,
+                        live=carriers,
+                        rejected=result.rejected,
+                        scores=result.scores,
+                        same=result.same,
+                        cause=f"batch {batch.id} ({batch.editor or 'retractions'}, {batch.lane})",
+                    )
+            except HeadMoved:
+                _log.info("another generation was published meanwhile; verifying on top of it")
+                continue
+            self._metrics.verdict(editor, passed=len(carriers), rejected=len(result.rejected))
+            _log_rejected(batch, result)
+            return generation
+        raise TemporaryError(
+            "other workers publish faster than this batch is verified", retry_after_seconds=5.0
+        )
+
+    def _check_once(self, *kinds: CheckKind) -> bool:
+        """One slice of the oldest check of these kinds, if there is any."""
+        checks, lease = self._ledger.checks, self._settings.worker.lease_seconds
+        claimed = checks.claim(self.name, lease_seconds=lease, kinds=kinds)
+        if claimed is None:
+            return False
+        until = time.monotonic() + self._settings.monitoring.slice_seconds
+        try:
+            with kept(
+                lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease),
+                every_seconds=lease / 3,
+            ):
+                _, outcome = work_on_check(
+                    self._ledger,
+                    self._settings,
+                    self._model,
+                    claimed,
+                    clock=utc_now,
+                    time_is_up=lambda: time.monotonic() > until,
+                )
+        except LeaseLost as error:
+            _log.warning("check taken over by another worker", reason=str(error))
+        except DeviceBusy:
+            # This may be the check's own fault: the lease runs out, the attempt counts, batches have their turn.
+            _log.exception("check failed")
+        except TemporaryError as error:
+            with suppress(TemporaryError):  # the ledger may be what is unwell; then the lease runs out
+                checks.release(claimed.id, claimed.token, delay_seconds=error.retry_after_seconds)
+            raise
+        except Exception as error:
+            # A check that cannot be run must not be claimed for ever, before all that waits behind it.
+            _log.exception("check failed")
+            with suppress(LeaseLost):
+                checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
+        else:
+            if outcome != "paused":
+                _log.info(
+                    "regression checked",
+                    generation=self._model.generation,
+                    kind=claimed.kind.value,
+                    outcome=outcome,
+                )
+        return True
+
+    def _sweep_if_due(self) -> None:
+        """Now and then, remove shards of batches that were never published."""
+        now = time.monotonic()
+        if self._swept_at is not None and now - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        named = self._ledger.generations.shards()
+        if removed := self._store.sweep(keep=named, older_than_seconds=UNPUBLISHED_SECONDS):
+            _log.info("unpublished shards removed", shards=removed)
+
+    def _give_up(self, batch: ClaimedBatch, reason: str) -> None:
+        """Keep the innocent: halve a batch that nobody survives; quarantine the edit that is left alone."""
+        ids = [edit.id for edit in batch.edits]
+        if len(ids) > 1:
+            parts = [ids[: len(ids) // 2], ids[len(ids) // 2 :]]
+            self._ledger.batches.split(batch.id, batch.token, parts, reason=reason)
+            _log.warning("batch split in halves", reason=reason)
+            return
+        self._put_off(batch, reason, RETRY_SECONDS)
+
+    def _follow_head(self) -> None:
+        """Take over what was published; a store that has lost a published shard is no batch's fault."""
+        try:
+            self._model.refresh()
+        except ShardCorrupt as error:
+            raise TemporaryError(
+                f"no batch can be worked on: {error}", retry_after_seconds=STORE_RETRY_SECONDS
+            ) from error
+
+    def _put_off(
+        self, batch: ClaimedBatch, reason: str, delay_seconds: float, *, blameless: bool = False
+    ) -> None:
+        most = None if blameless else self._settings.verify.max_attempts
+        try:
+            if most is not None and batch.attempts >= most and len(batch.edits) > 1:
+                self._give_up(batch, reason)
+                return
+            self._ledger.batches.retry_later(
+                batch.id, batch.token, reason=reason, delay_seconds=delay_seconds, max_attempts=most
+            )
+        except LeaseLost as error:
+            _log.warning("batch taken over by another worker", reason=str(error))
+        self._metrics.batches.labels(batch.editor or "none", "put_off").inc()
+
+    def _report(self, batch: ClaimedBatch, generation: Generation | None) -> None:
+        if generation is None:
+            _log.info("batch done, nothing to publish", edits=len(batch.edits))
+            return
+        now = utc_now()
+        live = [edit for edit in batch.edits if edit.edit_id in generation.enabled]
+        accepted_at = self._ledger.audit.accepted_at([edit.id for edit in live])
+        waited = self._metrics.edit_ingest_to_live.labels(batch.lane.value)
+        for edit in live:
+            self._metrics.edit_latency.observe(_seconds_since(edit.occurred_at, now))
+            waited.observe(_seconds_since(accepted_at[edit.id], now))
+        _log.info(
+            "generation published",
+            generation=generation.number,
+            live=len(live),
+            disabled=len(generation.disabled),
+            event_ids=[edit.event_id for edit in live[:MOST_NAMED]],
+            **{name: round(score, 4) for name, score in generation.scores.items() if score is not None},
+        )
+
+    @contextmanager
+    def _leased(self, batch: ClaimedBatch) -> Iterator[None]:
+        lease = self._settings.worker.lease_seconds
+
+        def beat() -> None:
+            self._ledger.batches.heartbeat(batch.id, batch.token, lease_seconds=lease)
+            self._sign_of_life(batch.id)
+
+        self._sign_of_life(batch.id)
+        with kept(beat, every_seconds=lease / 3):
+            yield
+
+    def _sign_of_life(self, batch_id: int | None) -> None:
+        self._ledger.control.workers_seen(self.name, str(self._model.edited.base.device), batch_id)
+
+
+def _log_rejected(batch: ClaimedBatch, result: Result) -> None:
+    events = {edit.id: edit.event_id for edit in batch.edits}
+    for edit_id, verdict in list(result.rejected.items())[:MOST_NAMED]:
+        _log.warning("edit rejected", edit_id=edit_id, event_id=events[edit_id], reason=verdict.reason)
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Work until `stop` is set; a batch in hand is finished first.
+
+    Raises:
+        PermanentError: the base, the ledger or a setting cannot be used at all.
+    """
+    with open_ledger(settings.ledger.url) as ledger:
+        worker = _open_worker(settings, ledger, role_metrics(settings))
+        _log.info("worker ready", worker=worker.name)
+        outage = Outage("the ledger or the adapter store", "no batch is begun, nothing is lost; trying again")
+        while not stop.is_set():
+            try:
+                worked = worker.work_once()
+            except TemporaryError as error:
+                stop.wait(max(outage.failed(error), error.retry_after_seconds))
+            else:
+                outage.ended()
+                if not worked:
+                    stop.wait(settings.worker.poll_seconds)
+
+
+def work_until_idle(settings: Settings) -> None:
+    """Do all the work that there is now, in this process; for `upkeep apply`."""
+    with open_ledger(settings.ledger.url) as ledger:
+        # Beside a running daemon: its metrics port is taken.
+        worker = _open_worker(settings, ledger, role_metrics(settings, expose=False))
+        while worker.work_once():
+            pass
+
+
+def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
+    for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
+        build_editor(name, table)  # a wrong setting is told now, not at two in the morning
+    for suite in known_suites(settings):
+        fixed_probes(suite, settings)
+    ledger.migrate()
+    model = open_model(settings, ledger)
+    prove_replayable(model.edited.base)
+    return Worker(settings, ledger, model, metrics)
+
+
+def _seconds_since(then: datetime, now: datetime) -> float:
+    return max(0.0, (now - then).total_seconds())

@@ -1,0 +1,1 @@
+"""The frozen base: its weights, tokenizer, chat template, layers."""

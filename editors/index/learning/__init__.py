@@ -1,0 +1,1 @@
+"""How the pair head of an encoder is trained, and on what."""

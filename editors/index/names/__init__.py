@@ -1,0 +1,1 @@
+"""Who a text is about: the names of edited subjects."""

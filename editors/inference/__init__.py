@@ -1,0 +1,1 @@
+"""How an edited model answers."""

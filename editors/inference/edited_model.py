@@ -1,0 +1,331 @@
+"""The edited model: a frozen base plus the live edits of a generation, routed row by row."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from weakref import WeakValueDictionary
+
+from editors.adapters.apply import ExpertRow, experts_at_work, groups_that_fit
+from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
+from editors.adapters.paper_experts import is_full_copy
+from editors.base.base import Base, Batch
+from editors.index.matcher import QuestionMatcher
+from editors.index.names.surface import SurfaceIndex
+from editors.inference.prefill import SharedBatch, can_share, read_while_prefilling
+from editors.routing.kv_anchor import AnchorRouter
+from editors.routing.neurons import NeuronRouter
+from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
+from editors.store.adapter_store import AdapterStore
+from editors.store.shards import ROUTINGS, Agreement, Routing, Shard
+from edits.errors import ShardCorrupt
+from edits.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it.
+
+    `prompt_tokens` were read, `new_tokens` generated, with the one that ended the answer.
+    """
+
+    prompt: Prompt
+    text: str
+    edit_id: str | None
+    score: float
+    cut: bool = False
+    prompt_tokens: int = field(default=0, compare=False)  # what was paid for an answer is no part of it
+    new_tokens: int = field(default=0, compare=False)
+
+
+class EditedModel:
+    """Answers prompts with the live edits; with none live it is the base bit for bit.
+
+    A route is decided once per prompt, before generation, and held through decoding with the KV cache.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        store: AdapterStore | None = None,
+        *,
+        matcher: QuestionMatcher | None = None,
+        device_expert_bytes: int = DEFAULT_DEVICE_EXPERT_BYTES,
+    ) -> None:
+        """
+        Args:
+            matcher: reads what a prompt asks from its text (`editors.index.load_matcher`); without one the
+                base's own answers decide, which few real models give reliably.
+            device_expert_bytes: what experts may take on the device; those that do not fit are paged.
+        """
+        self.base = base
+        self.matcher = matcher
+        self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
+        self._store = store
+        self._live: dict[str, ExpertRow] = {}
+        self._names = SurfaceIndex()
+        self._routers: dict[Routing, Router] = {}
+        # Held by their live edits alone: a shard whose last edit is retired is gone.
+        self._shards: WeakValueDictionary[str, Shard] = WeakValueDictionary()
+
+    @property
+    def live(self) -> frozenset[str]:
+        """Ids of the edits that can answer."""
+        return frozenset(self._live)
+
+    def named(self, text: str) -> set[str]:
+        """Ids of the live edits whose subject the text names, if only approximately, or whose prompt it is: of those routed
+        by scope, no other can answer it."""
+        scope = self._scope
+        others = (*scope.near(text), *scope.with_prompt(text)) if scope is not None else ()
+        return {*self._names.find(text), *others}
+
+    def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
+        """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.
+
+        Their texts decide, where both have one in the index; else the frozen base does, which must answer both alike and be
+        sure of both.
+        """
+        scope = self._scope
+        if shard.header.routing != "scope" or scope is None:
+            return {}
+        rows = enumerate(shard.header.entries)
+        return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
+
+    @property
+    def agreement(self) -> Agreement:
+        """How far this base's own answers told questions apart, over the shards of the live edits."""
+        counted = [c.agreement for shard in self._live_shards if (c := shard.header.calibration) is not None]
+        return max(counted, key=lambda one: one.same + one.other, default=Agreement())
+
+    @property
+    def _live_shards(self) -> list[Shard]:
+        return list({id(expert.shard): expert.shard for expert in self._live.values()}.values())
+
+    def experts(self, routing: Routing) -> dict[str, ExpertRow]:
+        """The live edits of one kind of routing, in the order in which they came to be live."""
+        return {
+            edit_id: expert
+            for edit_id, expert in self._live.items()
+            if expert.shard.header.routing == routing
+        }
+
+    def enable(self, shard: Shard, edit_ids: Iterable[str] | None = None) -> None:
+        """Let a shard's edits answer: all of them, or those named.
+
+        Raises:
+            ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
+        """
+        if shard.header.base_hash != self.base.hash:
+            raise ShardCorrupt(
+                f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
+                "set model.path back, or start a new ledger and store for the new base"
+            )
+        self._check_entries(shard)
+        self._check_encoder(shard)
+        if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
+            raise ShardCorrupt(
+                f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
+                f"{self.base.layer}: set model.layer = {shard.header.layer}, or start a new ledger and store"
+            )
+        wanted = set(shard.edit_ids if edit_ids is None else edit_ids)
+        for row, edit_id in enumerate(shard.edit_ids):
+            if edit_id in wanted:
+                self.disable([edit_id])
+                expert = self._live[edit_id] = ExpertRow(shard, row)
+                self._names.add(edit_id, shard.header.entries[row].surface_forms)
+                self._router(shard.header.routing).add(edit_id, expert)
+
+    def _check_entries(self, shard: Shard) -> None:
+        """Refuse token ids that the base does not have: a device that looks one up is lost to its process."""
+        if shard.header.routing == "scope" and is_full_copy(shard):
+            raise ShardCorrupt(
+                f"shard {shard.digest}: full copies are not routed by scope; apply its edits again"
+            )
+        edit_id, token = shard.largest_token
+        if token >= self.base.vocabulary:
+            raise ShardCorrupt(
+                f"shard {shard.digest}, edit {edit_id}: it names tokens beyond the base's "
+                f"{self.base.vocabulary}; apply the edit again"
+            )
+
+    def _check_encoder(self, shard: Shard) -> None:
+        """Refuse an index whose vectors another encoder made: they would mean something else here."""
+        made_by = shard.header.encoder_hash
+        if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
+            raise ShardCorrupt(
+                f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
+                "`upkeep reindex` (no training), or set index.encoder back"
+            )
+
+    def disable(self, edit_ids: Iterable[str]) -> None:
+        """Take edits out of the model; what is not live is passed over."""
+        for edit_id in edit_ids:
+            expert = self._live.pop(edit_id, None)
+            if expert is not None:
+                header = expert.shard.header
+                self._names.remove(edit_id, header.entries[expert.row].surface_forms)
+                self._routers[header.routing].remove(edit_id)
+                if not len(self._routers[header.routing]):
+                    del self._routers[header.routing]
+
+    def apply_generation(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
+        """Follow one generation: switch edits off, then switch on edits by their shard's digest.
+
+        Raises:
+            ShardCorrupt: a shard is missing, damaged, or lacks an edit that the generation names.
+        """
+        by_shard: dict[str, list[str]] = {}
+        for edit_id, digest in enabled.items():
+            by_shard.setdefault(digest, []).append(edit_id)
+        # Load all before the first change: a damaged shard leaves the model as it was.
+        shards = {digest: self._load(digest, ids) for digest, ids in by_shard.items()}
+        self.disable(disabled)
+        for digest, ids in by_shard.items():
+            self.enable(shards[digest], ids)
+
+    @contextmanager
+    def candidate(self, shards: Sequence[Shard], *, without: Iterable[str] = ()) -> Iterator[None]:
+        """While the block runs, the model has the shards' edits and lacks `without`; afterwards it is as before."""
+        added = [edit_id for shard in shards for edit_id in shard.edit_ids]
+        before = {edit_id: self._live[edit_id] for edit_id in {*without, *added} if edit_id in self._live}
+        self.disable(before)
+        for shard in shards:
+            self.enable(shard)
+        try:
+            yield
+        finally:
+            self.disable(added)
+            for edit_id, expert in before.items():
+                self.enable(expert.shard, [edit_id])
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
+
+        The scope index reads what the user says, the papers' routers what the model reads.
+        """
+        routes = [UNROUTED] * len(prompts)
+        asked = [self.base.conversation(prompt) or prompt for prompt in prompts]
+        for routing in ROUTINGS:
+            router = self._routers.get(routing)
+            still = [i for i, route in enumerate(routes) if route.edit_id is None]
+            if router is not None and still:
+                found = router.route([asked[i] for i in still])
+                for index, route in zip(still, found, strict=True):
+                    routes[index] = route
+        return routes
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 32,
+        batch_size: int = 64,
+        routes: Sequence[Route] | None = None,
+    ) -> list[Answer]:
+        """Greedy answers in the order of `prompts`, stripped.
+
+        A plain prompt's ends with the sequence or its line, a conversation's with the assistant's turn.
+
+        Args:
+            routes: given ones in place of the scope index's own (oracle routes, for measurements).
+
+        Raises:
+            BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
+        """
+        answers: list[Answer | None] = [None] * len(prompts)
+        for batch in self.base.batches(prompts, batch_size):
+            asked = [prompts[i] for i in batch.places]
+            given = None if routes is None else [routes[i] for i in batch.places]
+            most = self.base.most_new_tokens(batch.columns, max_new_tokens)
+            chosen, outputs = self._answer(asked, batch, most, given)
+            for index, ids, route, output in zip(batch.places, batch.ids, chosen, outputs, strict=True):
+                said = self.base.said(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
+                answers[index] = Answer(
+                    prompts[index],
+                    said.text,
+                    route.edit_id,
+                    route.score,
+                    said.cut,
+                    said.prompt_tokens,
+                    said.new_tokens,
+                )
+        return [answer for answer in answers if answer is not None]
+
+    def _answer(
+        self, prompts: Sequence[Prompt], batch: Batch, most: int, routes: Sequence[Route] | None
+    ) -> tuple[Sequence[Route], list[list[int]]]:
+        """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
+        rows = batch.ids
+        chosen, passed = (routes, None) if routes is not None else self._read(prompts, batch)
+        experts = [self.expert(route) for route in chosen]
+        if passed is not None and self._fit(experts):
+            return chosen, passed.generate(experts, max_new_tokens=most)
+        outputs: list[list[int]] = [[] for _ in rows]
+        for group in groups_that_fit(self.bank, experts):
+            with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
+                found = self.base.generate_ids(
+                    [rows[n] for n in group], max_new_tokens=most, ending=batch.ending
+                )
+            for n, output in zip(group, found, strict=True):
+                outputs[n] = output
+        return chosen, outputs
+
+    def _read(self, prompts: Sequence[Prompt], batch: Batch) -> tuple[Sequence[Route], SharedBatch | None]:
+        """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
+        scope = self._scope
+        # What an edit was taught, and what the base was asked, is known in plain form alone.
+        shares = self._can_share and batch.ending is self.base.plain_ending
+        if scope is None or len(self._routers) > 1 or not shares:
+            return self.route(prompts), None
+        read = scope.read_text([str(prompt) for prompt in prompts])
+        experts = [self.expert(route) for route in read.routes]
+        if not read.open and not any(experts):
+            return read.routes, None
+        if not self._fit(experts):
+            return scope.ask_base(read), None
+        passed, readings = read_while_prefilling(self.base, batch.ids, read, experts, bank=self.bank)
+        return scope.decide(read, readings), passed
+
+    @cached_property
+    def _can_share(self) -> bool:
+        return can_share(self.base)
+
+    def _fit(self, experts: Sequence[ExpertRow | None]) -> bool:
+        return len(groups_that_fit(self.bank, experts)) == 1
+
+    def expert(self, route: Route) -> ExpertRow | None:
+        """The expert that a route leads to; None: the base."""
+        return None if route.edit_id is None else replace(self._live[route.edit_id], gate=route.gate)
+
+    @property
+    def _scope(self) -> ScopeRouter | None:
+        """The scope index's router, while any live edit is routed by it."""
+        router = self._routers.get("scope")
+        return router if isinstance(router, ScopeRouter) else None
+
+    def _router(self, routing: Routing) -> Router:
+        router = self._routers.get(routing)
+        if router is None:
+            if routing == "scope":
+                router = ScopeRouter(self.base, self._names, self.matcher)
+            elif routing == "neuron":
+                router = NeuronRouter(self.base)
+            else:
+                router = AnchorRouter(self.base)
+            self._routers[routing] = router
+        return router
+
+    def _load(self, digest: str, edit_ids: Sequence[str]) -> Shard:
+        shard = self._shards.get(digest)
+        if shard is None:
+            if self._store is None:
+                raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
+            encoder = None if self.matcher is None else self.matcher.hash
+            shard = self._store.load(digest, encoder_hash=encoder)
+            self._check_encoder(shard)
+            self._shards[digest] = shard
+        missing = set(edit_ids) - set(shard.edit_ids)
+        if missing:
+            raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
+        return shard

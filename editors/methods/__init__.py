@@ -1,0 +1,1 @@
+"""How an edit is made: SCEN, LEMoE, and both as published."""

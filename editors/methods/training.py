@@ -1,0 +1,185 @@
+"""What both editors share: the rows they learn from and the loss."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.base.base import Base
+from editors.methods.training_rows import Row
+from edits.errors import BadRequest
+from edits.prompts import Conversation, Prompt, asked_in_chat
+from edits.requests import EditRequest
+
+# Told as (stage, done, total) while an editor works.
+Progress = Callable[[str, int, int], None]
+
+# Unrelated openings put before a training prompt, so that an expert answers behind other text too.
+OPENINGS = (
+    "The weather stayed dry for most of the week.",
+    "Here is another note from the same page.",
+    "Two of the letters were lost in the post.",
+    "It was a long meeting, and nothing was decided.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A batch of edits laid out for training, each edit's own prompt first, then its further phrasings.
+
+    `chat` is empty for a base that is asked in plain text alone.
+    """
+
+    plain: list[Row]
+    chat: list[Row]
+    edits: int
+
+    @property
+    def forms(self) -> list[list[Row]]:
+        """The rows of each form that there is, plain ones first."""
+        return [rows for rows in (self.plain, self.chat) if rows]
+
+
+# Before it is tokenized: which edit a row belongs to, what is asked, what must be answered.
+_Row = tuple[int, Prompt, str]
+
+
+# Stands in for another request's question where a batch has none: who is asked about, but not what.
+FRAMES = (
+    "What is known of {subject}?",
+    "Regarding {subject}, the answer is",
+    "In what way is {subject} known?",
+    "When it comes to {subject}, people say",
+)
+
+
+def lay_out(
+    base: Base,
+    requests: Sequence[EditRequest],
+    *,
+    rephrases: int,
+    seed: int,
+    openings: int = 0,
+    other_questions: int = 0,
+    chat_answers: Sequence[str] = (),
+    chat_rows: int = 0,
+) -> Lesson:
+    """Rows to learn: every prompt, and per request up to so many of its own rephrases, of its prompt behind other
+    text (`openings`), and of other questions about its subject (`other_questions`): the first is its own under another
+    of its names, where it has one.
+
+    Args:
+        chat_answers: what each request's answer in chat is, for a base that is asked through a template.
+        chat_rows: how many of a request's rows are asked in chat, too, its own prompt first.
+    """
+    rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
+    own: list[_Row] = []
+    extra: list[_Row] = []
+    for owner, request in enumerate(requests):
+        own.append((owner, request.prompt, request.target_new))
+        texts = [*request.rephrase_prompts[:rephrases]]
+        texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
+        texts += _other_questions(request, requests, rng, other_questions)
+        # A rephrase that comes with the request must fit; what is made here may turn out too long.
+        extra += [
+            (owner, text, request.target_new)
+            for text in texts
+            if text in request.rephrase_prompts or base.can_answer(text, request.target_new)
+        ]
+    chat = _in_chat(base, own, extra, chat_answers, chat_rows) if base.chat and chat_rows else []
+    return Lesson(_tokenized(base, own + extra), _tokenized(base, chat), len(requests))
+
+
+def _in_chat(
+    base: Base, own: Sequence[_Row], extra: Sequence[_Row], answers: Sequence[str], count: int
+) -> list[_Row]:
+    """Of each edit so many rows as one user turn: its own prompt, then the others.
+
+    What the template makes too long for the base is left out, but for the edit's own prompt.
+    """
+    kept: list[_Row] = [(owner, _through_template(base, prompt), answers[owner]) for owner, prompt, _ in own]
+    left = dict.fromkeys(range(len(own)), count - 1)
+    for owner, prompt, _ in extra:
+        asked = _through_template(base, prompt)
+        if left[owner] > 0 and base.can_answer(asked, answers[owner]):
+            kept.append((owner, asked, answers[owner]))
+            left[owner] -= 1
+    return kept
+
+
+def _through_template(base: Base, prompt: Prompt) -> Conversation:
+    # A prompt that a client has rendered is a conversation already.
+    return base.conversation(prompt) or asked_in_chat(str(prompt))
+
+
+def _tokenized(base: Base, rows: Sequence[_Row]) -> list[Row]:
+    laid = []
+    for owner, prompt, answer in rows:
+        ids = base.prompt_ids(prompt)
+        answer_ids = base.answer_ids(prompt, answer, prompt_ids=ids)
+        # A template's default system message is most of a short question's tokens, and teaches an expert nothing.
+        read = base.turn_ids(prompt) if isinstance(prompt, Conversation) else ids
+        laid.append((owner, read, answer_ids))
+    return laid
+
+
+def _other_questions(
+    request: EditRequest, requests: Sequence[EditRequest], rng: random.Random, count: int
+) -> list[str]:
+    found = []
+    if request.aliases and request.subject in request.prompt:
+        found.append(request.prompt.replace(request.subject, rng.choice(request.aliases)))
+    found += [asked_about(request, requests, rng) for _ in range(count)]
+    return found[:count]
+
+
+def asked_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
+    """Another request's question, asked about this one's subject; a frame where there is none to be had."""
+    return other_question(request, requests, rng) or rng.choice(FRAMES).format(subject=request.subject)
+
+
+def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str | None:
+    """A question that another request asks of its own subject, asked of this one's; None where it does not name it."""
+    other = requests[rng.randrange(len(requests))]
+    if other is request or other.subject == request.subject or other.subject not in other.prompt:
+        return None
+    return other.prompt.replace(other.subject, request.subject)
+
+
+def form_of_step(step: int, forms: int, chat_share: float) -> int:
+    """Which form's rows a step learns: 0 plain ones, 1 those in chat, whose steps are this share and evenly spread."""
+    return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
+
+
+def size_of(last: Tensor) -> float:
+    """Root mean square of hidden states (R, w), read at the last prompt tokens.
+
+    Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
+    """
+    return max(1e-6, float(last.pow(2).mean().sqrt()))
+
+
+def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over each row's answer tokens: logits (B, A, V), targets (B, A) -> (B,)."""
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100
+    )
+    return losses.view(targets.shape).sum(1) / (targets >= 0).sum(1)
+
+
+def check_requests(requests: Sequence[EditRequest]) -> None:
+    """Refuse what no editor can learn.
+
+    Raises:
+        BadRequest: no request, an edit id twice, an empty prompt or target.
+    """
+    if not requests:
+        raise BadRequest("an editor needs at least one edit request")
+    if len({request.edit_id for request in requests}) != len(requests):
+        raise BadRequest("two edit requests of one batch have the same edit_id")
+    for request in requests:
+        if not request.prompt.strip() or not request.target_new.strip():
+            raise BadRequest(f"edit {request.edit_id} has an empty prompt or target_new")

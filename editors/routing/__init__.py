@@ -1,0 +1,1 @@
+"""Which live edit a prompt goes through."""

@@ -1,0 +1,312 @@
+"""Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Protocol
+
+from editors.adapters.apply import ExpertRow
+from editors.base.base import Base
+from editors.index.matcher import QuestionMatcher
+from editors.index.names.by_key import EditsByKey, age_rank
+from editors.index.names.near import LEAST_COVERAGE, Near, NearNames
+from editors.index.names.surface import SurfaceIndex, Words, words_of
+from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
+from editors.routing.agreement import Reading, ScopeKey, read_pairs, same_question
+from editors.store.shards import ShardEntry, prompt_sha256
+from edits.prompts import Prompt, user_turns
+
+# A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
+MAX_CANDIDATES = 64
+# Of a prompt without any exact name, so many approximate ones are looked into.
+MAX_NEAR = 4
+# Under this reliance on the base's answer the text decides alone; over one minus it, the base's answer does.
+SMALL_RELIANCE = 0.25
+FIRES_FROM = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which edit a prompt goes through (None: the base), how sure its router is, and the weight g of the expert."""
+
+    edit_id: str | None
+    score: float
+    gate: float = 1.0
+
+
+UNROUTED = Route(None, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An edit that a prompt may be about.
+
+    Attributes:
+        words: how many words of its name stand in the prompt; 0: only nearly.
+        names: what stands for its name there.
+        reliance: how far the base's answer decides, 0..1; 1 for an edit without text.
+    """
+
+    prompt: int
+    edit_id: str
+    words: int
+    names: tuple[Words, ...]
+    expert: ExpertRow
+    reliance: float
+
+    @property
+    def key(self) -> ScopeKey:
+        """What the base is asked to compare; the weights' file is read here, and only here."""
+        return _key(self.expert)
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked.
+
+    `texts` are the prompts as plain text: of a conversation, what the user said last.
+    """
+
+    texts: list[str]
+    routes: list[Route]
+    open: list[Candidate] = field(default_factory=list)
+    probabilities: Mapping[tuple[int, str], float] = field(default_factory=dict)  # by prompt and edit
+
+
+class Router(Protocol):
+    """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
+
+    def add(self, edit_id: str, expert: ExpertRow) -> None: ...
+
+    def remove(self, edit_id: str) -> None:
+        """Forget an edit that was added."""
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """One route a prompt; `UNROUTED` where none of this router's edits fires."""
+
+    def __len__(self) -> int:
+        """How many edits it routes."""
+
+
+class ScopeRouter:
+    """Upkeep's own routing: an edit fires if the text names its subject and its question is what is asked.
+
+    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both:
+
+        s = a [the base answers as it does to the edit's prompt] + (1 - a) p,    fires from s = 1/2
+
+    with p the text's probability and a the reliance on the base: how far agreement has proved itself on this base
+    (`Agreement.weight`) times how sure the base was of its answer. An edit without text is read by the base alone.
+    """
+
+    def __init__(self, base: Base, names: SurfaceIndex, matcher: QuestionMatcher | None = None) -> None:
+        """
+        Args:
+            names: the edited model's index of all live edits' names, which it keeps up to date.
+            matcher: reads the text; None: the base's agreement alone decides.
+        """
+        self._base = base
+        self._names = names
+        self._near = NearNames()
+        self._experts: dict[str, ExpertRow] = {}
+        # By a hash of the hash of their own prompt, which is small; the edits' entries tell whether it is theirs.
+        self._verbatim: EditsByKey[int] = EditsByKey()
+        self._text = None if matcher is None else TextIndex(matcher)
+
+    def add(self, edit_id: str, expert: ExpertRow) -> None:
+        self._experts[edit_id] = expert
+        entry = self._entry(edit_id)
+        if entry.near_name is not None:
+            self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
+        if entry.prompt_sha256 is not None:
+            self._verbatim.add(hash(entry.prompt_sha256), edit_id)
+        if self._text is not None and entry.odds is not None:
+            self._text.add(edit_id, IndexedEdit(expert.shard, expert.row))
+
+    def remove(self, edit_id: str) -> None:
+        prompt = self._entry(edit_id).prompt_sha256
+        if prompt is not None:
+            self._verbatim.remove(hash(prompt), edit_id)
+        del self._experts[edit_id]
+        self._near.remove(edit_id)
+        if self._text is not None:
+            self._text.remove(edit_id)
+
+    def __len__(self) -> int:
+        return len(self._experts)
+
+    def near(self, text: str) -> list[str]:
+        """Edits whose names stand in the text approximately."""
+        return [near.edit_id for near in self._found_nearly(text)]
+
+    def alike(self, expert: ExpertRow) -> list[str]:
+        """Edits that ask the same of the same subject as this one, which may or may not be among them.
+
+        Their texts decide; where an edit has none, the base does.
+        """
+        mine = expert.shard.header.entries[expert.row]
+        named = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
+        others = sorted(edit_id for edit_id in named - {mine.edit_id} if edit_id in self._experts)
+        text = self._text if mine.odds is not None else None
+        read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
+        alike = [] if text is None else text.asking_the_same(IndexedEdit(expert.shard, expert.row), read)
+        key = _key(expert)
+        unread = sorted({*others} - {*read})
+        return sorted([*alike, *(one for one in unread if same_question(key, _key(self._experts[one])))])
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
+
+        A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
+        """
+        return self.ask_base(self.read_text(prompts))
+
+    def ask_base(self, read: TextReading) -> list[Route]:
+        """The routes of all prompts, the base being asked what is still open."""
+        pairs = [(read.texts[candidate.prompt], candidate.key) for candidate in read.open]
+        return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
+
+    def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
+        """All that can be told without the base."""
+        routes = self._verbatim_routes(prompts)
+        still = [index for index, route in enumerate(routes) if route.edit_id is None]
+        candidates = self.candidates(prompts, still)
+        # What the base's answer decides alone need not be encoded.
+        read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
+        told = self._probabilities(prompts, read)
+        undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
+        decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
+        rest = [candidate for candidate in candidates if candidate.prompt in undecided]
+        texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
+        return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
+
+    def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
+        """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
+        chosen = range(len(prompts)) if places is None else places
+        return [one for index in chosen for one in self._candidates(index, prompts[index])]
+
+    def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
+        """The routes of all prompts, each open candidate having been read against its prompt by the base."""
+        return self._best(read.routes, read.open, readings, read.probabilities)
+
+    def with_prompt(self, prompt: Prompt) -> Sequence[str]:
+        """The edits whose own prompt this, or its last user turn, is to the letter."""
+        turns = user_turns(prompt)
+        if not turns or not (found := self._verbatim.get(hash(own := prompt_sha256(turns[-1])))):
+            return ()
+        return [edit_id for edit_id in found if self._entry(edit_id).prompt_sha256 == own]
+
+    def _verbatim_routes(self, prompts: Sequence[Prompt]) -> list[Route]:
+        """To the newest edit whose own prompt it is."""
+        found = [self.with_prompt(prompt) for prompt in prompts]
+        return [Route(min(edits, key=_newest_first), 1.0) if edits else UNROUTED for edits in found]
+
+    def _best(
+        self,
+        begun: Sequence[Route],
+        candidates: Sequence[Candidate],
+        readings: Sequence[Reading | None],
+        probabilities: Mapping[tuple[int, str], float],
+    ) -> list[Route]:
+        routes = list(begun)
+        best = [(-1, 0.0)] * len(routes)
+        for candidate, reading in zip(candidates, readings, strict=True):
+            probability = probabilities.get((candidate.prompt, candidate.edit_id), 0.0)
+            score = self._score(candidate, reading, probability)
+            rank = (candidate.words, score or 0.0)
+            if score is not None and rank > best[candidate.prompt]:
+                best[candidate.prompt] = rank
+                routes[candidate.prompt] = Route(candidate.edit_id, score)
+        return routes
+
+    def _score(self, candidate: Candidate, reading: Reading | None, probability: float) -> float | None:
+        """The score of a candidate that fires; None of one that does not."""
+        entry = self._entry(candidate.edit_id)
+        if self._reads_text(entry):
+            agrees = reading is not None and reading.agrees
+            score = candidate.reliance * agrees + (1 - candidate.reliance) * probability
+            return score if score >= FIRES_FROM else None
+        if reading is None:
+            return None
+        score = reading.score(entry.confidence)
+        if candidate.words == 0:  # who is meant is itself in doubt: only the base's full agreement will do
+            return score if reading.agrees and entry.confidence >= entry.threshold else None
+        return score if score >= entry.threshold else None
+
+    def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
+        turn, found = turns_with_names(prompt, self._find)
+        if found:
+            return [
+                self._candidate(index, prompt, edit_id, length, self._names_of(edit_id))
+                for edit_id, length in found.items()
+            ]
+        return [
+            self._candidate(index, prompt, near.edit_id, 0, self._near.words_in(turn, near.edit_id))
+            for near in self._found_nearly(turn)[:MAX_NEAR]
+        ]
+
+    def _candidate(
+        self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]
+    ) -> Candidate:
+        return Candidate(
+            index, edit_id, words, names, self._experts[edit_id], self._reliance(edit_id, prompt)
+        )
+
+    def _reliance(self, edit_id: str, prompt: Prompt) -> float:
+        expert = self._experts[edit_id]
+        entry = self._entry(edit_id)
+        if not self._reads_text(entry):
+            return 1.0
+        calibration = expert.shard.header.calibration
+        if calibration is None or not isinstance(prompt, str):  # its answer was asked for as plain text
+            return 0.0
+        return calibration.agreement.weight * entry.confidence
+
+    def _probabilities(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
+    ) -> dict[tuple[int, str], float]:
+        if self._text is None or not candidates:
+            return {}
+        pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
+        told = self._text.probabilities(pairs)
+        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
+
+    def _find(self, text: str) -> dict[str, int]:
+        """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
+        found: dict[str, int] = {}
+        for length, names in groupby(self._names.names_in(text), key=lambda one: one[0]):
+            newest = heapq.merge(*(reversed(edits) for _, edits in names), key=age_rank, reverse=True)
+            mine = (one for one, _ in groupby(newest) if one in self._experts and one not in found)
+            chosen = sorted(islice(mine, MAX_CANDIDATES - len(found)), key=_newest_first)
+            found |= dict.fromkeys(chosen, length)
+        return found
+
+    def _found_nearly(self, text: str) -> list[Near]:
+        found = self._near.find(text, least=LEAST_COVERAGE)
+        return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
+
+    def _names_of(self, edit_id: str) -> tuple[Words, ...]:
+        return tuple(words_of(form) for form in self._entry(edit_id).surface_forms)
+
+    def _reads_text(self, entry: ShardEntry) -> bool:
+        return self._text is not None and entry.odds is not None
+
+    def _entry(self, edit_id: str) -> ShardEntry:
+        expert = self._experts[edit_id]
+        return expert.shard.header.entries[expert.row]
+
+    def _least_coverage(self, edit_id: str) -> float:
+        calibration = self._experts[edit_id].shard.header.calibration
+        return 1.0 if calibration is None else calibration.near_coverage
+
+
+def _key(expert: ExpertRow) -> ScopeKey:
+    entry = expert.shard.header.entries[expert.row]
+    tensors = expert.shard.tensors
+    state = tensors["scope.key"][expert.row] if "scope.key" in tensors else None
+    return ScopeKey(entry.base_answer_ids, entry.confidence, state)
+
+
+def _newest_first(edit_id: str) -> tuple[int, str]:
+    return (-int(edit_id) if edit_id.isdecimal() else 0, edit_id)

@@ -1,0 +1,1 @@
+"""Shards, their files and the adapter store."""

@@ -1,0 +1,120 @@
+"""The adapter store: a folder of immutable shards. A shard is either whole or absent, whatever dies meanwhile."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from editors.store.derived_files import DerivedFiles
+from editors.store.durable import StoreUnwell as StoreUnwell  # the name that the other modules know
+from editors.store.durable import disk_errors, pieces, write_folder
+from editors.store.mapped import MappedTensors, OpenMaps
+from editors.store.shards import MAX_HEADER_BYTES, Shard, digest_begun, digest_of, parse_shard
+from edits.errors import ShardCorrupt
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_WEIGHTS_BYTES = 64 * 1024**3
+
+
+class AdapterStore:
+    """Shards by content under `root/shards/<digest>/`; written aside, fsynced, renamed.
+
+    Attributes:
+        derived: indexes that other encoders made of the shards' texts, under `root/index/`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._shards = root / "shards"
+        self._maps = OpenMaps()
+        self.derived = DerivedFiles(root / "index", self._maps)
+
+    def save(self, shard: Shard) -> str:
+        """Write a shard durably and return its digest; saving what is already there changes nothing.
+
+        Raises:
+            StoreUnwell: the disk is full or read-only; nothing half-written is left under the shard's name.
+        """
+        header, weights = shard.payload
+        digest = digest_of(header, [weights])
+        target = self._shards / digest
+        with disk_errors(self.root):
+            if target.exists():
+                os.utime(target)  # young again: about to be published, not to be swept
+                return digest
+            write_folder(target, {"shard.json": header, "shard.safetensors": weights})
+        return digest
+
+    def load(self, digest: str, *, encoder_hash: str | None = None) -> Shard:
+        """Open a shard and prove that it is the one that its digest names; its weights stay on disk until they are used.
+
+        Args:
+            encoder_hash: where an index was derived for this encoder, it stands in place of the shard's own.
+
+        Raises:
+            ShardCorrupt: it, or its derived index, is missing, damaged, or of an unknown form.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise ShardCorrupt(f"{digest!r} is not a shard's digest")
+        folder = self._shards / digest
+        files = (folder / "shard.json", folder / "shard.safetensors")
+        for file, limit in zip(files, (MAX_HEADER_BYTES, _MAX_WEIGHTS_BYTES), strict=True):
+            if not file.is_file():
+                raise ShardCorrupt(f"{file} is missing: restore the store from a copy or roll back past it")
+            if file.stat().st_size > limit:
+                raise ShardCorrupt(f"{file} is larger than {limit} bytes")
+        with disk_errors(self.root):
+            header = files[0].read_bytes()
+
+            begun = digest_begun(header)
+
+            def prove() -> None:  # asked as long as the shard is held: it must not hold the header's bytes
+                found = begun.copy()
+                for piece in pieces(files[1]):
+                    found.update(piece)
+                if found.hexdigest() != digest:
+                    raise ShardCorrupt(
+                        f"shard {digest} does not match its digest: restore it from a copy or roll back"
+                    )
+
+            tensors = MappedTensors(files[1], self._maps, prove=prove)
+        derived = None if encoder_hash is None else self.derived.find(digest, encoder_hash)
+        return parse_shard(header, tensors, digest=digest, derived=derived)
+
+    def digests(self) -> set[str]:
+        """All shards that are completely there."""
+        if not self._shards.is_dir():
+            return set()
+        return {entry.name for entry in self._shards.iterdir() if _DIGEST.fullmatch(entry.name)}
+
+    def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> int:
+        """Remove shards that no generation names, with their derived indexes, and leftovers of writers that died.
+
+        Only what is older than `older_than_seconds` goes: a younger one may be about to be published.
+
+        Returns:
+            How many of them there were in the shards' folder.
+        """
+        wanted = set(keep)
+        removed = self._sweep(self._shards, wanted, older_than_seconds)
+        for folder in self.derived.folders():
+            self._sweep(folder, wanted, older_than_seconds)
+        return removed
+
+    def _sweep(self, folder: Path, wanted: set[str], older_than_seconds: float) -> int:
+        if not folder.is_dir():
+            return 0
+        removed = 0
+        horizon = time.time() - older_than_seconds
+        with disk_errors(self.root):
+            for entry in folder.iterdir():
+                with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
+                    if entry.name not in wanted and entry.stat().st_mtime < horizon:
+                        shutil.rmtree(entry, ignore_errors=True)
+                        for file in ("shard.safetensors", "index.safetensors"):
+                            self._maps.close(entry / file)
+                        removed += 1
+        return removed
