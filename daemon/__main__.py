@@ -20,11 +20,14 @@ import logging
 import os
 import sys
 from importlib.metadata import entry_points
+from typing import Annotated
 
 import typer
 
-from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
+from daemon.cli import ask, assets, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
 from edits.errors import PermanentError, TemporaryError
+from edits.extras import ExtraMissing, extra
+from upkeep_llm import __version__
 
 EXIT_PERMANENT = 1
 EXIT_SETTINGS = 2
@@ -45,11 +48,36 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
     )
-    for room in (setup, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
+    app.callback()(_options)
+    for room in (setup, assets, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
         room.register(app)
-    for plugin in entry_points(group=PLUGINS):
+    plugins = entry_points(group=PLUGINS)
+    for plugin in plugins:
         plugin.load()(app)
+    if "demo" not in plugins.names:
+        app.command("demo", rich_help_panel="Start")(_absent_demo)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"upkeep {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Options of the command itself, before the name of another."""
+
+
+def _absent_demo() -> None:
+    """Watch facts change in a running model; needs the extra `demo`."""
+    with extra("demo", purpose="the demo"):
+        raise ModuleNotFoundError(name="upkeep-llm-demo")
 
 
 def main() -> None:
@@ -58,7 +86,11 @@ def main() -> None:
     # of them up to forty times slower; read when torch is loaded, and inherited by the roles.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        build_app()()
+        # typer comes with the library's own requirements: `--help` works without the extra, a command finds out.
+        with extra("daemon", purpose="this command"):
+            build_app()()
+    except ExtraMissing as error:
+        _end(error, EXIT_PERMANENT)
     except PermanentError as error:
         _end(error, EXIT_SETTINGS if _is_about_settings(error) else EXIT_PERMANENT)
     except TemporaryError as error:

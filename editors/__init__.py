@@ -1,4 +1,4 @@
-"""Editors: a model and a batch of edit requests in, experts out; attach, route, generate, save, load.
+"""Upkeep's editors: a model and a batch of edit requests in, experts out; attach, route, generate, save, load.
 
 Usable as a library on its own, without the daemon:
 

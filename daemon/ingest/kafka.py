@@ -74,7 +74,7 @@ def translated(doing: str) -> Iterator[None]:
     except _TOO_LARGE as error:
         raise MessageTooLarge(f"{doing}: {error}") from error
     except kafka_errors.UnsupportedCodecError as error:
-        hint = "pip install 'kafka-python[lz4,snappy,zstd]' adds the codecs"
+        hint = "pip install 'upkeep-llm[daemon]' brings the codecs"
         raise KafkaRefused(f"{doing}: {error}; {hint}") from error
     except _PERMANENT as error:
         raise KafkaRefused(f"{doing}: {error}") from error

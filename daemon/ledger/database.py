@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.schema import head
+from edits.extras import extra
 
 BUSY_SECONDS = 30
 
@@ -164,7 +165,8 @@ def _postgres(address: URL) -> Engine:
     arguments: dict[str, Any] = {"prepare_threshold": None}
     if "connect_timeout" not in address.query:
         arguments["connect_timeout"] = 10
-    engine = create_engine(address, connect_args=arguments, pool_pre_ping=True)
+    with extra("postgres", purpose="a ledger on PostgreSQL", error=LedgerUnreadable):
+        engine = create_engine(address, connect_args=arguments, pool_pre_ping=True)
     event.listen(engine, "connect", _prepare_postgres)
     return engine
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from daemon.process.settings import BadSettings
 from edits.errors import PermanentError
+from edits.extras import extra
 from planners.embedding import Vectors, unit
 
 ROWS = 64
@@ -20,13 +21,11 @@ class SentenceVectors:
         BadSettings: the package is not installed.
         PermanentError: the model cannot be loaded.
         """
-        try:
+        setting = 'planner.embedding = "sentence-transformers"'
+        with extra(
+            "sentence-transformers", purpose=setting, instead='choose "base" or "tfidf"', error=BadSettings
+        ):
             from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise BadSettings(
-                'planner.embedding = "sentence-transformers" needs the package: pip install '
-                '"upkeep[sentence-transformers]", or choose "base" or "tfidf"'
-            ) from error
         try:
             # No code of the model's own is run, and no pickle is read.
             self._model = SentenceTransformer(
