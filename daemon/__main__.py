@@ -51,10 +51,10 @@ def build_app() -> typer.Typer:
     app.callback()(_options)
     for room in (setup, assets, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
         room.register(app)
-    plugins = entry_points(group=PLUGINS)
-    for plugin in plugins:
+    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
+    for plugin in plugins.values():
         plugin.load()(app)
-    if "demo" not in plugins.names:
+    if "demo" not in plugins:
         app.command("demo", rich_help_panel="Start")(_absent_demo)
     return app
 

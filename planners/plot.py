@@ -4,7 +4,9 @@ The page holds no script and loads nothing, so that texts from events, which any
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from planners.values import DraftBatch, MapPoint, PlanDraft
 
@@ -13,23 +15,6 @@ ROW_HEIGHT, STRIP_ROWS = 16, 20
 NUMBERED = 150  # of more batches only some bear their number: the others tell it when pointed at
 TEXT_CHARS = 160
 NAMED = 5  # edits whose texts stand in the tooltip of their batch
-
-_HEAD = """<!DOCTYPE html>
-<html xmlns="http://www.w3.org/1999/xhtml" lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"/>
-<title>Upkeep: a plan</title>
-<style>
-body { font: 14px sans-serif; margin: 1.5em; color: #222; background: #fff; }
-svg { border: 1px solid #ccc; max-width: 100%; height: auto; }
-text { font: 11px sans-serif; pointer-events: none; }
-g.batch:hover circle, g.batch:hover rect { stroke: #000; stroke-width: 2; }
-path.order { fill: none; stroke: #888; stroke-width: 0.7; opacity: 0.6; }
-</style>
-</head>
-<body>
-"""
 
 
 def picture(draft: PlanDraft, texts: Mapping[int, str]) -> str:
@@ -41,16 +26,58 @@ def picture(draft: PlanDraft, texts: Mapping[int, str]) -> str:
     points: dict[int, list[MapPoint]] = {}
     for point in draft.landscape:
         points.setdefault(point.sequence, []).append(point)
-    return "".join(
-        [
-            _HEAD,
-            f"<h1>A plan of {len(draft.batches)} batches</h1>\n<p>{escape(_summary(draft))}</p>\n",
-            *_map(draft.batches, points, texts),
-            "<h2>The batches in their order</h2>\n",
-            *_strip(draft.batches, texts),
-            "</body>\n</html>\n",
-        ]
+    marks = [_mark(sequence, batch) for sequence, batch in enumerate(draft.batches)]
+    strip = list(_strip(draft.batches, texts))
+    page = Environment(
+        loader=PackageLoader("planners"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    page.filters["readable"] = _readable
+    return page.get_template("plan.html.jinja").render(
+        batches=draft.batches,
+        summary=_summary(draft),
+        map=_map(marks, points, texts) if points else None,
+        strip=list(zip(marks, strip, strict=True)),
+        strip_height=(strip[-1].top if strip else 0) + ROW_HEIGHT,
+        width=WIDTH,
+        height=HEIGHT,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a batch looks like wherever it is drawn."""
+
+    sequence: int
+    about: str
+    fill: str
+    stroke: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """The upper drawing; coordinates are text, in the drawing's own units."""
+
+    order: str
+    radius: int
+    batches: Sequence[tuple[_Mark, Sequence[tuple[str, str, str]]]]  # and of each point x, y and tooltip
+    numbers: Sequence[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A batch in the lower drawing."""
+
+    x: float
+    top: int
+    width: float
+    names: str
+    numbered: bool
+    height: int = ROW_HEIGHT - 2
 
 
 def _summary(draft: PlanDraft) -> str:
@@ -66,57 +93,43 @@ def _summary(draft: PlanDraft) -> str:
     return " ".join(parts)
 
 
-def _map(
-    batches: Sequence[DraftBatch], points: Mapping[int, list[MapPoint]], texts: Mapping[int, str]
-) -> Iterator[str]:
-    if not points:
-        return
+def _map(marks: Sequence[_Mark], points: Mapping[int, list[MapPoint]], texts: Mapping[int, str]) -> _Map:
     canvas = _Canvas([point for part in points.values() for point in part])
-    radius = 4 if len(points) <= NUMBERED else 2
-    middles = {sequence: canvas.middle(part) for sequence, part in sorted(points.items())}
-    yield f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">\n'
-    steps = " L ".join(f"{x:.1f} {y:.1f}" for x, y in middles.values())
-    yield f'<path class="order" d="M {steps}"/>\n'
-    for sequence in middles:
-        batch = batches[sequence]
-        yield f'<g class="batch" data-batch="{sequence}">{_title(_about(sequence, batch))}'
-        for point in points[sequence]:
-            x, y = canvas.place(point)
-            yield (
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {_paint(sequence, batch)}>'
-                f"{_title(f'{sequence}: {_text(point.edit_id, texts)}')}</circle>"
-            )
-        yield "</g>\n"
+    middles = {sequence: _shown(canvas.middle(part)) for sequence, part in sorted(points.items())}
     every = -(-len(middles) // NUMBERED)
-    for number, (sequence, (x, y)) in enumerate(middles.items()):
-        if number % every == 0:
-            yield f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{sequence}</text>\n'
-    yield "</svg>\n"
+    return _Map(
+        order=" L ".join(f"{x} {y}" for x, y in middles.values()),
+        radius=4 if len(points) <= NUMBERED else 2,
+        batches=[
+            (
+                marks[sequence],
+                [
+                    (*_shown(canvas.place(point)), f"{sequence}: {_text(point.edit_id, texts)}")
+                    for point in points[sequence]
+                ],
+            )
+            for sequence in middles
+        ],
+        numbers=[(x, y, sequence) for sequence, (x, y) in [*middles.items()][::every]],
+    )
 
 
-def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[str]:
+def _shown(place: tuple[float, float]) -> tuple[str, str]:
+    return f"{place[0]:.1f}", f"{place[1]:.1f}"
+
+
+def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[_Box]:
     """One box per batch, in rows from left to right."""
     edits = max(1, sum(len(batch.edit_ids) for batch in batches))
     scale = min(20.0, STRIP_ROWS * WIDTH / edits)
-    boxes, x, row = [], 0.0, 0
+    x, row = 0.0, 0
     for sequence, batch in enumerate(batches):
         width = min(float(WIDTH), max(3.0, scale * len(batch.edit_ids)))
         if x + width > WIDTH:
             x, row = 0.0, row + 1
-        top = row * ROW_HEIGHT
-        box = (
-            f'<rect x="{x:.1f}" y="{top}" width="{width - 1:.1f}" height="{ROW_HEIGHT - 2}" '
-            f"{_paint(sequence, batch)}/>"
-        )
-        if width > 8 * len(str(sequence)):
-            box += f'<text x="{x + 2:.1f}" y="{top + 11}">{sequence}</text>'
-        told = _title(f"{_about(sequence, batch)}: {_names(batch, texts)}")
-        boxes.append(f'<g class="batch" data-sequence="{sequence}">{told}{box}</g>\n')
+        numbered = width > 8 * len(str(sequence))
+        yield _Box(x, row * ROW_HEIGHT, width, _names(batch, texts), numbered)
         x += width
-    height = (row + 1) * ROW_HEIGHT
-    yield f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">\n'
-    yield from boxes
-    yield "</svg>\n"
 
 
 def _names(batch: DraftBatch, texts: Mapping[int, str]) -> str:
@@ -149,21 +162,16 @@ class _Canvas:
         return sum(x for x, _ in places) / len(places), sum(y for _, y in places) / len(places)
 
 
-def _about(sequence: int, batch: DraftBatch) -> str:
-    lane, editor = "urgent" if batch.urgent else "batch", batch.editor or "no editor"
-    return f"batch {sequence} ({lane} lane, {editor}, {len(batch.edit_ids)} edits): {batch.reason}"
-
-
-def _paint(sequence: int, batch: DraftBatch) -> str:
+def _mark(sequence: int, batch: DraftBatch) -> _Mark:
     """Filled for LEMoE, hollow for SCEN, grey where nothing is trained; neighbours in the order differ in hue."""
+    lane, editor = "urgent" if batch.urgent else "batch", batch.editor or "no editor"
+    about = f"batch {sequence} ({lane} lane, {editor}, {len(batch.edit_ids)} edits): {batch.reason}"
     if batch.editor is None:
-        return 'fill="#bbb" stroke="#888"'
+        return _Mark(sequence, about, fill="#bbb", stroke="#888")
     colour = f"hsl({sequence * 137.508 % 360:.0f},65%,45%)"  # the golden angle
-    fill = "#fff" if batch.editor == "scen" else colour
-    return f'fill="{fill}" stroke="{colour}"'
+    return _Mark(sequence, about, fill="#fff" if batch.editor == "scen" else colour, stroke=colour)
 
 
-def _title(text: str) -> str:
-    """A tooltip: what XML cannot hold or nobody can read is shown as a sign of its own."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return f"<title>{escape(shown)}</title>"
+def _readable(text: str) -> str:
+    """What XML cannot hold or nobody can read is shown as a sign of its own; the page escapes the rest."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
