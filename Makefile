@@ -2,10 +2,11 @@
 
 SHELL := /bin/bash
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m "not gpu and not real"
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-real format constraints clean
+.PHONY: help setup demo check test test-part test-real format constraints clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,8 +25,11 @@ check: setup  ## format, lint, types, import contracts
 
 test: setup check  ## everything that must hold (installs PostgreSQL where it may)
 	@bash scripts/system-packages.sh
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile -m "not gpu and not real"
+	$(PYTEST)
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE bash scripts/test-transformers4.sh
+
+test-part: setup  ## some of it, without the checks: make test-part TESTS=tests/unit
+	$(PYTEST) $(TESTS)
 
 test-real: setup  ## the same on a real chat model, which it fetches; not part of `make test`
 	@OMP_WAIT_POLICY=PASSIVE bash scripts/test-real.sh

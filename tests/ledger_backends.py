@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from requirements_met import unavailable
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
@@ -221,8 +222,7 @@ def _own_server() -> Iterator[str]:
         (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None
     )
     if postgres is None:
-        reason = "no PostgreSQL here: set UPKEEP_TEST_POSTGRES_URL, or install one"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        unavailable("no PostgreSQL here: set UPKEEP_TEST_POSTGRES_URL, or install one")
     binaries = Path(postgres).resolve().parent
     folder = tempfile.mkdtemp(prefix="upkeep-postgres-")
     account = _unprivileged(folder)

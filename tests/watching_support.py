@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 from acceptance_support import eventually, free_port
+from requirements_met import unavailable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MONITORING = REPOSITORY / "monitoring"
@@ -24,13 +23,8 @@ MONITORING = REPOSITORY / "monitoring"
 
 def binary(*names: str) -> str:
     """The program under the first of these names that is installed; skips the test where there is none."""
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    reason = f"no {names[0]} here: apt-get install prometheus prometheus-alertmanager"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or unavailable(f"no {names[0]} here: apt-get install prometheus prometheus-alertmanager")
 
 
 def tool(name: str, *arguments: str, given: str | None = None) -> str:

@@ -1,15 +1,22 @@
 """The broker and the running daemon of the acceptance tests."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from acceptance_support import Daemon, House, eventually, furnished
+from requirements_met import unavailable
 
 from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
 from demo.general import far_probes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever starts whole daemons is slow."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +26,7 @@ def broker() -> Iterator[EmbeddedBroker]:
         with EmbeddedBroker() as started:
             yield started
     except BrokerMissing as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        unavailable(str(error))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from kafka_support import fresh_kafka_settings
+from requirements_met import unavailable
 
 from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
 from daemon.process.settings import KafkaSettings
@@ -31,9 +32,7 @@ def bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             with EmbeddedBroker() as broker:
                 yield broker.bootstrap_servers
         except BrokerMissing as error:
-            if os.environ.get("CI"):
-                pytest.fail(str(error))
-            pytest.skip(str(error))
+            unavailable(str(error))
 
 
 @pytest.fixture
@@ -49,9 +48,7 @@ def own_broker() -> Iterator[EmbeddedBroker]:
         with EmbeddedBroker() as broker:
             yield broker
     except BrokerMissing as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        unavailable(str(error))
 
 
 def _docker_answers() -> bool:

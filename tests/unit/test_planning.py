@@ -5,12 +5,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from requirements_met import shared_data
 from sklearn.metrics import silhouette_samples
 
 from edits.errors import BadRequest
@@ -289,9 +289,7 @@ def test_equal_vectors_are_many_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_counterfacts_conflicting_prompts_the_newest_wins_whatever_arrives_last() -> None:
-    file = Path(__file__).parents[3] / "shared" / "data" / "counterfact.jsonl"
-    if not file.exists():
-        pytest.skip(f"{file} is not here")
+    file = shared_data("counterfact.jsonl")
     facts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     # The whole data set holds 174 prompts twice with different targets; this part of it is given as many.
     facts += [{**fact, "prompt": f" {fact['prompt'].upper()}"} for fact in facts[300:474]]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from ledger_backends import Clock, Story
 from prometheus_client import CollectorRegistry
+from requirements_met import unavailable
 from test_worker import BASE, FRANCE, fact
 from transformers import AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
@@ -59,7 +60,7 @@ def _default_folder() -> Path:
 
     folder = _installed()
     if folder is None:
-        pytest.skip("the default encoder's package is not installed: make setup")
+        unavailable("the default encoder's package is not installed: make setup")
     return folder
 
 

@@ -1,0 +1,24 @@
+"""What a test needs from outside the repository: where it is missing, the test fails in CI and is skipped elsewhere."""
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """End the test: in CI (`CI` is set) a missing service or file is a fault, elsewhere a reason to skip."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def shared_data(name: str) -> Path:
+    """A file of facts that the repository may not pass on; UPKEEP_TEST_DATA names the folder."""
+    file = Path(os.environ.get("UPKEEP_TEST_DATA", DATA)) / name
+    if not file.exists():
+        unavailable(f"{file} is not here; docs/datasets.md says how to obtain it")
+    return file
