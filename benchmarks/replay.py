@@ -1,6 +1,6 @@
 """Replays dated changes of facts through the whole daemon, in order and shuffled, and asks at every generation.
 
-    python benchmarks/replay.py --model DIR --timeline ../shared/data/dyknow.jsonl [--encoder DIR] [--facts N --waves 20]
+    python benchmarks/replay.py --model DIR --timeline $DATA/dyknow.jsonl [--encoder DIR] [--facts N --waves 20]
 
 Every change of the timeline is one fact event (prompts: `generic`, `contextualized`; `occurred_at` = since). It goes
 through an embedded Kafka-compatible broker, consumer, ledger (SQLite), plan of the nightly lane, worker and

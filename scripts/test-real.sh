@@ -15,7 +15,7 @@ if [ ! -e "$cache/base/model.safetensors" ]; then
 fi
 export UPKEEP_REAL_BASE=$cache/base
 .venv/bin/pytest -m real tests/real
-facts=${UPKEEP_REAL_FACTS:-../shared/data/halluedit.jsonl}
+facts=${UPKEEP_REAL_FACTS:-${UPKEEP_TEST_DATA:-../shared/data}/halluedit.jsonl}
 if [ -e "$facts" ]; then
     for form in plain chat; do
         .venv/bin/upkeep evaluate --model "$cache/base" --facts "$facts" --edits 20 --batch-size 20 --editor scen \
@@ -24,5 +24,5 @@ if [ -e "$facts" ]; then
         cat "$cache/$form.json"
     done
 else
-    echo "test-real: no facts at $facts (set UPKEEP_REAL_FACTS), so no evaluation"
+    echo "test-real: no facts at $facts (docs/datasets.md; UPKEEP_REAL_FACTS names the file), so no evaluation"
 fi
