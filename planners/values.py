@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from edits.recency import Recency, recency_of
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -28,9 +30,9 @@ class Pending:
         return self.op == "retract"
 
     @property
-    def recency(self) -> tuple[datetime, int, int]:
-        """What decides between two edits of one fact: the greater one is the newer one."""
-        return self.occurred_at, self.offset, self.edit_id
+    def recency(self) -> Recency:
+        """What decides between rivals: the greater is the newer."""
+        return recency_of(self.occurred_at, self.offset, self.edit_id)
 
 
 @dataclass(frozen=True, slots=True)

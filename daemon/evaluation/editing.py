@@ -13,6 +13,7 @@ from editors.inference.edited_model import EditedModel
 from editors.methods.registry import build_editor
 from editors.methods.training import Progress
 from edits.judging import as_prompt, judge_of
+from edits.recency import may_be_one_fact
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100
@@ -98,8 +99,8 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
     fact = edited.live.get(index)
     if fact is None:  # lost already to a newer one of its own batch
         return
-    keys = (f"fact {fact.key}", f"prompt {prompt_key(fact.prompt)}")
-    rivals = [other for other in alike if other in edited.live and _may_be_one(fact, edited.live[other])]
+    keys = (f"fact {fact.fact_key}", f"prompt {prompt_key(fact.prompt)}")
+    rivals = [other for other in alike if other in edited.live and may_be_one_fact(fact, edited.live[other])]
     same = {index, *rivals, *(edited.by_key.get(key, index) for key in keys)} & edited.live.keys()
     newest = max(same)
     for older in same - {newest}:
@@ -108,11 +109,6 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
         edited.superseded[older] = newest
     if newest == index:
         edited.by_key |= dict.fromkeys(keys, index)
-
-
-def _may_be_one(one: Fact, other: Fact) -> bool:
-    """As the worker sees it: two facts that both name their relation are one only if they name the same."""
-    return one.relation is None or other.relation is None or one.key == other.key
 
 
 def _ask_when_new(edited: Edited, options: EvaluateOptions) -> None:

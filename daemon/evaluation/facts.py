@@ -67,7 +67,7 @@ class Fact(BaseModel):
     portability_prompts: PortabilityPrompts = PortabilityPrompts()
 
     @property
-    def key(self) -> str:
+    def fact_key(self) -> str:
         """What makes two lines speak of one fact, as in the ledger: subject and relation, else the prompt."""
         return fact_key_of(self.subject, self.relation, self.prompt)
 
@@ -159,7 +159,7 @@ def pending_edit(index: int, fact: Fact) -> Pending:
         subject=fact.subject,
         relation=fact.relation,
         prompt=fact.prompt,
-        fact_key=fact.key,
+        fact_key=fact.fact_key,
         prompt_key=prompt_key(fact.prompt),
         urgent=False,
         occurred_at=_EPOCH + timedelta(seconds=index),
