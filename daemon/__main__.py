@@ -10,7 +10,7 @@ What happens to one event, in order; each file opens with what it promises:
     daemon/work/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
     daemon/work/verify.py         no generation goes live unverified
     daemon/checks/check_queue.py     is the rest as it was? monitoring/      (upkeep check)
-    daemon/serving/serve.py          answers over HTTP                       (upkeep serve, ask)
+    daemon/serving/serve_role.py          answers over HTTP                       (upkeep serve, ask)
     daemon/process/supervisor.py     all roles in one process tree           (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
@@ -23,7 +23,19 @@ from importlib.metadata import entry_points
 
 import typer
 
-from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
+from daemon.cli import (
+    ask,
+    evaluate,
+    export,
+    facts,
+    maintenance,
+    reindex,
+    retry,
+    roles,
+    rollback,
+    setup,
+    submit,
+)
 from edits.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
@@ -45,8 +57,11 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
     )
-    for room in (setup, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
-        room.register(app)
+    for commands in (
+        *(setup, roles, submit, maintenance, ask, facts),
+        *(retry, rollback, reindex, export, evaluate),
+    ):
+        commands.register(app)
     for plugin in entry_points(group=PLUGINS):
         plugin.load()(app)
     return app

@@ -13,8 +13,8 @@ from planners.conflicts import resolve
 from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
 from planners.ordering import Unordered, order_batches
-from planners.projection import lay_out
-from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
+from planners.projection import project
+from planners.values import DraftBatch, Pending, PlanDraft, PlannerSettings, ProjectionPoint
 
 # Clusters are asked to fill a batch to this share: room for a cluster to keep its members together.
 FILL = 0.8
@@ -36,7 +36,7 @@ class _Lane:
 
     batches: tuple[DraftBatch, ...] = ()
     explanation: Mapping[str, Any] = field(default_factory=dict)
-    landscape: tuple[MapPoint, ...] = ()
+    projection: tuple[ProjectionPoint, ...] = ()
 
 
 def plan(
@@ -81,7 +81,7 @@ def plan(
         **lane.explanation,
     }
     losers = tuple(sorted(resolution.superseded.items()))
-    return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.landscape)
+    return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.projection)
 
 
 def _cut(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -> list[DraftBatch]:
@@ -118,7 +118,7 @@ def _batch_lane(
         DraftBatch(False, group.editor, tuple(edits[int(i)].edit_id for i in group.members), group.reason)
         for group in groups
     )
-    return _Lane(tuple(drafts), explanation, lay_out(edits, vectors, batches, first=first))
+    return _Lane(tuple(drafts), explanation, project(edits, vectors, batches, first=first))
 
 
 def _members(labels: Labels) -> list[Labels]:

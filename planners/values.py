@@ -59,8 +59,8 @@ class DraftBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class MapPoint:
-    """Where an edit of the batch lane lies in the picture of a plan; `sequence` is its batch's."""
+class ProjectionPoint:
+    """Where an edit of the batch lane lies in the plot of a plan; `sequence` is its batch's."""
 
     edit_id: int
     sequence: int
@@ -75,4 +75,4 @@ class PlanDraft:
     batches: tuple[DraftBatch, ...]
     superseded: tuple[tuple[int, int], ...]
     explanation: Mapping[str, Any] = field(default_factory=dict)  # JSON; see planners.explain
-    landscape: tuple[MapPoint, ...] = ()  # of many edits a sample, with some of every clustered batch
+    projection: tuple[ProjectionPoint, ...] = ()  # of many edits a sample, with some of every clustered batch

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def ask(
     """
     from daemon.cli.output import console, print_json, table
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
     from edits.prompts import asked_in_chat
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.errors import TemporaryError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check(
     from daemon.checks.check_suites import require_known
     from daemon.cli.output import console, print_json
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     settings.model.required_path()
     require_known(suite, settings)  # else every worker would stumble over the request
     from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -58,7 +58,7 @@ def export(
 
     if (edit is None) == (generation is None):
         raise typer.BadParameter("name either --edit or --generation")
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     require_empty(out)  # before a large base is hashed
     with ledger_of(settings) as ledger:
         number, edits, base_hash = _asked_for(ledger, edit, generation)

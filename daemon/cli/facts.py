@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from daemon.ledger.values import Edit, HistoryEntry
@@ -34,7 +34,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     """Show where everything stands: generation, edits, records, workers, jobs, checks."""
     from daemon.cli.output import print_json
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         head = ledger.generations.head()
         report: dict[str, Any] = {
@@ -78,7 +78,7 @@ def facts(
     from daemon.cli.output import console, print_json, shown, table
     from daemon.ledger.values import EditState
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         wanted = EditState(state.value) if state else None
         edits = ledger.audit.facts(subject, wanted, limit, offset)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan(
     from daemon.cli.output import console, print_json
     from daemon.planning.cycle import draft_cycle, store_cycle
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         cycle = draft_cycle(ledger, settings, lanes=_lanes(lane))
         if cycle is not None and plot is not None:
@@ -79,11 +79,11 @@ def _lanes(choice: LaneChoice) -> "Sequence[Lane]":
 
 
 def _draw(cycle: "Cycle", file: Path) -> None:
-    from planners import picture
+    from planners import render_plot
 
     texts = {edit.id: f"{edit.subject}: {edit.prompt or '(retraction)'}" for edit in cycle.edits}
     try:
-        file.write_text(picture(cycle.draft, texts), encoding="utf-8", errors="replace")
+        file.write_text(render_plot(cycle.draft, texts), encoding="utf-8", errors="replace")
     except OSError as error:
         raise PermanentError(f"{file} cannot be written: {error.strerror}") from error
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def reindex(
     from daemon.cli.output import console, plain, print_json, table
     from daemon.process.settings import BadSettings
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     if not settings.index.encoder:
         raise BadSettings('index.encoder = "" reads no text: name the encoder that is to read it')
     from daemon.runtime import open_matcher

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.evaluation.facts import Fact, edit_request, pending_edit
-from daemon.evaluation.options import EvaluateOptions
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_edit
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
@@ -23,7 +23,7 @@ class Edited:
     """The final model, and how it came to be."""
 
     model: EditedModel
-    live: dict[int, Fact] = field(default_factory=dict)
+    live: dict[int, EvaluationFact] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
     by_key: dict[str, int] = field(
         default_factory=dict
@@ -36,7 +36,7 @@ class Edited:
 
 
 def edit_all(
-    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress
+    model: EditedModel, facts: Mapping[int, EvaluationFact], options: EvaluateOptions, progress: Progress
 ) -> Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
@@ -54,7 +54,9 @@ def edit_all(
     return edited
 
 
-def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, Fact]]:
+def stale_values(
+    edited: Edited, facts: Mapping[int, EvaluationFact]
+) -> list[tuple[EvaluationFact, EvaluationFact]]:
     """Superseded facts, each with the one that holds now; a fact that was only repeated is not stale."""
     stale = []
     for loser, winner in edited.superseded.items():
@@ -68,7 +70,7 @@ def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, 
 def _edit(
     edited: Edited,
     batch: DraftBatch,
-    facts: Mapping[int, Fact],
+    facts: Mapping[int, EvaluationFact],
     options: EvaluateOptions,
     progress: Progress,
 ) -> None:
@@ -110,7 +112,7 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
         edited.by_key |= dict.fromkeys(keys, index)
 
 
-def _may_be_one(one: Fact, other: Fact) -> bool:
+def _may_be_one(one: EvaluationFact, other: EvaluationFact) -> bool:
     """As the worker sees it: two facts that both name their relation are one only if they name the same."""
     return one.relation is None or other.relation is None or one.key == other.key
 

@@ -3,10 +3,10 @@
 import torch
 
 from daemon.evaluation.editing import edit_all
-from daemon.evaluation.facts import BadFile, read_facts, read_probes, readable
-from daemon.evaluation.options import EvaluateOptions
-from daemon.evaluation.report import Encoder, Report
-from daemon.evaluation.scoring import Scorer
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.evaluation_report import Encoder, EvaluationReport
+from daemon.evaluation.facts_file import BadFile, read_facts, read_probes, readable
+from daemon.evaluation.scorer import Scorer
 from editors.base.base import Base, load_base
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.inference.edited_model import EditedModel
@@ -17,7 +17,7 @@ from edits.judging import as_prompt
 __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
 
-def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> Report:
+def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> EvaluationReport:
     """Edit and score; `progress` is told the stage, how much of it is done, and how much there is.
 
     Raises:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from daemon.evaluation.asking import Asked
-from daemon.evaluation.facts import Fact
-from daemon.evaluation.report import InContext, Kinds, Pair
+from daemon.evaluation.evaluation_report import InContext, Kinds, Pair
+from daemon.evaluation.facts_file import EvaluationFact
+from daemon.evaluation.questions import AnsweredQuestions
 from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from edits.errors import BadRequest
@@ -18,7 +18,7 @@ from edits.prompts import Conversation, Message, Prompt
 _INSTRUCTION = "You are a helpful assistant. You know this fact:"
 
 
-def stated(fact: Fact) -> str:
+def stated(fact: EvaluationFact) -> str:
     """The fact as a sentence."""
     prompt, value = fact.prompt.strip(), fact.target_new.strip()
     if prompt.endswith("?"):
@@ -26,7 +26,7 @@ def stated(fact: Fact) -> str:
     return f"{prompt} {value}{'' if value.endswith('.') else '.'}"
 
 
-def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
+def with_fact(prompt: Prompt, fact: EvaluationFact, *, system: bool) -> Prompt:
     """The prompt with the fact in front.
 
     Args:
@@ -65,7 +65,7 @@ class _Told:
 class Teller:
     """Asks the base with what the index finds written in front."""
 
-    def __init__(self, model: EditedModel, facts: Mapping[int, Fact], *, tokens: int) -> None:
+    def __init__(self, model: EditedModel, facts: Mapping[int, EvaluationFact], *, tokens: int) -> None:
         self._model = model
         self._facts = facts
         self._tokens = tokens
@@ -92,8 +92,8 @@ class Teller:
 
 def in_context(
     teller: Teller,
-    own: Asked,
-    rephrased: Asked,
+    own: AnsweredQuestions,
+    rephrased: AnsweredQuestions,
     probes: Mapping[str, Sequence[Prompt]],
     bases: Mapping[str, Sequence[str]],
 ) -> InContext:
@@ -125,6 +125,6 @@ def in_context(
     )
 
 
-def _contained(asked: Asked, texts: Sequence[str]) -> float | None:
+def _contained(asked: AnsweredQuestions, texts: Sequence[str]) -> float | None:
     pairs = zip(texts, asked.questions, strict=True)
     return share([contains(text, question.wanted) for text, question in pairs])

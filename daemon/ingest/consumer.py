@@ -22,7 +22,7 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from daemon.events.fact_event import EventRejected, parse_record
 from daemon.events.templates import Templates
 from daemon.ingest.dead_letters import dead_letter, send_dead_letters
-from daemon.ingest.kafka import (
+from daemon.ingest.kafka_client import (
     ANSWER_TIMEOUT_MS,
     BrokerUnavailable,
     Rebalanced,

@@ -8,7 +8,7 @@ from kafka import KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.events.strict_json import printable
-from daemon.ingest.kafka import Message, MessageTooLarge, send_all
+from daemon.ingest.kafka_client import MessageTooLarge, ProducerRecord, send_all
 
 # What a broker takes unless it was told otherwise is 1,000,012 bytes with all headers.
 MAX_LETTER_BYTES = 900_000
@@ -26,7 +26,7 @@ _OWN_HEADERS = frozenset(
 _CODED = re.compile(r"([a-z][a-z0-9_]*): (.*)", re.DOTALL)
 
 
-def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> Message:
+def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> ProducerRecord:
     """The message for the dead-letter topic; `reason` is `code: text`, as the ledger keeps it.
 
     Key, value and headers stay as they were, unless they are too large: then the value's beginning stays, and
@@ -49,10 +49,10 @@ def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> Message:
     if sum(len(name.encode()) + len(content) for name, content in theirs) > MAX_ORIGINAL_HEADERS_BYTES:
         theirs = []
     headers = (*theirs, *((name, content.encode("utf-8", "replace")) for name, content in ours.items()))
-    return _cut(Message(topic, key, value, headers), MAX_LETTER_BYTES)
+    return _cut(ProducerRecord(topic, key, value, headers), MAX_LETTER_BYTES)
 
 
-def send_dead_letters(producer: KafkaProducer, letters: Sequence[Message]) -> None:
+def send_dead_letters(producer: KafkaProducer, letters: Sequence[ProducerRecord]) -> None:
     """Send the letters and wait until they are confirmed; what the broker finds too large goes shortened.
 
     Raises:
@@ -66,7 +66,7 @@ def send_dead_letters(producer: KafkaProducer, letters: Sequence[Message]) -> No
         send_all(producer, short, timeout_seconds=SEND_TIMEOUT_SECONDS)
 
 
-def _cut(letter: Message, limit: int) -> Message:
+def _cut(letter: ProducerRecord, limit: int) -> ProducerRecord:
     if letter.value is None or len(letter.value) <= limit:
         return letter
     length = str(len(letter.value)).encode()

@@ -7,7 +7,13 @@ from typing import Any
 import structlog
 from kafka import KafkaProducer
 
-from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    BrokerUnavailable,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.process.outage import Outage
@@ -67,7 +73,7 @@ class OutboxRelay:
         if not rows:
             return 0
         messages = [
-            Message(
+            ProducerRecord(
                 self._settings.outcomes_topic,
                 row.key.encode("utf-8"),
                 json.dumps(row.payload, ensure_ascii=False).encode("utf-8"),

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
 from daemon.events.templates import Templates
-from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    BrokerUnavailable,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.process.settings import Settings
 from edits.errors import PermanentError
 
@@ -45,7 +51,7 @@ class SubmitReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SubmitProgress:
     """How far a file has been read, first to check it, then to send it."""
 
     stage: str  # "checking" or "sending"
@@ -58,7 +64,7 @@ def submit_file(
     path: Path,
     settings: Settings,
     *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[SubmitProgress], None] = lambda progress: None,
     skip_invalid: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> SubmitReport:
@@ -87,7 +93,7 @@ def submit_file(
     return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
 
 
-def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[Progress], None]) -> int:
+def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[SubmitProgress], None]) -> int:
     kafka = settings.kafka
     ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
     producer = open_producer(kafka)
@@ -106,13 +112,13 @@ def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[Progress
 
 
 def _chunks(
-    reader: "_Reader", topic: str, on_progress: Callable[[Progress], None]
-) -> Iterator[list[Message]]:
-    chunk: list[Message] = []
+    reader: "_Reader", topic: str, on_progress: Callable[[SubmitProgress], None]
+) -> Iterator[list[ProducerRecord]]:
+    chunk: list[ProducerRecord] = []
     size = 0
     for line in reader.lines("sending", on_progress):
         if line.event is not None:
-            chunk.append(Message(topic, line.event.subject.encode("utf-8"), line.raw))
+            chunk.append(ProducerRecord(topic, line.event.subject.encode("utf-8"), line.raw))
             size += len(line.raw)
         if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
             yield chunk
@@ -139,7 +145,7 @@ class _Reader:
         self._clock = clock
         self._max_value_bytes = max_value_bytes
 
-    def lines(self, stage: str, on_progress: Callable[[Progress], None]) -> Iterator[_Line]:
+    def lines(self, stage: str, on_progress: Callable[[SubmitProgress], None]) -> Iterator[_Line]:
         """Every line that is not blank, as an event or as a fault."""
         try:
             total = self._path.stat().st_size
@@ -158,8 +164,8 @@ class _Reader:
                         events += line.event is not None
                         yield line
                     if number % CHUNK == 0:
-                        on_progress(Progress(stage, done, total, events))
-                on_progress(Progress(stage, done, total, events))
+                        on_progress(SubmitProgress(stage, done, total, events))
+                on_progress(SubmitProgress(stage, done, total, events))
         except OSError as error:
             raise SubmitRefused(
                 f"{self._path} cannot be read: {error.strerror}", SubmitReport(events=0, sent=0, invalid=0)

@@ -29,7 +29,7 @@ class VectorSource(Protocol):
         ...
 
 
-class KeptVectors:
+class CachedVectors:
     """Asks the ledger first, and the model for the rest; the model is opened when vectors are asked for."""
 
     def __init__(self, open_source: Callable[[], VectorSource], ledger: Ledger) -> None:
@@ -57,7 +57,7 @@ class KeptVectors:
         return np.stack([vectors[text] for text in texts]).astype(np.float32)
 
 
-class OrElse:
+class FallbackEmbedder:
     """One embedder, and another where it cannot be used: a plan by words is better than none."""
 
     def __init__(self, first: Embedder, spare: Embedder) -> None:
@@ -88,8 +88,8 @@ def open_embedder(settings: Settings, ledger: Ledger) -> Embedder:
     if chosen.embedding == "tfidf":
         return tfidf
     if chosen.embedding == "sentence-transformers":
-        return ModelEmbedder(chosen.embedding, KeptVectors(lambda: _open_sentences(settings), ledger))
-    return OrElse(ModelEmbedder("base", KeptVectors(lambda: _open_base(settings), ledger)), tfidf)
+        return ModelEmbedder(chosen.embedding, CachedVectors(lambda: _open_sentences(settings), ledger))
+    return FallbackEmbedder(ModelEmbedder("base", CachedVectors(lambda: _open_base(settings), ledger)), tfidf)
 
 
 def _open_base(settings: Settings) -> VectorSource:

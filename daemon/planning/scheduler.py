@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from daemon.ingest.lag import watch_lag
+from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import plan_cycle

@@ -12,7 +12,7 @@ from types import FrameType
 
 import structlog
 
-VARIABLE = "UPKEEP_LIFELINE"  # set by the supervisor: standard input is the pipe
+VARIABLE = "UPKEEP_PARENT_WATCH"  # set by the supervisor: standard input is the pipe
 ORPHAN_GRACE_SECONDS = 20.0
 
 
@@ -28,7 +28,7 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     if os.environ.get(VARIABLE) == "stdin":
-        threading.Thread(target=_follow_supervisor, args=(stop,), name="lifeline", daemon=True).start()
+        threading.Thread(target=_follow_supervisor, args=(stop,), name="parent-watch", daemon=True).start()
     return stop
 
 

@@ -21,7 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from daemon.process.settings_help import explain, unknown_variable
+from daemon.process.settings_errors import explain, unknown_variable
 from editors.index import DEFAULT_ENCODER
 from edits.errors import PermanentError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kafka_support import fresh_kafka_settings
 
-from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
+from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
 from daemon.process.settings import KafkaSettings
 
 

@@ -18,7 +18,7 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.ingest.consumer import Consumer
-from daemon.ingest.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
 from daemon.process.settings import ConsumerSettings, KafkaSettings, Settings
@@ -68,7 +68,7 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | Message]) -> None:
+def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | ProducerRecord]) -> None:
     """Events, or messages as they are, to the topic; confirmed."""
     ensure_topics(kafka, (kafka.topic, kafka.dead_letters))
     producer = open_producer(kafka)
@@ -78,8 +78,8 @@ def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | Message]) ->
                 producer,
                 [
                     item
-                    if isinstance(item, Message)
-                    else Message(kafka.topic, item["subject"].encode(), json.dumps(item).encode())
+                    if isinstance(item, ProducerRecord)
+                    else ProducerRecord(kafka.topic, item["subject"].encode(), json.dumps(item).encode())
                     for item in events[start : start + 2_000]
                 ],
                 timeout_seconds=30,

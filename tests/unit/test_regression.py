@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from daemon.checks.check_queue import apply_policy, run_checks, work_on_check
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import MonitoringSettings, Settings
-from daemon.serving.figures import ledger_figures
+from daemon.serving.ledger_figures import ledger_figures
 from editors.index.names.surface import SurfaceIndex
 from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite

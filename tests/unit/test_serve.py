@@ -18,9 +18,9 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
 from daemon.process.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
-from daemon.serving import serve
+from daemon.serving import serve_role
 from daemon.serving.api import Head, Limits, create_app
-from daemon.serving.executor import MAX_WAITING, ModelDesk
+from daemon.serving.model_executor import MAX_WAITING, ModelExecutor
 from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
 
@@ -67,13 +67,13 @@ class Served:
 
     def __init__(self, *, loaded: bool = True) -> None:
         self.model = CountingModel()
-        self.desk = ModelDesk()
+        self.executor = ModelExecutor()
         self.ledger_is_away = False
         registry = CollectorRegistry()
         if loaded:
-            self.desk.load(lambda: self.model)
+            self.executor.load(lambda: self.model)
         app = create_app(
-            desk=self.desk,
+            executor=self.executor,
             read_head=self._head,
             limits=LIMITS,
             metrics=Metrics(registry),
@@ -92,7 +92,7 @@ class Served:
 def served() -> Iterator[Served]:
     served = Served()
     yield served
-    served.desk.close()
+    served.executor.close()
 
 
 def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) -> None:
@@ -115,11 +115,11 @@ def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) 
 def test_a_published_generation_is_taken_over_between_requests(served: Served) -> None:
     served.model.published = 5
 
-    assert served.desk.refresh()
+    assert served.executor.refresh()
 
     reply = served.client.post("/v1/generate", json={"prompts": ["a", "b"]}).json()
     assert (reply["generation"], reply["answers"][1]["text"]) == (5, "edited 5")
-    assert not served.desk.refresh()
+    assert not served.executor.refresh()
 
 
 def test_the_base_can_be_asked_beside_it(served: Served) -> None:
@@ -181,9 +181,9 @@ def test_alive_is_not_ready() -> None:
     assert served.client.get("/readyz").status_code == 503
     assert served.client.post("/v1/generate", json={"prompts": ["a"]}).status_code == 503
 
-    served.desk.load(lambda: served.model)
+    served.executor.load(lambda: served.model)
     assert served.client.get("/readyz").json() == {"status": "ready", "generation": "0"}
-    served.desk.close()
+    served.executor.close()
 
 
 def test_not_ready_while_the_ledger_is_away_but_still_answering(served: Served) -> None:
@@ -240,7 +240,7 @@ def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRo
 
 
 class RunningRole:
-    """`daemon.serving.serve.run` in a thread, and a client for it."""
+    """`daemon.serving.serve_role.run` in a thread, and a client for it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.model = CountingModel()
@@ -248,7 +248,7 @@ class RunningRole:
         runtime = ModuleType("daemon.runtime")
         runtime.open_model = self._open_model  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "daemon.runtime", runtime)
-        monkeypatch.setattr("daemon.serving.serve.FOLLOW_SECONDS", 0.02)
+        monkeypatch.setattr("daemon.serving.serve_role.FOLLOW_SECONDS", 0.02)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.settings = Settings(
@@ -257,7 +257,7 @@ class RunningRole:
             serve=ServeSettings(port=self.port),
         )
         self.stop = threading.Event()
-        self._thread = threading.Thread(target=serve.run, args=(self.settings, self.stop))
+        self._thread = threading.Thread(target=serve_role.run, args=(self.settings, self.stop))
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
         self.wait_for("/healthz", lambda reply: reply.status_code == 200)
@@ -298,4 +298,4 @@ def test_the_role_is_alive_at_once_ready_when_loaded_and_follows_the_head(role: 
 
 def test_a_taken_port_is_told_before_the_model_is_loaded(role: RunningRole) -> None:
     with pytest.raises(TemporaryError, match=f"cannot listen on 127.0.0.1:{role.port}"):
-        serve.run(role.settings, threading.Event())
+        serve_role.run(role.settings, threading.Event())

@@ -14,8 +14,8 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.process.settings import ServeSettings, Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Head, Limits, create_app
-from daemon.serving.executor import FollowsHead, ModelDesk
-from daemon.serving.figures import ledger_figures
+from daemon.serving.ledger_figures import ledger_figures
+from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
 from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
@@ -44,39 +44,39 @@ def run(settings: Settings, stop: threading.Event) -> None:
 def _serve(
     settings: Settings,
     ledger: Ledger,
-    open_model: Callable[[Settings, Ledger], FollowsHead],
+    open_model: Callable[[Settings, Ledger], ServableModel],
     stop: threading.Event,
 ) -> None:
-    desk = ModelDesk()
-    server = _server(settings, ledger, desk)
+    executor = ModelExecutor()
+    server = _server(settings, ledger, executor)
     listener = _listen(settings.serve)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
     thread.start()
     try:
         _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
-        desk.load(lambda: open_model(settings, ledger))
-        _log.info("model loaded", generation=desk.generation)
+        executor.load(lambda: open_model(settings, ledger))
+        _log.info("model loaded", generation=executor.generation)
         while not stop.wait(FOLLOW_SECONDS) and thread.is_alive():
-            follow_head(desk)
+            follow_head(executor)
     finally:
         server.should_exit = True
         thread.join()
-        desk.close()
+        executor.close()
         listener.close()
 
 
-def follow_head(desk: ModelDesk) -> None:
+def follow_head(executor: ModelExecutor) -> None:
     """Take over a newer generation; if that fails, the one that is loaded goes on answering."""
     try:
-        if desk.refresh():
-            _log.info("generation taken over", generation=desk.generation)
+        if executor.refresh():
+            _log.info("generation taken over", generation=executor.generation)
     except TemporaryError as error:
         _log.warning("cannot follow the ledger for now", reason=str(error))
     except PermanentError as error:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Server:
+def _server(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> uvicorn.Server:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
@@ -88,7 +88,7 @@ def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Serv
         )
     )
     app = create_app(
-        desk=desk,
+        executor=executor,
         read_head=lambda: _head(ledger),
         limits=Limits(
             max_batch=settings.serve.max_batch,

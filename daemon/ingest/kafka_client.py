@@ -57,7 +57,7 @@ class Rebalanced(BrokerUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ProducerRecord:
     """One record to produce."""
 
     topic: str
@@ -164,7 +164,7 @@ def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
             admin.close()
 
 
-def send_all(producer: KafkaProducer, messages: Sequence[Message], *, timeout_seconds: float) -> None:
+def send_all(producer: KafkaProducer, messages: Sequence[ProducerRecord], *, timeout_seconds: float) -> None:
     """Send the messages and wait until each of them is confirmed.
 
     Raises:

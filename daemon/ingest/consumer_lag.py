@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka import ANSWER_TIMEOUT_MS, open_consumer, translated
+from daemon.ingest.kafka_client import ANSWER_TIMEOUT_MS, open_consumer, translated
 from daemon.process.outage import Outage
 from daemon.process.settings import KafkaSettings
 from edits.errors import PermanentError, TemporaryError

@@ -17,7 +17,7 @@ MAX_WAITING = 64  # requests in the queue before the next is told to come back
 _T = TypeVar("_T")
 
 
-class GivenAnswer(Protocol):
+class ModelOutput(Protocol):
     """What the model says to one prompt, which edit spoke (None: the base did), and whether the limit of tokens cut it."""
 
     @property
@@ -39,22 +39,22 @@ class GivenAnswer(Protocol):
         """How many it generated, with the one that ended the answer."""
 
 
-class FollowsHead(Protocol):
+class ServableModel(Protocol):
     """A model that can be asked, and can be brought to the newest published generation."""
 
     @property
     def generation(self) -> int: ...
     def refresh(self) -> bool: ...
-    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[GivenAnswer]: ...
-    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[GivenAnswer]: ...
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[ModelOutput]: ...
+    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[ModelOutput]: ...
 
 
-class ModelDesk:
+class ModelExecutor:
     """Gives the model to one piece of work at a time; work that finds the queue full is refused."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._model: FollowsHead | None = None
+        self._model: ServableModel | None = None
         self._waiting = 0
         self._counter = threading.Lock()
 
@@ -63,7 +63,7 @@ class ModelDesk:
         """The generation that answers now; TemporaryError until the model is loaded."""
         return self._loaded().generation
 
-    def load(self, open_model: Callable[[], FollowsHead]) -> None:
+    def load(self, open_model: Callable[[], ServableModel]) -> None:
         """Load the model on its thread and wait for it; its errors are raised here."""
         self._model = self._thread.submit(open_model).result()
 
@@ -72,7 +72,7 @@ class ModelDesk:
         model = self._loaded()
         return self._thread.submit(model.refresh).result()
 
-    async def use(self, work: Callable[[FollowsHead], _T]) -> _T:
+    async def use(self, work: Callable[[ServableModel], _T]) -> _T:
         """Run `work` with the model when its turn comes.
 
         Raises:
@@ -93,7 +93,7 @@ class ModelDesk:
         """Finish the request in hand, drop those that wait."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _loaded(self) -> FollowsHead:
+    def _loaded(self) -> ServableModel:
         if self._model is None:
             raise TemporaryError("the model is still being loaded", retry_after_seconds=5.0)
         return self._model

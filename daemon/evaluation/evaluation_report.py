@@ -103,7 +103,7 @@ class SecondTurn(BaseModel):
     left_out: int
 
 
-class LeftOut(BaseModel):
+class LeftOutCounts(BaseModel):
     """How many prompts were not asked because the base cannot read them; `facts` count against reliability."""
 
     model_config = ConfigDict(frozen=True)
@@ -116,7 +116,7 @@ class LeftOut(BaseModel):
     reasoning: int = 0
 
 
-class Report(BaseModel):
+class EvaluationReport(BaseModel):
     """All scores (0..1 unless the name says a unit); None where the files lack the probes.
 
     Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt or, so the
@@ -130,7 +130,7 @@ class Report(BaseModel):
     requested: int
     edits: int
     superseded: int
-    left_out: LeftOut
+    left_out: LeftOutCounts
     reliability: float | None
     generality: float | None
     exact: Pair

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitoring.metrics import Metrics
 
 
-class RequestGuard:
+class RequestLimitsMiddleware:
     """An ASGI middleware: refuses bodies over `max_body_bytes` with 413, and counts and times the rest."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, metrics: Metrics) -> None:

@@ -26,7 +26,7 @@ class BadFile(PermanentError):
     """A facts or probes file cannot be read; the message names the file and the line."""
 
 
-class LocalityPrompts(BaseModel):
+class LocalityProbes(BaseModel):
     """Prompts whose answer must stay the base's, by how near they are to the edit."""
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +50,7 @@ class PortabilityPrompts(BaseModel):
     reasoning: tuple[Reasoning, ...] = ()
 
 
-class Fact(BaseModel):
+class EvaluationFact(BaseModel):
     """One line of a facts file; what is for scoring alone never reaches an editor."""
 
     model_config = ConfigDict(frozen=True)
@@ -61,7 +61,7 @@ class Fact(BaseModel):
     ground_truth: str | None = None
     aliases: tuple[Text, ...] = ()
     rephrase_prompts: tuple[Text, ...] = ()
-    locality_prompts: LocalityPrompts = LocalityPrompts()
+    locality_prompts: LocalityProbes = LocalityProbes()
     yes_prompts: tuple[Text, ...] = ()
     no_prompts: tuple[Text, ...] = ()
     portability_prompts: PortabilityPrompts = PortabilityPrompts()
@@ -77,7 +77,7 @@ class Fact(BaseModel):
         return (*self.yes_prompts, *self.no_prompts)
 
 
-class Probe(BaseModel):
+class EvaluationProbe(BaseModel):
     """One line of a probes file."""
 
     model_config = ConfigDict(frozen=True)
@@ -89,12 +89,14 @@ class Probe(BaseModel):
 class Readable:
     """The facts and probes that a base can read, by their place in the file; `left_out` counts the others by kind."""
 
-    facts: dict[int, Fact]
+    facts: dict[int, EvaluationFact]
     far: tuple[str, ...]
     left_out: dict[str, int]
 
 
-def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, str], bool]) -> Readable:
+def readable(
+    facts: Sequence[EvaluationFact], far: Iterable[str], can_ask: Callable[[str, str], bool]
+) -> Readable:
     """What is left when everything goes that the base cannot read.
 
     Args:
@@ -108,7 +110,7 @@ def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, 
         gone[kind] += len(asked) - len(fitting)
         return fitting
 
-    found: dict[int, Fact] = {}
+    found: dict[int, EvaluationFact] = {}
     for index, fact in enumerate(facts):
         if not kept("facts", [fact.prompt], fact.target_new):
             continue
@@ -117,7 +119,7 @@ def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, 
         found[index] = fact.model_copy(
             update={
                 "rephrase_prompts": kept("rephrase", fact.rephrase_prompts, fact.target_new),
-                "locality_prompts": LocalityPrompts(
+                "locality_prompts": LocalityProbes(
                     relation=kept("relation", near.relation), subject=kept("subject", near.subject)
                 ),
                 "yes_prompts": kept("yes_no", fact.yes_prompts),
@@ -130,28 +132,28 @@ def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, 
     return Readable(found, kept("far", far), dict(gone))
 
 
-def read_facts(path: Path, limit: int | None) -> list[Fact]:
+def read_facts(path: Path, limit: int | None) -> list[EvaluationFact]:
     """The first `limit` facts of a file.
 
     Raises:
         BadFile: it cannot be read, holds no fact, or a line is not a fact.
     """
-    facts = list(_read(path, Fact, limit))
+    facts = list(_read(path, EvaluationFact, limit))
     if not facts:
         raise BadFile(f"{path} holds no facts")
     return facts
 
 
-def read_probes(path: Path) -> list[Probe]:
+def read_probes(path: Path) -> list[EvaluationProbe]:
     """All probes of a file.
 
     Raises:
         BadFile: it cannot be read, or a line is not a probe.
     """
-    return list(_read(path, Probe, None))
+    return list(_read(path, EvaluationProbe, None))
 
 
-def pending_edit(index: int, fact: Fact) -> Pending:
+def pending_edit(index: int, fact: EvaluationFact) -> Pending:
     """The fact as a pending edit of the batch lane; the index tells when it arrived."""
     return Pending(
         edit_id=index,
@@ -168,7 +170,7 @@ def pending_edit(index: int, fact: Fact) -> Pending:
     )
 
 
-def edit_request(index: int, fact: Fact) -> EditRequest:
+def edit_request(index: int, fact: EvaluationFact) -> EditRequest:
     """What an editor sees of a fact: nothing that it is scored on."""
     return EditRequest(
         edit_id=str(index),
