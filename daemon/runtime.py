@@ -88,7 +88,7 @@ class ServedModel:
         return self.edited.generate(prompts, max_new_tokens=max_new_tokens)
 
     def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
-        """What the frozen base says, whatever was edited."""
+        """The frozen base's output, whatever was edited."""
         said = self.edited.base.generate_said(prompts, max_new_tokens=max_new_tokens)
         return [
             Answer(prompt, one.text, None, 0.0, one.cut, one.prompt_tokens, one.new_tokens)
@@ -155,8 +155,8 @@ def open_matcher(settings: Settings) -> QuestionMatcher | None:
     if not settings.index.encoder:
         _log.warning(
             "no_sentence_encoder",
-            told='index.encoder = "": the base\'s own answers decide whether an edit fires, which few real models give '
-            "reliably",
+            consequence='index.encoder = "": the base\'s own answers decide whether an edit fires, which few real '
+            "models give reliably",
         )
         return None
     return load_matcher(settings.index.encoder, heads=settings.store.path / "heads")

@@ -1,4 +1,4 @@
-"""Lay a plan's edits out in two dimensions, so that a plot can show which of them lie close together."""
+"""The 2-D projection of a plan's edits, for the plot that shows which of them lie close together."""
 
 from collections.abc import Sequence
 

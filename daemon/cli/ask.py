@@ -1,4 +1,4 @@
-"""`upkeep ask`: what the base says, what the edited model says, and which edit spoke."""
+"""`upkeep ask`: the base's output, the edited model's, and the edit that fired."""
 
 from typing import Annotated
 
@@ -63,5 +63,5 @@ def ask(
             }
         )
         return
-    told = [(who, answer.text, answer.edit_id, answer.score) for who, answer in rows]
-    console().print(table(prompt, ("who", "answer", "edit", "score"), told))
+    rows_shown = [(who, answer.text, answer.edit_id, answer.score) for who, answer in rows]
+    console().print(table(prompt, ("who", "answer", "edit", "score"), rows_shown))

@@ -87,7 +87,7 @@ def _check_now(
         while case := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={CheckKind.BLAME}):
             found.append(_run_claimed(ledger, settings, model, case)[1])
         return results, ", ".join(found)
-    # A worker of the running daemon was quicker: its result is in the ledger, ours is only told.
+    # A worker of the running daemon was quicker: its result is in the ledger, ours is only printed.
     results = run_checks(ledger, settings, model, suite=suite, full=full, clock=utc_now)
     return results, "a worker checks this as well"
 

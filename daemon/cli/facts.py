@@ -82,10 +82,10 @@ def facts(
     with ledger_of(settings) as ledger:
         wanted = EditState(state.value) if state else None
         edits = ledger.audit.facts(subject, wanted, limit, offset)
-        # The history of a list of everything would be unreadable: it is told of one subject only.
-        told = [(edit, ledger.audit.history(edit.id) if subject or as_json else []) for edit in edits]
+        # The history of a list of everything would be unreadable: it is shown for one subject only.
+        shown_edits = [(edit, ledger.audit.history(edit.id) if subject or as_json else []) for edit in edits]
     if as_json:
-        print_json({"facts": [_fact(edit, history) for edit, history in told]})
+        print_json({"facts": [_fact(edit, history) for edit, history in shown_edits]})
         return
     columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
     rows = [
@@ -96,7 +96,7 @@ def facts(
         for edit in edits
     ]
     console().print(table(f"{len(rows)} edits", columns, rows))
-    for edit, history in told:
+    for edit, history in shown_edits:
         if history:
             steps = [(entry.at, entry.from_state, entry.to_state, entry.cause) for entry in history]
             title = f"edit {edit.id}: event {shown(edit.event_id)}, batch {shown(edit.batch_id)}"

@@ -52,15 +52,15 @@ def hold(
     as_json: JsonOption = False,
 ) -> None:
     """Let no worker claim another batch until `upkeep release`."""
-    _tell_held(config, reason, as_json=as_json)
+    _set_hold(config, reason, as_json=as_json)
 
 
 def release(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Let workers claim batches again."""
-    _tell_held(config, None, as_json=as_json)
+    _set_hold(config, None, as_json=as_json)
 
 
-def _tell_held(config: "Path", reason: str | None, *, as_json: bool) -> None:
+def _set_hold(config: "Path", reason: str | None, *, as_json: bool) -> None:
     from daemon.cli.output import print_json
 
     with ledger_of(one_off_settings(config)) as ledger:

@@ -23,7 +23,7 @@ DEFAULT_CONFIG = Path("upkeep.toml")
 
 
 def one_off_settings(config: Path) -> "Settings":
-    """The settings, for a command that does one thing and ends: only warnings are logged, for human eyes."""
+    """The settings, for a one-off command: only warnings are logged, for human eyes."""
     from daemon.process.log import configure_logging
     from daemon.process.settings import LogSettings, load_settings
 

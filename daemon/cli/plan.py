@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from daemon.ledger.values import Lane, Plan
     from daemon.planning.cycle import Cycle
 
-SHOWN_EDITS = 20  # explained on the terminal; --json tells them all
+SHOWN_EDITS = 20  # explained on the terminal; --json has them all
 
 
 class LaneChoice(StrEnum):
@@ -91,8 +91,8 @@ def _draw(cycle: "Cycle", file: Path) -> None:
 def _print_plan(plan: "Plan", *, stored: bool) -> None:
     from daemon.cli.output import console, table
 
-    told = plan.explanation
-    notes = {note["sequence"]: note for note in told.get("batches", ())}
+    explanation = plan.explanation
+    notes = {note["sequence"]: note for note in explanation.get("batches", ())}
     rows = [
         (
             *(batch.sequence, batch.lane, batch.editor or "(none: retraction)", len(batch.edit_ids)),
@@ -104,15 +104,15 @@ def _print_plan(plan: "Plan", *, stored: bool) -> None:
     title = f"plan {plan.id}" if stored else "plan (dry run: nothing is stored)"
     columns = ("#", "lane", "editor", "edits", "within", "nearest", "relations", "reason")
     console().print(table(title, columns, rows))
-    if "clusters" in told:
+    if "clusters" in explanation:
         console().print(
-            f"batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}, "
-            f"seed {told['seed']}); similarity {_cosine(told['within'])} within batches, "
-            f"{_cosine(told['between'])} between, silhouette {_cosine(told['silhouette'])}; "
-            f"order {told['order']!r}",
+            f"batch lane: {explanation['clusters']} clusters ({explanation['clustering']} over {explanation['embedding']}, "
+            f"seed {explanation['seed']}); similarity {_cosine(explanation['within'])} within batches, "
+            f"{_cosine(explanation['between'])} between, silhouette {_cosine(explanation['silhouette'])}; "
+            f"order {explanation['order']!r}",
             markup=False,
         )
-        _print_edits(told["edits_explained"], of=sum(note["size"] for note in told["batches"]))
+        _print_edits(explanation["edits_explained"], of=sum(note["size"] for note in explanation["batches"]))
     if plan.superseded:
         lost = [(loss.loser_id, loss.winner_id) for loss in plan.superseded]
         console().print(table("superseded before they are applied", ("edit", "by the newer edit"), lost))

@@ -18,13 +18,13 @@ __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
 
 def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> EvaluationReport:
-    """Edit and score; `progress` is told the stage, how much of it is done, and how much there is.
+    """Edit and score; `progress` gets the stage, how much of it is done, and how much there is.
 
     Raises:
         BadFile: the facts or probes cannot be read, or the base can read none of the facts.
         PermanentError: the options do not go together, or the base, the encoder or the editor cannot be used.
     """
-    told = progress or _tell_nobody
+    report_progress = progress or _no_progress
     options.check()
     facts = read_facts(options.facts, options.edits)
     far = [p.prompt for p in read_probes(options.probes) if p.kind == "far"] if options.probes else []
@@ -38,8 +38,8 @@ def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> E
     known = readable(facts, far, can_ask)
     if not known.facts:
         raise BadFile(f"{options.facts}: every prompt or answer is too long for the base {options.model}")
-    edited = edit_all(model, known.facts, options, told)
-    return Scorer(edited, known, options, encoder, told).report(len(facts))
+    edited = edit_all(model, known.facts, options, report_progress)
+    return Scorer(edited, known, options, encoder, report_progress).report(len(facts))
 
 
 def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
@@ -61,5 +61,5 @@ def _require_chat(base: Base, options: EvaluateOptions) -> None:
         )
 
 
-def _tell_nobody(_stage: str, _done: int, _total: int) -> None:
+def _no_progress(_stage: str, _done: int, _total: int) -> None:
     return None

@@ -104,7 +104,7 @@ def readable(
     """
     gone: Counter[str] = Counter()
 
-    def kept(kind: str, prompts: Iterable[str], answer: str = "") -> tuple[str, ...]:
+    def readable_of(kind: str, prompts: Iterable[str], answer: str = "") -> tuple[str, ...]:
         asked = tuple(prompts)
         fitting = tuple(prompt for prompt in asked if can_ask(prompt, answer))
         gone[kind] += len(asked) - len(fitting)
@@ -112,24 +112,25 @@ def readable(
 
     found: dict[int, EvaluationFact] = {}
     for index, fact in enumerate(facts):
-        if not kept("facts", [fact.prompt], fact.target_new):
+        if not readable_of("facts", [fact.prompt], fact.target_new):
             continue
         near, further = fact.locality_prompts, fact.portability_prompts
-        reasoning = tuple(r for r in further.reasoning if kept("reasoning", [r.prompt], r.answer))
+        reasoning = tuple(r for r in further.reasoning if readable_of("reasoning", [r.prompt], r.answer))
         found[index] = fact.model_copy(
             update={
-                "rephrase_prompts": kept("rephrase", fact.rephrase_prompts, fact.target_new),
+                "rephrase_prompts": readable_of("rephrase", fact.rephrase_prompts, fact.target_new),
                 "locality_prompts": LocalityProbes(
-                    relation=kept("relation", near.relation), subject=kept("subject", near.subject)
+                    relation=readable_of("relation", near.relation),
+                    subject=readable_of("subject", near.subject),
                 ),
-                "yes_prompts": kept("yes_no", fact.yes_prompts),
-                "no_prompts": kept("yes_no", fact.no_prompts),
+                "yes_prompts": readable_of("yes_no", fact.yes_prompts),
+                "no_prompts": readable_of("yes_no", fact.no_prompts),
                 "portability_prompts": PortabilityPrompts(
-                    alias=kept("alias", further.alias, fact.target_new), reasoning=reasoning
+                    alias=readable_of("alias", further.alias, fact.target_new), reasoning=reasoning
                 ),
             }
         )
-    return Readable(found, kept("far", far), dict(gone))
+    return Readable(found, readable_of("far", far), dict(gone))
 
 
 def read_facts(path: Path, limit: int | None) -> list[EvaluationFact]:

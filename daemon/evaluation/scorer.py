@@ -27,7 +27,7 @@ from daemon.evaluation.evaluation_report import (
     Speed,
 )
 from daemon.evaluation.facts_file import Readable
-from daemon.evaluation.in_context import Teller, in_context
+from daemon.evaluation.in_context import InContextBaseline, in_context
 from daemon.evaluation.questions import AnsweredQuestions, probes_of, questions_of
 from daemon.evaluation.second_turn import SecondTurns, score_second_turns, second_turns
 from editors.base.base import Base
@@ -52,7 +52,7 @@ class _Probed:
 
 
 class Scorer:
-    """Asks everything once, in order, and tells how far it is."""
+    """Asks everything once, in order, and reports its progress."""
 
     def __init__(
         self,
@@ -122,14 +122,14 @@ class Scorer:
         asked = AnsweredQuestions(
             self._model, self._questions[name], form=self._options.form, tokens=self._options.tokens
         )
-        self._told(len(asked.questions))
+        self._report_progress(len(asked.questions))
         return asked
 
     def _probe(self, kind: str) -> _Probed:
         prompts, tokens = self._probes[kind], self._options.tokens
         answers = self._model.generate(prompts, max_new_tokens=tokens)
         base = self._model.base.generate(prompts, max_new_tokens=tokens)
-        self._told(len(prompts))
+        self._report_progress(len(prompts))
         return _Probed(prompts, answers, base)
 
     def _false_fire(self, probed: Mapping[str, _Probed]) -> FalseFire:
@@ -144,15 +144,15 @@ class Scorer:
     ) -> InContext | None:
         if self._options.baseline is None:
             return None
-        teller = Teller(self._model, self._edited.live, tokens=self._options.tokens)
+        baseline = InContextBaseline(self._model, self._edited.live, tokens=self._options.tokens)
         found = in_context(
-            teller,
+            baseline,
             own,
             rephrased,
             {kind: one.prompts for kind, one in probed.items()},
             {kind: one.base for kind, one in probed.items()},
         )
-        self._told(self._count_in_context())
+        self._report_progress(self._count_in_context())
         return found
 
     def _second_turns(self) -> SecondTurns | None:
@@ -164,7 +164,7 @@ class Scorer:
         if self._turns is None:
             return None
         found = score_second_turns(self._model, self._turns, tokens=self._options.tokens)
-        self._told(len(self._turns))
+        self._report_progress(len(self._turns))
         return found
 
     def _count(self) -> int:
@@ -176,7 +176,7 @@ class Scorer:
         edits = len(self._questions["own"]) + len(self._questions["rephrased"])
         return edits + sum(len(self._probes[kind]) for kind in LOCALITY)
 
-    def _told(self, count: int) -> None:
+    def _report_progress(self, count: int) -> None:
         self._done += count
         self._progress("scores", self._done, self._total)
 
@@ -241,10 +241,10 @@ def _speed(model: EditedModel, prompts: Sequence[Prompt], tokens: int) -> Speed:
         else:
             texts = model.base.generate(prompts, max_new_tokens=tokens)
         seconds = time.perf_counter() - begun
-        said = sum(
+        new_tokens = sum(
             len(model.base.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts
         )
-        return said / seconds
+        return new_tokens / seconds
 
     rate(edited=True)  # warm up both
     return Speed(base=rate(edited=False), edited=rate(edited=True))

@@ -12,7 +12,7 @@ from editors.inference.edited_model import EditedModel
 from editors.inference.scoring import score_answers
 from edits.prompts import Conversation, Message, asked_in_chat
 
-FIRST_ANSWER_TOKENS = 48  # of what the base says about the subject; what follows is dropped
+FIRST_ANSWER_TOKENS = 48  # of the base's output about the subject; what follows is dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ def second_turns(base: Base, live: Mapping[int, EvaluationFact], others: Sequenc
     """
     subjects = list(dict.fromkeys(fact.subject.strip() for fact in live.values()))
     openings = [introduction_of(subject) for subject in subjects]
-    said = base.generate([asked_in_chat(text) for text in openings], max_new_tokens=FIRST_ANSWER_TOKENS)
-    replies = dict(zip(subjects, said, strict=True))
+    outputs = base.generate([asked_in_chat(text) for text in openings], max_new_tokens=FIRST_ANSWER_TOKENS)
+    replies = dict(zip(subjects, outputs, strict=True))
     may_ask = set(others)
     paraphrases: list[ScoredQuestion] = []
     probes: list[Conversation] = []

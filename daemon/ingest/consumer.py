@@ -59,9 +59,9 @@ class ConsumerMetrics(Protocol):
 
 
 class Consumer:
-    """One member of the consumer group; `run` returns when it is told to stop.
+    """One member of the consumer group; `run` returns when `stop` is set.
 
-    Nothing that Kafka was told is done is missing in the ledger; every record becomes an edit, a known
+    No offset is committed whose record is not in the ledger; every record becomes an edit, a known
     duplicate or a dead letter. While the broker or the ledger is away it waits, for as long as it takes.
     """
 
@@ -87,7 +87,7 @@ class Consumer:
             try:
                 with self._connected() as link:
                     while not stop.is_set():
-                        self._turn(link)
+                        self._poll_once(link)
             except BrokerUnavailable as error:
                 stop.wait(self._broker.failed(error))
         self._log.info("the consumer has stopped", group=self._settings.kafka.group_id)
@@ -113,23 +113,23 @@ class Consumer:
                 link.forget_uncommitted()  # nobody would answer: leave at once
                 raise
 
-    def _turn(self, link: "_Link") -> None:
+    def _poll_once(self, link: "_Link") -> None:
         """One poll and what follows from it."""
         polled = link.poll()
         if polled:
             self._broker.ended()
-            self._take(link, polled)
+            self._process(link, polled)
         self._throttle(link, took=bool(polled))
         if link.watch_is_due():
             self._watch(link)
 
-    def _take(self, link: "_Link", polled: Polled) -> None:
+    def _process(self, link: "_Link", polled: Polled) -> None:
         raw = [record for records in polled.values() for record in records]
         read = [self._read(record) for record in raw]
         try:
             report = self._ledger.intake.record(read)
         except LedgerUnavailable as error:
-            link.give_back(polled)
+            link.release(polled)
             link.pause(until=time.monotonic() + self._store.failed(error))
             return
         self._store.ended()
@@ -189,7 +189,7 @@ class Consumer:
             self._log.warning("more dead letters", count=len(letters) - LOGGED_PER_BATCH, topic=topic)
 
     def _account(self, read: Sequence[ConsumedRecord], report: IntakeReport) -> None:
-        """Count and log; one line tells of a whole batch, each of its events has a line at level debug."""
+        """Count and log; one line for a whole batch, each of its events has a line at level debug."""
         counts = Counter(outcome.value for outcome in report.outcomes)
         for outcome, count in counts.items():
             self._metrics.event(outcome, count)
@@ -267,7 +267,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
             polled: Polled = self._consumer.poll(timeout_ms=POLL_MS)
             return polled
 
-    def give_back(self, polled: Polled) -> None:
+    def release(self, polled: Polled) -> None:
         """Return to where these records came from: they will be polled again."""
         for place, records in polled.items():
             if place in self._consumer.assignment():
@@ -296,7 +296,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.resume(*self._consumer.paused())
 
     def lag(self, polled: Polled) -> dict[TopicPartition, int]:
-        """How far these records are behind the end, as the broker said it when they were fetched."""
+        """How far these records are behind the end, by the broker's high-water mark when they were fetched."""
         held = self._consumer.assignment()
         ends = {place: self._consumer.highwater(place) for place in polled if place in held}
         return {
@@ -364,6 +364,6 @@ def _names(places: set[TopicPartition]) -> list[str]:
 
 
 def _close(close: Callable[..., None], **options: float) -> None:
-    """Close a client; one that cannot say goodbye because nobody answers is gone all the same."""
+    """Close a client; one that cannot leave the group because nobody answers is gone all the same."""
     with contextlib.suppress(TemporaryError), translated("closing"):
         close(**options)

@@ -1,4 +1,4 @@
-"""Measure from outside how far the consumer group is behind: a consumer that is stopped cannot say so itself."""
+"""Measure from outside how far the consumer group is behind: a stopped consumer cannot report it itself."""
 
 import contextlib
 import threading
@@ -22,10 +22,10 @@ def watch_lag(
     every_seconds: float,
     stop: threading.Event,
 ) -> None:
-    """Tell `report` topic, partition and records behind, again and again until `stop` is set.
+    """Call `report` with topic, partition and records behind, every so often until `stop` is set.
 
     Joins no group and commits nothing. A broker that is away is waited for; where we have no right to ask, that
-    is said once, and nothing is reported.
+    is logged once, and nothing is reported.
     """
     outage = Outage("the Kafka broker", "the lag of the consumer group is not known")
     while not stop.is_set():

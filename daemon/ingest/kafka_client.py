@@ -114,7 +114,7 @@ def open_producer(settings: KafkaSettings) -> KafkaProducer:
 
 
 def open_consumer(settings: KafkaSettings, *, max_poll_records: int) -> KafkaConsumer:
-    """A consumer of the group that commits only when it is told to, and starts at the beginning.
+    """A consumer of the group that commits only on `commit`, and starts at the beginning.
 
     Raises:
         BrokerUnavailable: no broker answers.

@@ -1,4 +1,4 @@
-"""The outbox relay: tells the topic `edit-outcomes` what became of each edit, at least once each."""
+"""The outbox relay: publishes what became of each edit to `edit-outcomes`, at least once each."""
 
 import json
 import threading
@@ -46,11 +46,11 @@ class OutboxRelay:
         """
         try:
             while not stop.is_set():
-                stop.wait(self._turn())
+                stop.wait(self._poll_once())
         finally:
             self.close()
 
-    def _turn(self) -> float:
+    def _poll_once(self) -> float:
         """Relay one batch; the seconds to wait before the next one."""
         try:
             sent = self.relay_once()
@@ -83,7 +83,7 @@ class OutboxRelay:
         send_all(self._connected(), messages, timeout_seconds=SEND_TIMEOUT_SECONDS)
         self._broker.ended()
         self._ledger.outbox.mark_sent([row.id for row in rows])
-        self._log.info("told what became of edits", outcomes=len(rows))
+        self._log.info("edit outcomes published", outcomes=len(rows))
         return len(rows)
 
     def _connected(self) -> KafkaProducer:

@@ -19,7 +19,7 @@ from edits.errors import PermanentError
 
 CHUNK = 1_000
 CHUNK_BYTES = 4 << 20
-KEPT_FAULTS = 100
+MAX_REPORTED_FAULTS = 100
 SEND_TIMEOUT_SECONDS = 60.0
 
 
@@ -85,7 +85,7 @@ def submit_file(
         events += line.event is not None
         if line.fault is not None:
             invalid += 1
-            faults += [line.fault] * (len(faults) < KEPT_FAULTS)
+            faults += [line.fault] * (len(faults) < MAX_REPORTED_FAULTS)
     checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
     if invalid and not skip_invalid:
         raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)

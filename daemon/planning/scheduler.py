@@ -1,4 +1,4 @@
-"""The scheduling role: says when to plan, to check and to clean up; each slot of time is used once.
+"""The scheduling role: decides when to plan, to check and to clean up; each slot of time is used once.
 
 Several schedulers may run on one ledger, against the failure of one machine. All derive the same slots from
 the same settings, and the ledger gives each slot to one of them.
@@ -135,7 +135,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
 
 
 class Scheduler:
-    """Runs jobs at their times until it is told to stop; a job that fails is logged and recorded."""
+    """Runs jobs at their times until `stop` is set; a job that fails is logged and recorded."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Scheduler:
         for job in self._jobs:
             now = self._clock()
             scheduler.add_job(
-                self.turn,
+                self.run_slot,
                 job.timetable.trigger(now),
                 args=[job],
                 id=job.name,
@@ -179,7 +179,7 @@ class Scheduler:
             self._stop.set()
             scheduler.shutdown(wait=True)
 
-    def turn(self, job: Job) -> None:
+    def run_slot(self, job: Job) -> None:
         """Run the job in the slot that has begun, unless some scheduler did or does.
 
         A cron slot that ends badly, or whose scheduler died in it, is tried again while it is worth it.

@@ -34,7 +34,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a dead child stays down: first, twice that, four times ..., but never more than `most`."""
+    """How long a dead child stays down: first, twice that, four times ..., but never more than the maximum."""
 
     first_seconds: float = 1.0
     max_seconds: float = 60.0
@@ -127,7 +127,7 @@ class Supervisor:
         child.started = self._clock()
         child.process = subprocess.Popen(  # noqa: S603  -- our own interpreter and our own modules
             child.role.command,
-            stdin=subprocess.PIPE,  # the parent-watch
+            stdin=subprocess.PIPE,  # for its parent-death watch
             env=self._environment,
             # A terminal's Ctrl-C reaches the supervisor alone, which then stops the roles in its own way.
             start_new_session=True,

@@ -64,7 +64,7 @@ class Limits:
 
 
 class GenerateRequest(BaseModel):
-    """What `POST /v1/generate` is asked: plain prompts, one conversation (`messages`), or several."""
+    """The body of `POST /v1/generate`: plain prompts, one conversation (`messages`), or several."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,7 +80,7 @@ class GenerateRequest(BaseModel):
             raise ValueError("send exactly one of prompts, messages and conversations")
         return self
 
-    def asked(self, limits: Limits) -> list[Prompt]:
+    def bounded_prompts(self, limits: Limits) -> list[Prompt]:
         """The prompts; HTTPException (422) for one that is over the limits."""
         if self.prompts is not None:
             return [_bounded(prompt, limits) for prompt in self.prompts]
@@ -89,7 +89,7 @@ class GenerateRequest(BaseModel):
 
 
 class AnswerOut(BaseModel):
-    """One answer; `edit_id` names the edit that spoke, null means the base; "length": the limit of tokens cut it.
+    """One answer; `edit_id` names the edit that fired, null: none did; finish_reason "length": truncated at max_new_tokens.
 
     `prompt` is what was asked: a text, or a conversation's messages.
     """
@@ -128,36 +128,36 @@ def create_app(
     exposed: CollectorRegistry,
     model_name: str,
 ) -> FastAPI:
-    """The application around a executor; `read_head` asks the ledger and raises TemporaryError if it cannot."""
+    """The application around a model executor; `read_head` asks the ledger and raises TemporaryError if it cannot."""
     app = FastAPI(title="Upkeep", version="1", summary="A language model whose facts are kept current.")
     app.add_middleware(RequestLimitsMiddleware, max_body_bytes=limits.max_body_bytes, metrics=metrics)
     _answer_errors(app)
     _add_health(app, executor, read_head, exposed)
 
     @app.post("/v1/generate")
-    async def generate(asked: GenerateRequest) -> GenerateResponse:
+    async def generate(body: GenerateRequest) -> GenerateResponse:
         """Answer each prompt greedily, with the newest published generation."""
-        answers, generation = await _ask(
-            executor, limits, asked.asked(limits), asked.max_new_tokens, base=asked.base
+        answers, generation = await _generate(
+            executor, limits, body.bounded_prompts(limits), body.max_new_tokens, base=body.base
         )
         return GenerateResponse(generation=generation, answers=[_answer_out(answer) for answer in answers])
 
     @app.post("/v1/completions")
-    async def completions(asked: CompletionRequest) -> dict[str, Any]:
-        """The same for clients that speak OpenAI's completions: greedy, one choice a prompt, no stream."""
-        if asked.stream or asked.n != 1 or asked.temperature:
+    async def completions(body: CompletionRequest) -> dict[str, Any]:
+        """OpenAI's completions API: greedy, one choice a prompt, no stream."""
+        if body.stream or body.n != 1 or body.temperature:
             raise HTTPException(400, "answers are greedy: no stream, n = 1, temperature = 0")
-        texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
         prompts = [_bounded(text, limits) for text in texts]
-        answers, generation = await _ask(executor, limits, prompts, asked.max_tokens)
+        answers, generation = await _generate(executor, limits, prompts, body.max_tokens)
         return _completion(answers, generation, model_name)
 
     @app.post("/v1/chat/completions")
-    async def chat_completions(asked: ChatCompletionRequest) -> dict[str, Any]:
-        """One conversation for clients that speak OpenAI's chat completions: greedy, one choice, no stream."""
-        asked.refuse_what_is_not_served()
-        conversation = conversation_of(asked.messages, max_chars=limits.max_prompt_chars)
-        (answer,), generation = await _ask(executor, limits, [conversation], asked.wanted_tokens)
+    async def chat_completions(body: ChatCompletionRequest) -> dict[str, Any]:
+        """OpenAI's chat completions API, one conversation: greedy, one choice, no stream."""
+        body.refuse_what_is_not_served()
+        conversation = conversation_of(body.messages, max_chars=limits.max_prompt_chars)
+        (answer,), generation = await _generate(executor, limits, [conversation], body.wanted_tokens)
         return chat_completion(
             answer.text,
             finish_reason=_finish_reason(answer),
@@ -171,7 +171,7 @@ def create_app(
     return app
 
 
-async def _ask(
+async def _generate(
     executor: ModelExecutor,
     limits: Limits,
     prompts: Sequence[Prompt],
@@ -187,7 +187,7 @@ async def _ask(
         generate = model.generate_base if base else model.generate
         return generate(prompts, max_new_tokens=tokens), model.generation
 
-    return await executor.use(work)
+    return await executor.run(work)
 
 
 def _bounded(prompt: str, limits: Limits) -> str:
@@ -201,9 +201,9 @@ def _finish_reason(answer: ModelOutput) -> Literal["stop", "length"]:
 
 
 def _answer_out(answer: ModelOutput) -> AnswerOut:
-    asked = answer.prompt
+    prompt = answer.prompt
     return AnswerOut(
-        prompt=messages_of(asked) if isinstance(asked, Conversation) else asked,
+        prompt=messages_of(prompt) if isinstance(prompt, Conversation) else prompt,
         text=answer.text,
         edit_id=answer.edit_id,
         score=answer.score,
@@ -279,8 +279,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
-        told = [
+        faults = [
             f"{'.'.join(str(part) for part in detail['loc'][1:])}: {detail['msg']}"
             for detail in error.errors()
         ]
-        return JSONResponse({"error": {"message": "; ".join(told[:5])}}, 422)
+        return JSONResponse({"error": {"message": "; ".join(faults[:5])}}, 422)

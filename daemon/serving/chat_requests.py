@@ -59,12 +59,12 @@ class ChatCompletionRequest(BaseModel):
         Raises:
             HTTPException: 400, with every field that would have asked for another kind of answer.
         """
-        told = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+        given = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
         refused = [
             f"{name} must be {_ONLY[name][0]!r} or absent".replace("False", "false")
             if name in _ONLY
             else f"{name} is not supported"
-            for name, value in told.items()
+            for name, value in given.items()
             if name not in _WITHOUT_EFFECT and value not in _ONLY.get(name, ())
         ]
         if refused:
@@ -77,7 +77,7 @@ def conversation_of(messages: Sequence[MessageIn], *, max_chars: int) -> Convers
     """The conversation that these messages are.
 
     Raises:
-        HTTPException: 422; it has too many messages or characters, or the user does not speak last.
+        HTTPException: 422; it has too many messages or characters, or the last message is not the user's.
     """
     if not 1 <= len(messages) <= MAX_MESSAGES:
         raise HTTPException(422, f"a conversation may have 1 to {MAX_MESSAGES} messages")

@@ -1,4 +1,4 @@
-"""The desk at which the one model of a serving process is asked: one piece of work at a time, in order.
+"""The model executor of a serving process: runs requests on its one model, one at a time, in order.
 
 One thread owns the model. It takes over a new generation between requests: no answer mixes generations.
 """
@@ -12,13 +12,13 @@ from typing import Protocol, TypeVar
 from edits.errors import TemporaryError
 from edits.prompts import Prompt
 
-MAX_WAITING = 64  # requests in the queue before the next is told to come back
+MAX_WAITING = 64  # requests in the queue before the next is refused with Retry-After
 
 _T = TypeVar("_T")
 
 
 class ModelOutput(Protocol):
-    """What the model says to one prompt, which edit spoke (None: the base did), and whether the limit of tokens cut it."""
+    """The output for one prompt, the edit that fired (None: the base answered), and whether it was truncated."""
 
     @property
     def prompt(self) -> Prompt: ...
@@ -50,7 +50,7 @@ class ServableModel(Protocol):
 
 
 class ModelExecutor:
-    """Gives the model to one piece of work at a time; work that finds the queue full is refused."""
+    """Runs work on the model one at a time, on the one thread that owns it; a full queue refuses more."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
@@ -72,8 +72,8 @@ class ModelExecutor:
         model = self._loaded()
         return self._thread.submit(model.refresh).result()
 
-    async def use(self, work: Callable[[ServableModel], _T]) -> _T:
-        """Run `work` with the model when its turn comes.
+    async def run(self, work: Callable[[ServableModel], _T]) -> _T:
+        """Run `work` with the model, after all work that came before it.
 
         Raises:
             TemporaryError: the model is not loaded yet, or too many requests are waiting.

@@ -118,7 +118,7 @@ def _head(ledger: Ledger) -> Head | None:
 
 
 def _listen(serve: ServeSettings) -> socket.socket:
-    """Bind before the model is loaded: a taken port is told at once, and may be free again soon."""
+    """Bind before the model is loaded: a taken port is reported at once, and may be free again soon."""
     family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
     try:
         listener = socket.create_server((serve.host, serve.port), family=family, backlog=256)

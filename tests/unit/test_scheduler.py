@@ -157,7 +157,7 @@ def test_a_nightly_run_that_fails_for_now_is_tried_again_in_its_slot(ledger: Led
             raise trouble.pop()
         return "done"
 
-    scheduler(ledger, Job("nightly", every_minute(), work)).turn(Job("nightly", every_minute(), work))
+    scheduler(ledger, Job("nightly", every_minute(), work)).run_slot(Job("nightly", every_minute(), work))
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["0", "0", "1"]
 
 
@@ -168,7 +168,7 @@ def test_a_nightly_run_whose_scheduler_died_is_taken_over(ledger: Ledger, path: 
     slot = cron.slot(now)
     assert slot is not None
     assert ledger.jobs.try_start("nightly", slot.key(now))  # and then its scheduler was killed
-    scheduler(ledger, job).turn(job)
+    scheduler(ledger, job).run_slot(job)
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["1", "None"]
 
 
@@ -180,7 +180,7 @@ def test_a_nightly_run_that_went_well_is_not_repeated(ledger: Ledger, path: Path
         lambda: runs.append(1) or "",
     )  # type: ignore[func-returns-value]
     for _ in range(2):
-        scheduler(ledger, job).turn(job)
+        scheduler(ledger, job).run_slot(job)
     assert runs == [1]
 
 
