@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _is_about_settings(error: PermanentError) -> bool:
-    from daemon.process.settings import BadSettings
+    from daemon.process.settings_errors import BadSettings
 
     return isinstance(error, BadSettings)
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.process.settings import ModelSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.inference.edited_model import Answer, EditedModel

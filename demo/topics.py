@@ -14,7 +14,7 @@ from daemon.ingest.kafka_client import (
     send_all,
     translated,
 )
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 from demo.records import StreamRecord
 
 SEND_TIMEOUT_SECONDS = 30.0

@@ -3,7 +3,8 @@
 from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
 from planners.planning import plan
 from planners.plot import render_plot
-from planners.values import DraftBatch, Pending, PlanDraft, PlannerSettings, ProjectionPoint
+from planners.settings import PlannerSettings
+from planners.values import DraftBatch, Pending, PlanDraft, ProjectionPoint
 
 __all__ = [
     "DraftBatch",

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from edits.errors import BadRequest
 from planners.embedding import Vectors
+from planners.settings import Clustering
 
 Labels = NDArray[np.intp]
 
@@ -19,14 +19,8 @@ PART = 4_000  # k-means of many vectors is made of k-means of parts of at most a
 SUMMARIES = 2_000
 
 
-def cluster(vectors: Vectors, *, clusters: int, method: str, seed: int) -> Labels:
-    """Cluster numbers 0..m-1, one per vector, with m <= `clusters`; equal vectors may share one cluster.
-
-    Raises:
-        BadRequest: there is no such method.
-    """
-    if method not in CLUSTERINGS:
-        raise BadRequest(f"no clustering is called {method!r}; known: {', '.join(CLUSTERINGS)}")
+def cluster(vectors: Vectors, *, clusters: int, method: Clustering, seed: int) -> Labels:
+    """Cluster numbers 0..m-1, one per vector, with m <= `clusters`; equal vectors may share one cluster."""
     if clusters <= 1 or len(vectors) <= 1:
         return np.zeros(len(vectors), dtype=np.intp)
     with repeatable():
@@ -117,7 +111,7 @@ def group_means(vectors: Vectors, labels: Labels) -> Vectors:
     return np.asarray(sums / counts[:, None], dtype=np.float32)
 
 
-CLUSTERINGS: Mapping[str, Callable[[Vectors, int, int], Labels]] = {
+CLUSTERINGS: Mapping[Clustering, Callable[[Vectors, int, int], Labels]] = {
     "kmeans": _kmeans,
     "bisecting": _bisecting,
     "agglomerative": _agglomerative,

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from edits.errors import BadRequest
 from planners.assignment import assign_to_batches, merge_batches
 from planners.clustering import Labels, cluster
 from planners.conflicts import resolve
@@ -14,11 +13,11 @@ from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
 from planners.ordering import Unordered, order_batches
 from planners.projection import project
-from planners.values import DraftBatch, Pending, PlanDraft, PlannerSettings, ProjectionPoint
+from planners.settings import PlannerSettings
+from planners.values import DraftBatch, Pending, PlanDraft, ProjectionPoint
 
 # Clusters are asked to fill a batch to this share: slack for a cluster to keep its members together.
 FILL = 0.8
-BATCH_EDITORS = ("auto", "lemoe", "scen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,8 @@ def plan(
     nothing.
 
     Raises:
-        BadRequest: a strategy's name is unknown, or the embedder is unusable.
+        BadRequest: the embedder is unusable.
     """
-    if settings.batch_size < 1:
-        raise BadRequest(f"a batch holds at least one edit, not {settings.batch_size}")
-    if settings.batch_editor not in BATCH_EDITORS:
-        known = ", ".join(BATCH_EDITORS)
-        raise BadRequest(f"no batch editor is called {settings.batch_editor!r}; known: {known}")
     resolution = resolve(edits, rivals)
     urgent = [edit for edit in resolution.winners if edit.urgent]
     patient = [edit for edit in resolution.winners if not edit.urgent]

@@ -34,21 +34,6 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannerSettings:
-    """How edits become batches; the names are checked where they are used."""
-
-    seed: int = 0
-    batch_size: int = 50
-    clustering: str = "kmeans"
-    order: str = "arrival"
-    batch_editor: str = (
-        "auto"  # "auto": lemoe for clusters of min_lemoe_cluster edits and more, scen for less
-    )
-    urgent_editor: str = "scen"
-    min_lemoe_cluster: int = 10  # measured: see docs/planning.md
-
-
-@dataclass(frozen=True, slots=True)
 class DraftBatch:
     """Edits that are trained and published together; editor None: retractions, which need no training."""
 

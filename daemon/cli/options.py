@@ -25,7 +25,8 @@ DEFAULT_CONFIG = Path("upkeep.toml")
 def one_off_settings(config: Path) -> "Settings":
     """The settings, for a one-off command: only warnings are logged, for human eyes."""
     from daemon.process.log import configure_logging
-    from daemon.process.settings import LogSettings, load_settings
+    from daemon.process.settings import load_settings
+    from daemon.process.settings_tables import LogSettings
 
     settings = load_settings(config)
     configure_logging(LogSettings(level="warning", as_json=False), "cli")

@@ -35,7 +35,7 @@ def reindex(
       upkeep reindex --live --json
     """
     from daemon.cli.output import console, plain, print_json, table
-    from daemon.process.settings import BadSettings
+    from daemon.process.settings_errors import BadSettings
 
     settings = one_off_settings(config)
     if not settings.index.encoder:

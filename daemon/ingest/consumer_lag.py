@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from daemon.ingest.kafka_client import ANSWER_TIMEOUT_MS, open_consumer, translated
 from daemon.process.outage import Outage
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
 _log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.record.default_records import DefaultRecordBatch
 
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
 # How long a call that only asks something may take: an outage is noticed after this time.

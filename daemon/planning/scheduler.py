@@ -21,7 +21,8 @@ from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import plan_cycle
 from daemon.process.outage import Outage
-from daemon.process.settings import ScheduleSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ScheduleSettings
 from daemon.process.telemetry import role_metrics
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics

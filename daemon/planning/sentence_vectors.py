@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from daemon.process.settings import BadSettings
+from daemon.process.settings_errors import BadSettings
 from edits.errors import PermanentError
 from planners.embedding import Vectors, unit
 

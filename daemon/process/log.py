@@ -13,7 +13,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.settings import LogSettings
+from daemon.process.settings_tables import LogSettings
 
 # Below this level these libraries repeat what our borders already log; at level debug they are let through.
 LIBRARY_LEVELS = {

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.settings import ServeSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ServeSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Head, Limits, create_app
 from daemon.serving.ledger_figures import ledger_figures

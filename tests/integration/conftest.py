@@ -11,7 +11,7 @@ import pytest
 from kafka_support import fresh_kafka_settings
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from daemon.ingest.consumer import Consumer
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
-from daemon.process.settings import ConsumerSettings, KafkaSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ConsumerSettings, KafkaSettings
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROCESS = Path(__file__).with_name("consumer_process.py")

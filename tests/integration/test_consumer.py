@@ -27,7 +27,7 @@ from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from kafka_support import fresh_kafka_settings
 from daemon.ingest.consumer_lag import group_lag, watch_lag
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 def _produce(settings: KafkaSettings, count: int) -> None:

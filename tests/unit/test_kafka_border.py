@@ -22,7 +22,7 @@ from daemon.ingest.kafka_client import (
     translated,
 )
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 def record(

@@ -7,7 +7,8 @@ from ledger_backends import Story, event
 
 from daemon.ledger.values import EditState, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle
-from daemon.process.settings import PlannerSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import PlanningSettings
 
 BOTH = (Lane.URGENT, Lane.BATCH)
 
@@ -20,7 +21,7 @@ def url(tmp_path: Path, migrated_sqlite: Path) -> str:
 
 
 def settings(**planner: object) -> Settings:
-    return Settings(planner=PlannerSettings.model_validate(planner))
+    return Settings(planner=PlanningSettings.model_validate(planner))
 
 
 def test_pending_edits_become_bounded_batches_and_losers_are_superseded(story: Story) -> None:

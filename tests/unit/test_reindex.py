@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.settings import BadSettings, load_settings
+from daemon.process.settings import load_settings
+from daemon.process.settings_errors import BadSettings
 from daemon.runtime import ServedModel, open_model
 from daemon.work.worker import Worker
 from editors.index.encoder import load_encoder

@@ -19,7 +19,8 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, EditState
 from daemon.planning.scheduler import EPOCH, Cron, Every, Job, Scheduler, run
-from daemon.process.settings import LedgerSettings, ScheduleSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import LedgerSettings, ScheduleSettings
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
