@@ -36,7 +36,7 @@ from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, Planne
 from daemon.process.log import configure_logging
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import LogSettings
-from daemon.runtime import ServedModel, open_model
+from daemon.served_model import ServedModel, open_model
 from daemon.serving.ledger_figures import ledger_figures
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import AdapterStore

@@ -36,7 +36,7 @@ def ask(
     from daemon.cli.output import console, print_json, table
 
     settings = one_off_settings(config)
-    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
     from edits.prompts import asked_in_chat
 
     asked = asked_in_chat(prompt) if chat else prompt

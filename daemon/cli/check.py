@@ -47,7 +47,7 @@ def check(
     settings = one_off_settings(config)
     settings.model.required_path()
     require_known(suite, settings)  # else every worker would stumble over the request
-    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
         with console().status("asking the probes ..."):

@@ -40,7 +40,7 @@ def reindex(
     settings = one_off_settings(config)
     if not settings.index.encoder:
         raise BadSettings('index.encoder = "" reads no text: name the encoder that is to read it')
-    from daemon.runtime import open_matcher
+    from daemon.served_model import open_matcher
     from daemon.work.reindexing import reindex_store  # loads torch: after the settings, which may be wrong
     from editors.store.adapter_store import AdapterStore
 

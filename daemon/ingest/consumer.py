@@ -23,8 +23,9 @@ from daemon.events.fact_event import EventRejected, parse_record
 from daemon.events.templates import Templates
 from daemon.ingest.dead_letters import dead_letter, send_dead_letters
 from daemon.ingest.kafka_client import (
-    ANSWER_TIMEOUT_MS,
+    DEFAULT_TIMING,
     BrokerUnavailable,
+    KafkaTiming,
     Rebalanced,
     ensure_topics,
     open_consumer,
@@ -66,9 +67,18 @@ class Consumer:
     """
 
     def __init__(
-        self, settings: Settings, *, ledger: Ledger, metrics: ConsumerMetrics, clock: Callable[[], datetime]
+        self,
+        settings: Settings,
+        *,
+        ledger: Ledger,
+        metrics: ConsumerMetrics,
+        clock: Callable[[], datetime],
+        timing: KafkaTiming = DEFAULT_TIMING,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._settings = settings
+        self._timing = timing
+        self._watch_seconds = watch_seconds
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
@@ -95,15 +105,23 @@ class Consumer:
     @contextlib.contextmanager
     def _connected(self) -> Iterator["_Link"]:
         kafka = self._settings.kafka
-        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), self._timing)
         if created:
             self._log.info("created topics", topics=created)
         with contextlib.ExitStack() as stack:
-            producer = open_producer(kafka)
+            producer = open_producer(kafka, self._timing)
             stack.callback(_close, producer.close, timeout=CLOSE_TIMEOUT_MS / 1000)
-            consumer = open_consumer(kafka, max_poll_records=self._settings.consumer.max_poll_records)
+            consumer = open_consumer(
+                kafka, max_poll_records=self._settings.consumer.max_poll_records, timing=self._timing
+            )
             stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
-            link = _Link(consumer, producer, log=self._log)
+            link = _Link(
+                consumer,
+                producer,
+                answer_ms=self._timing.answer_ms,
+                watch_seconds=self._watch_seconds,
+                log=self._log,
+            )
             with translated(f"subscribing to {kafka.topic}"):
                 consumer.subscribe([kafka.topic], listener=link)
             self._log.info("consuming", topic=kafka.topic, group=kafka.group_id, at=kafka.bootstrap_servers)
@@ -241,7 +259,7 @@ class Consumer:
         for place, ahead in lags.items():
             self._metrics.lag(place.topic, place.partition, ahead)
         # A member without partitions may be one too many, or the broker may have lost the topic.
-        if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters))):
+        if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters), self._timing)):
             raise BrokerUnavailable(f"the broker had lost the topics {', '.join(created)}; created again")
 
 
@@ -252,14 +270,24 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     positions commits exactly that.
     """
 
-    def __init__(self, consumer: KafkaConsumer, producer: KafkaProducer, *, log: Any) -> None:
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        producer: KafkaProducer,
+        *,
+        answer_ms: int,
+        watch_seconds: float,
+        log: Any,
+    ) -> None:
         self.producer = producer
         self.paused = False
         self.paused_for_backlog = False
         self._consumer = consumer
         self._log = log
         self._resume_at = 0.0
-        self._watch_at = time.monotonic() + WATCH_SECONDS
+        self._answer_ms = answer_ms
+        self._watch_seconds = watch_seconds
+        self._watch_at = time.monotonic() + watch_seconds
         self._uncommitted = False
 
     def poll(self) -> Polled:
@@ -278,7 +306,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._uncommitted = True
         try:
             with translated("committing offsets"):
-                self._consumer.commit(timeout_ms=ANSWER_TIMEOUT_MS)
+                self._consumer.commit(timeout_ms=self._answer_ms)
         except Rebalanced as error:
             self._log.info("offsets were not committed; the records come again", why=str(error))
         else:
@@ -310,12 +338,12 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     def measured_lag(self) -> dict[TopicPartition, int]:
         """How far our partitions are behind the end now; asks the broker."""
-        self._watch_at = time.monotonic() + WATCH_SECONDS
+        self._watch_at = time.monotonic() + self._watch_seconds
         with translated("asking how far the partitions go"):
             held = list(self._consumer.assignment())
-            ends = self._consumer.end_offsets(held, timeout_ms=ANSWER_TIMEOUT_MS) if held else {}
+            ends = self._consumer.end_offsets(held, timeout_ms=self._answer_ms) if held else {}
             positions = {
-                place: self._consumer.position(place, timeout_ms=ANSWER_TIMEOUT_MS)
+                place: self._consumer.position(place, timeout_ms=self._answer_ms)
                 for place in held
                 if place in self._consumer.assignment()
             }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka_client import ANSWER_TIMEOUT_MS, open_consumer, translated
+from daemon.ingest.kafka_client import DEFAULT_TIMING, open_consumer, translated
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -60,9 +60,9 @@ def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
         ]
         if not places:
             return {}
-        ends = asking.end_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
-        starts = asking.beginning_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
-        done = {place: asking.committed(place, timeout_ms=ANSWER_TIMEOUT_MS) for place in places}
+        ends = asking.end_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+        starts = asking.beginning_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+        done = {place: asking.committed(place, timeout_ms=DEFAULT_TIMING.answer_ms) for place in places}
     # Nothing committed yet: the group will begin with the oldest record.
     return {
         place: max(ends[place] - max(done[place] or 0, starts[place]), 0) for place in places if place in ends

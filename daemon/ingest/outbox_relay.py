@@ -8,7 +8,9 @@ import structlog
 from kafka import KafkaProducer
 
 from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
     BrokerUnavailable,
+    KafkaTiming,
     ProducerRecord,
     ensure_topics,
     open_producer,
@@ -30,8 +32,11 @@ class OutboxRelay:
     A crash between the two sends a row twice: readers know an outcome by `edit_id`, `state` and `generation`.
     """
 
-    def __init__(self, settings: KafkaSettings, *, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, ledger: Ledger, timing: KafkaTiming = DEFAULT_TIMING
+    ) -> None:
         self._settings = settings
+        self._timing = timing
         self._ledger = ledger
         self._producer: KafkaProducer | None = None
         self._log: Any = structlog.get_logger(__name__)
@@ -88,8 +93,8 @@ class OutboxRelay:
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
-            ensure_topics(self._settings, (self._settings.outcomes_topic,))
-            self._producer = open_producer(self._settings)
+            ensure_topics(self._settings, (self._settings.outcomes_topic,), self._timing)
+            self._producer = open_producer(self._settings, self._timing)
         return self._producer
 
     def close(self) -> None:

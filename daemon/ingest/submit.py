@@ -8,7 +8,9 @@ from pathlib import Path
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
 from daemon.events.templates import Templates
 from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
     BrokerUnavailable,
+    KafkaTiming,
     ProducerRecord,
     ensure_topics,
     open_producer,
@@ -67,6 +69,7 @@ def submit_file(
     on_progress: Callable[[SubmitProgress], None] = lambda progress: None,
     skip_invalid: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    timing: KafkaTiming = DEFAULT_TIMING,
 ) -> SubmitReport:
     """Check a JSONL file of fact events line by line, then send it to the topic, key = subject, as it stands.
 
@@ -89,14 +92,19 @@ def submit_file(
     checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
     if invalid and not skip_invalid:
         raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)
-    sent = _send(reader, settings, on_progress) if events else 0
+    sent = _send(reader, settings, on_progress, timing) if events else 0
     return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
 
 
-def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[SubmitProgress], None]) -> int:
+def _send(
+    reader: "_Reader",
+    settings: Settings,
+    on_progress: Callable[[SubmitProgress], None],
+    timing: KafkaTiming,
+) -> int:
     kafka = settings.kafka
-    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
-    producer = open_producer(kafka)
+    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), timing)
+    producer = open_producer(kafka, timing)
     sent = 0
     try:
         for chunk in _chunks(reader, kafka.topic, on_progress):

@@ -95,7 +95,7 @@ def open_embedder(settings: Settings, ledger: Ledger) -> Embedder:
 def _open_base(settings: Settings) -> VectorSource:
     settings.model.required_path()  # before torch is loaded for nothing
     from daemon.planning.base_vectors import BaseVectors
-    from daemon.runtime import open_base
+    from daemon.served_model import open_base
 
     # Loaded for as long as the embedder lives: the scheduler plans the batch lane once a night.
     return BaseVectors(open_base(settings.model))

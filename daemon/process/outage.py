@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -55,9 +56,10 @@ class RepeatsOncePerMinute(logging.Filter):
     During an outage kafka-python logs at every attempt why it failed: worth one line, not thousands.
     """
 
-    def __init__(self, *libraries: str) -> None:
+    def __init__(self, *libraries: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._libraries = libraries
+        self._clock = clock
         self._passed_at: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -65,7 +67,7 @@ class RepeatsOncePerMinute(logging.Filter):
         if record.name.partition(".")[0] not in self._libraries:
             return True
         place = (record.pathname, record.lineno)  # bounded by the library's own lines
-        now = time.monotonic()
+        now = self._clock()
         if now - self._passed_at.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._passed_at[place] = now

@@ -27,19 +27,29 @@ SHUTDOWN_SECONDS = 10  # for the requests in hand
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def _open_model(settings: Settings, ledger: Ledger) -> ServableModel:
+    from daemon.served_model import open_model  # loads torch
+
+    return open_model(settings, ledger)
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    open_model: Callable[[Settings, Ledger], ServableModel] = _open_model,
+    follow_seconds: float = FOLLOW_SECONDS,
+) -> None:
     """Serve until `stop` is set; `/readyz` answers 503 until the model is loaded.
 
     Raises:
         PermanentError: the model or the ledger cannot be used at all.
         TemporaryError: the ledger or the port is not to be had at this moment.
     """
-    from daemon.runtime import open_model  # loads torch
-
     settings.model.required_path()
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
-        _serve(settings, ledger, open_model, stop)
+        _serve(settings, ledger, open_model, stop, follow_seconds)
 
 
 def _serve(
@@ -47,6 +57,7 @@ def _serve(
     ledger: Ledger,
     open_model: Callable[[Settings, Ledger], ServableModel],
     stop: threading.Event,
+    follow_seconds: float,
 ) -> None:
     executor = ModelExecutor()
     server = _server(settings, ledger, executor)
@@ -57,7 +68,7 @@ def _serve(
         _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
         executor.load(lambda: open_model(settings, ledger))
         _log.info("model loaded", generation=executor.generation)
-        while not stop.wait(FOLLOW_SECONDS) and thread.is_alive():
+        while not stop.wait(follow_seconds) and thread.is_alive():
             follow_head(executor)
     finally:
         server.should_exit = True

@@ -112,7 +112,7 @@ def settings_for(kafka: KafkaSettings, **consumer: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def consuming(settings: Settings, ledger: Ledger) -> Iterator[CountingMetrics]:
+def consuming(settings: Settings, ledger: Ledger, **timing: Any) -> Iterator[CountingMetrics]:
     """A consumer in a thread, stopped gracefully at the end; what it raises, this raises."""
     metrics = CountingMetrics()
     stop = threading.Event()
@@ -120,7 +120,7 @@ def consuming(settings: Settings, ledger: Ledger) -> Iterator[CountingMetrics]:
 
     def run() -> None:
         try:
-            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT).run(stop)
+            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT, **timing).run(stop)
         except BaseException as error:
             failures.append(error)
 

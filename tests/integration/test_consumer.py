@@ -23,22 +23,14 @@ from kafka_support import (
 )
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
-from daemon.ingest.kafka_client import ProducerRecord
+from daemon.ingest.kafka_client import KafkaTiming, ProducerRecord
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import EditState, RecordOutcome
 from daemon.process.settings_tables import KafkaSettings
 
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notice an outage within seconds instead of fifteen."""
-    for name in (
-        "daemon.ingest.consumer.ANSWER_TIMEOUT_MS",
-        "daemon.ingest.kafka_client.BOOTSTRAP_TIMEOUT_MS",
-    ):
-        monkeypatch.setattr(name, 1_500)
-    monkeypatch.setattr("daemon.ingest.consumer.WATCH_SECONDS", 1)
+# Notices an outage within seconds instead of fifteen.
+IMPATIENT: dict[str, Any] = {"timing": KafkaTiming(answer_ms=1_500, bootstrap_ms=1_500), "watch_seconds": 1.0}
 
 
 @pytest.fixture
@@ -239,12 +231,12 @@ def test_too_large_a_backlog_pauses_until_it_has_gone_down(
 
 
 def test_a_broker_that_is_silent_for_a_while_is_waited_for(
-    own_broker: EmbeddedBroker, ledger: Ledger, impatient: None
+    own_broker: EmbeddedBroker, ledger: Ledger
 ) -> None:
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, **IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGSTOP)
         time.sleep(6)
@@ -258,12 +250,12 @@ def test_a_broker_that_is_silent_for_a_while_is_waited_for(
 
 
 def test_a_broker_that_comes_back_empty_is_consumed_from_its_beginning(
-    own_broker: EmbeddedBroker, ledger: Ledger, impatient: None
+    own_broker: EmbeddedBroker, ledger: Ledger
 ) -> None:
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, **IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGKILL)
         time.sleep(6)

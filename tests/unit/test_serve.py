@@ -3,14 +3,12 @@
 import contextlib
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import pytest
@@ -233,9 +231,9 @@ def test_requests_are_counted_by_route_and_never_by_what_clients_invent(served: 
 
 
 @pytest.fixture
-def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRole"]:
+def role(tmp_path: Path) -> Iterator["RunningRole"]:
     """The whole role on a real socket and a real ledger; only the model is the counting one."""
-    running = RunningRole(tmp_path, monkeypatch)
+    running = RunningRole(tmp_path)
     yield running
     running.end()
 
@@ -243,13 +241,9 @@ def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRo
 class RunningRole:
     """`daemon.serving.serve_role.run` in a thread, and a client for it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self.model = CountingModel()
         self.may_load = threading.Event()
-        runtime = ModuleType("daemon.runtime")
-        runtime.open_model = self._open_model  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "daemon.runtime", runtime)
-        monkeypatch.setattr("daemon.serving.serve_role.FOLLOW_SECONDS", 0.02)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.settings = Settings(
@@ -258,7 +252,11 @@ class RunningRole:
             serve=ServeSettings(port=self.port),
         )
         self.stop = threading.Event()
-        self._thread = threading.Thread(target=serve_role.run, args=(self.settings, self.stop))
+        self._thread = threading.Thread(
+            target=serve_role.run,
+            args=(self.settings, self.stop),
+            kwargs={"open_model": self._open_model, "follow_seconds": 0.02},
+        )
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
         self.wait_for("/healthz", lambda reply: reply.status_code == 200)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.settings import Settings
-from daemon.runtime import open_model
+from daemon.served_model import open_model
 from daemon.serving.api import Limits, create_app
 from daemon.serving.chat_requests import MAX_MESSAGES
 from daemon.serving.model_executor import ModelExecutor

@@ -15,7 +15,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit
 from daemon.process.settings import Settings
-from daemon.runtime import ServedModel, open_model
+from daemon.served_model import ServedModel, open_model
 from daemon.work.worker import Worker
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
