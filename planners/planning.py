@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from planners.assignment import assign_to_batches, merge_batches
-from planners.clustering import Labels, cluster
+from planners.clustering import DEFAULT_LIMITS, ClusteringLimits, Labels, cluster
 from planners.conflicts import resolve
 from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
@@ -44,6 +44,7 @@ def plan(
     rivals: Iterable[Pending] = (),
     settings: PlannerSettings,
     embedder: Embedder,
+    limits: ClusteringLimits = DEFAULT_LIMITS,
 ) -> PlanDraft:
     """Put every edit into exactly one batch, or name the edit by which it is superseded.
 
@@ -67,7 +68,7 @@ def plan(
         *_chunked([edit for edit in patient if edit.retracts], size, None, "retractions need no training"),
     )
     asserted = [edit for edit in patient if not edit.retracts]
-    lane = _batch_lane(asserted, settings, embedder, first=len(at_once))
+    lane = _batch_lane(asserted, settings, embedder, limits, first=len(at_once))
     explanation = {
         "edits": len(edits),
         "planned": len(resolution.winners),
@@ -87,14 +88,23 @@ def _chunked(edits: Sequence[Pending], size: int, editor: str | None, reason: st
 
 
 def _batch_lane(
-    edits: Sequence[Pending], settings: PlannerSettings, embedder: Embedder, *, first: int
+    edits: Sequence[Pending],
+    settings: PlannerSettings,
+    embedder: Embedder,
+    limits: ClusteringLimits,
+    *,
+    first: int,
 ) -> _Lane:
     if not edits:
         return _Lane()
     vectors = embedder.embed([edit.prompt or edit.subject for edit in edits])
     size = settings.batch_size
     clusters = cluster(
-        vectors, clusters=_wanted(len(edits), size), method=settings.clustering, seed=settings.seed
+        vectors,
+        clusters=_wanted(len(edits), size),
+        method=settings.clustering,
+        seed=settings.seed,
+        limits=limits,
     )
     assigned = assign_to_batches(vectors, clusters, capacity=size, seed=settings.seed)
     groups = _ordered(_give_to_editors(_members(assigned), vectors, settings), vectors, settings)

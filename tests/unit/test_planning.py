@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from sklearn.metrics import silhouette_samples
 
 from edits.errors import BadRequest
-from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, clustering, plan
+from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
 from planners.assignment import assign_to_batches
-from planners.clustering import CLUSTERINGS
+from planners.clustering import CLUSTERINGS, ClusteringLimits, cluster, group_means
 from planners.conflicts import resolve
 from planners.embedding import unit
 from planners.explain import EXPLAINED_EDITS, silhouettes
 from planners.ordering import ORDERS
+from planners.settings import Clustering
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -261,31 +262,27 @@ def test_the_silhouette_is_that_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("method", sorted(CLUSTERINGS))
 def test_very_many_edits_are_clustered_by_parts_as_well_as_at_once(
-    method: str, monkeypatch: pytest.MonkeyPatch
+    method: Clustering,
 ) -> None:
     generator = np.random.default_rng(0)
     vectors = unit(
         np.repeat(generator.normal(size=(40, 8)), 30, axis=0) + 0.1 * generator.normal(size=(1200, 8))
     )
 
-    def spread() -> float:
-        labels = clustering.cluster(vectors, clusters=40, method=method, seed=0)
-        again = clustering.cluster(vectors, clusters=40, method=method, seed=0)
+    def spread(limits: ClusteringLimits) -> float:
+        labels = cluster(vectors, clusters=40, method=method, seed=0, limits=limits)
+        again = cluster(vectors, clusters=40, method=method, seed=0, limits=limits)
         np.testing.assert_array_equal(labels, again)
-        return float(np.square(vectors - clustering.group_means(vectors, labels)[labels]).sum())
+        return float(np.square(vectors - group_means(vectors, labels)[labels]).sum())
 
-    at_once = spread()
-    monkeypatch.setattr(clustering, "EXACT_LIMIT", 300)
-    monkeypatch.setattr(clustering, "PART", 100)
-    monkeypatch.setattr(clustering, "SUMMARIES", 100)
-    assert spread() < 1.5 * at_once
+    by_parts = ClusteringLimits(exact=300, part=100, summaries=100)
+    assert spread(by_parts) < 1.5 * spread(ClusteringLimits())
 
 
-def test_equal_vectors_are_many_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "EXACT_LIMIT", 100)
-    monkeypatch.setattr(clustering, "PART", 50)
+def test_equal_vectors_are_many_too() -> None:
     same = Given(np.ones((400, 4)))
-    draft = plan(world(400), settings=PlannerSettings(batch_size=30, batch_editor="lemoe"), embedder=same)
+    chosen = PlannerSettings(batch_size=30, batch_editor="lemoe")
+    draft = plan(world(400), settings=chosen, embedder=same, limits=ClusteringLimits(exact=100, part=50))
     assert sorted(len(batch.edit_ids) for batch in draft.batches) == [10] + 13 * [30]
 
 
