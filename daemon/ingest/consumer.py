@@ -2,7 +2,7 @@
 
 Per poll: parse -> one ledger transaction -> dead letters confirmed -> offsets committed. A crash between any
 two of these repeats the records, and the ledger knows them again. When something is away nothing is held in
-memory: the records go back to where they came from, by seeking to the first one that was not taken.
+memory: the records go back to where they came from, by seeking to the first one that was not stored.
 """
 
 import contextlib
@@ -137,7 +137,7 @@ class Consumer:
         if polled:
             self._broker.ended()
             self._process(link, polled)
-        self._throttle(link, took=bool(polled))
+        self._throttle(link, polled=bool(polled))
         if link.watch_is_due():
             self._watch(link)
 
@@ -230,9 +230,9 @@ class Consumer:
                 outcome=outcome.value,
             )
 
-    def _throttle(self, link: "_Link", *, took: bool) -> None:
+    def _throttle(self, link: "_Link", *, polled: bool) -> None:
         """Pause where too many edits wait or the ledger is away; go on when that has passed."""
-        if not (link.may_resume() if link.paused else took):
+        if not (link.may_resume() if link.paused else polled):
             return
         most = self._settings.consumer.max_backlog
         try:
@@ -302,7 +302,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.seek(place, records[0].offset)
 
     def commit(self) -> None:
-        """Commit what was taken. A rebalance meanwhile is no harm: the ledger knows these records again."""
+        """Commit what is in the ledger. A rebalance meanwhile is no harm: the ledger knows these records again."""
         self._uncommitted = True
         try:
             with translated("committing offsets"):

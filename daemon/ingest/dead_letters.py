@@ -1,4 +1,4 @@
-"""Dead letters: a record that could not be taken, as it came, with the reason and its origin in headers."""
+"""Dead letters: a record that could not be accepted, as it came, with the reason and its origin in headers."""
 
 import re
 from collections.abc import Sequence

@@ -36,14 +36,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One turn of a job: from `start` on it is due, after `until` it is no longer worth trying again."""
+    """One slot of a job: from `start` on it is due, after `until` it is no longer worth trying again."""
 
     start: datetime
     until: datetime
     retry_seconds: float
 
     def key(self, now: datetime) -> str:
-        """What all schedulers call this turn; a later attempt at it has a key of its own."""
+        """What all schedulers call this slot; a later attempt at it has a key of its own."""
         attempt = int((now - self.start).total_seconds() // self.retry_seconds)
         planned = self.start.astimezone(UTC).isoformat()
         return planned if attempt == 0 else f"{planned} attempt {attempt + 1}"
@@ -167,10 +167,10 @@ class Scheduler:
                 id=job.name,
                 # After a pause (a laptop asleep, a busy machine) one run makes up for all that were missed
                 coalesce=True,
-                # unless it is so late that the next turn does as well.
+                # unless it is so late that the next slot does as well.
                 misfire_grace_time=self._schedule.misfire_grace_seconds,
                 max_instances=1,  # a slow run is not joined by another
-                next_run_time=now,  # a turn that is due already, as after a restart, is taken at once
+                next_run_time=now,  # a slot that is due already, as after a restart, is used at once
             )
         scheduler.start()
         _log.info("scheduling", jobs=[job.id for job in scheduler.get_jobs()])

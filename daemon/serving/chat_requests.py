@@ -13,9 +13,9 @@ from edits.prompts import Conversation, Message, Role
 MAX_MESSAGES = 256  # of one conversation
 # Beside its contents, a message in JSON takes so many bytes at most.
 MESSAGE_BYTES = 64
-# What a greedy answer does not depend on: taken whatever it says.
+# Fields that a greedy answer does not depend on: accepted with any value.
 _WITHOUT_EFFECT = frozenset(("seed", "top_p", "user"))
-# What is taken where it says what is done anyway.
+# Fields that are accepted with the value that is done anyway.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "stream": (False,),
     "n": (1,),

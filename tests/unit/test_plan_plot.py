@@ -36,14 +36,14 @@ def test_what_events_say_stays_text() -> None:
     assert "default-src 'none'" in page
 
 
-def test_a_plan_without_a_batch_lane_has_a_picture_too() -> None:
+def test_a_plan_without_a_batch_lane_has_a_plot_too() -> None:
     urgent = make([pending(1, "U", urgent=True)])
     assert drawn(render_plot(urgent, {}), "data-sequence") == [0]
     nothing = make([pending(1, minute=1)], rivals=[pending(7, minute=2)])
     assert drawn(render_plot(nothing, {}), "data-sequence") == []
 
 
-def test_the_picture_of_very_many_edits_stays_small() -> None:
+def test_the_plot_of_very_many_edits_stays_small() -> None:
     edits = world(9_000)
     draft = make(edits, batch_size=100)
     page = render_plot(draft, {edit.edit_id: "x" * 5_000 for edit in edits})
