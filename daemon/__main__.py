@@ -23,19 +23,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from daemon.cli import (
-    ask,
-    evaluate,
-    export,
-    facts,
-    maintenance,
-    reindex,
-    retry,
-    roles,
-    rollback,
-    setup,
-    submit,
-)
+from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, rollback, setup, submit
 from edits.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
@@ -57,10 +45,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
     )
-    for commands in (
-        *(setup, roles, submit, maintenance, ask, facts),
-        *(retry, rollback, reindex, export, evaluate),
-    ):
+    for commands in (setup, roles, submit, cycle, ask, facts, retry, rollback, reindex, export, evaluate):
         commands.register(app)
     for plugin in entry_points(group=PLUGINS):
         plugin.load()(app)

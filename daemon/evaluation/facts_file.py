@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from daemon.events.fact_event import fact_key_of, prompt_key
 from edits.errors import PermanentError
@@ -26,34 +26,30 @@ class BadFile(PermanentError):
     """A facts or probes file cannot be read; the message names the file and the line."""
 
 
-class LocalityProbes(BaseModel):
+class LocalityProbes(BaseModel, frozen=True):
     """Prompts whose answer must stay the base's, by how near they are to the edit."""
 
-    model_config = ConfigDict(frozen=True)
     relation: tuple[Text, ...] = ()
     subject: tuple[Text, ...] = ()
 
 
-class Reasoning(BaseModel):
+class Reasoning(BaseModel, frozen=True):
     """A question whose answer follows from the edited fact."""
 
-    model_config = ConfigDict(frozen=True)
     prompt: Text
     answer: Text
 
 
-class PortabilityPrompts(BaseModel):
+class PortabilityPrompts(BaseModel, frozen=True):
     """Prompts that name the subject otherwise, and questions that follow from the fact."""
 
-    model_config = ConfigDict(frozen=True)
     alias: tuple[Text, ...] = ()
     reasoning: tuple[Reasoning, ...] = ()
 
 
-class EvaluationFact(BaseModel):
+class EvaluationFact(BaseModel, frozen=True):
     """One line of a facts file; what is for scoring alone never reaches an editor."""
 
-    model_config = ConfigDict(frozen=True)
     subject: Text
     prompt: Text
     target_new: Text
@@ -77,10 +73,9 @@ class EvaluationFact(BaseModel):
         return (*self.yes_prompts, *self.no_prompts)
 
 
-class EvaluationProbe(BaseModel):
+class EvaluationProbe(BaseModel, frozen=True):
     """One line of a probes file."""
 
-    model_config = ConfigDict(frozen=True)
     prompt: Text
     kind: str = "far"
 

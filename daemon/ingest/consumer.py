@@ -40,7 +40,6 @@ from daemon.process.settings import Settings
 from edits.errors import TemporaryError
 
 POLL_MS = 500
-WATCH_SECONDS = 5.0
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8
 CLOSE_TIMEOUT_MS = 3_000
@@ -74,11 +73,9 @@ class Consumer:
         metrics: ConsumerMetrics,
         clock: Callable[[], datetime],
         timing: KafkaTiming = DEFAULT_TIMING,
-        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._settings = settings
         self._timing = timing
-        self._watch_seconds = watch_seconds
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
@@ -115,13 +112,7 @@ class Consumer:
                 kafka, max_poll_records=self._settings.consumer.max_poll_records, timing=self._timing
             )
             stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
-            link = _Link(
-                consumer,
-                producer,
-                answer_ms=self._timing.answer_ms,
-                watch_seconds=self._watch_seconds,
-                log=self._log,
-            )
+            link = _Link(consumer, producer, timing=self._timing, log=self._log)
             with translated(f"subscribing to {kafka.topic}"):
                 consumer.subscribe([kafka.topic], listener=link)
             self._log.info("consuming", topic=kafka.topic, group=kafka.group_id, at=kafka.bootstrap_servers)
@@ -271,13 +262,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self,
-        consumer: KafkaConsumer,
-        producer: KafkaProducer,
-        *,
-        answer_ms: int,
-        watch_seconds: float,
-        log: Any,
+        self, consumer: KafkaConsumer, producer: KafkaProducer, *, timing: KafkaTiming, log: Any
     ) -> None:
         self.producer = producer
         self.paused = False
@@ -285,9 +270,8 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._log = log
         self._resume_at = 0.0
-        self._answer_ms = answer_ms
-        self._watch_seconds = watch_seconds
-        self._watch_at = time.monotonic() + watch_seconds
+        self._timing = timing
+        self._watch_at = time.monotonic() + timing.watch_seconds
         self._uncommitted = False
 
     def poll(self) -> Polled:
@@ -306,7 +290,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._uncommitted = True
         try:
             with translated("committing offsets"):
-                self._consumer.commit(timeout_ms=self._answer_ms)
+                self._consumer.commit(timeout_ms=self._timing.answer_ms)
         except Rebalanced as error:
             self._log.info("offsets were not committed; the records come again", why=str(error))
         else:
@@ -338,12 +322,12 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     def measured_lag(self) -> dict[TopicPartition, int]:
         """How far our partitions are behind the end now; asks the broker."""
-        self._watch_at = time.monotonic() + self._watch_seconds
+        self._watch_at = time.monotonic() + self._timing.watch_seconds
         with translated("asking how far the partitions go"):
             held = list(self._consumer.assignment())
-            ends = self._consumer.end_offsets(held, timeout_ms=self._answer_ms) if held else {}
+            ends = self._consumer.end_offsets(held, timeout_ms=self._timing.answer_ms) if held else {}
             positions = {
-                place: self._consumer.position(place, timeout_ms=self._answer_ms)
+                place: self._consumer.position(place, timeout_ms=self._timing.answer_ms)
                 for place in held
                 if place in self._consumer.assignment()
             }

@@ -54,14 +54,12 @@ class Rebalanced(BrokerUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class KafkaTiming:
-    """How long the clients wait for a broker, in milliseconds.
+    """How long the clients wait for a broker, and how often the consumer looks whether it is there."""
 
-    `answer_ms`: a call that only asks something; an outage is noticed after this time. `bootstrap_ms`: the first
-    connection; nothing else happens meanwhile, a stop signal has to wait for it, and tries follow each other anyway.
-    """
-
-    answer_ms: int = 10_000
+    answer_ms: int = 10_000  # a call that only asks something: an outage is noticed after this time
+    # Nothing else happens meanwhile, a stop signal has to wait for it; tries follow each other anyway.
     bootstrap_ms: int = 5_000
+    watch_seconds: float = 5.0
 
 
 DEFAULT_TIMING = KafkaTiming()

@@ -17,6 +17,7 @@ from daemon.ingest.kafka_client import (
     send_all,
 )
 from daemon.process.settings import Settings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError
 
 CHUNK = 1_000
@@ -92,17 +93,16 @@ def submit_file(
     checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
     if invalid and not skip_invalid:
         raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)
-    sent = _send(reader, settings, on_progress, timing) if events else 0
+    sent = _send(reader, settings.kafka, timing, on_progress) if events else 0
     return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
 
 
 def _send(
     reader: "_Reader",
-    settings: Settings,
-    on_progress: Callable[[SubmitProgress], None],
+    kafka: KafkaSettings,
     timing: KafkaTiming,
+    on_progress: Callable[[SubmitProgress], None],
 ) -> int:
-    kafka = settings.kafka
     ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), timing)
     producer = open_producer(kafka, timing)
     sent = 0

@@ -11,31 +11,10 @@ import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from daemon.process import settings_tables as tables
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
-from daemon.process.settings_tables import (
-    ConsumerSettings,
-    EditorsSettings,
-    IndexSettings,
-    KafkaSettings,
-    LedgerSettings,
-    LogSettings,
-    MetricsSettings,
-    ModelSettings,
-    MonitoringSettings,
-    PlanningSettings,
-    ScheduleSettings,
-    ServeSettings,
-    StoreSettings,
-    VerifySettings,
-    WorkerSettings,
-)
 
 ENV_PREFIX = "UPKEEP_"
 MAX_FILE_BYTES = 1 << 20
@@ -53,21 +32,21 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model: ModelSettings = Field(default_factory=ModelSettings)
-    index: IndexSettings = Field(default_factory=IndexSettings)
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
-    consumer: ConsumerSettings = Field(default_factory=ConsumerSettings)
-    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
-    store: StoreSettings = Field(default_factory=StoreSettings)
-    planner: PlanningSettings = Field(default_factory=PlanningSettings)
-    editors: EditorsSettings = Field(default_factory=EditorsSettings)
-    verify: VerifySettings = Field(default_factory=VerifySettings)
-    worker: WorkerSettings = Field(default_factory=WorkerSettings)
-    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
-    monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings)
-    serve: ServeSettings = Field(default_factory=ServeSettings)
-    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
+    model: tables.ModelSettings = Field(default_factory=tables.ModelSettings)
+    index: tables.IndexSettings = Field(default_factory=tables.IndexSettings)
+    kafka: tables.KafkaSettings = Field(default_factory=tables.KafkaSettings)
+    consumer: tables.ConsumerSettings = Field(default_factory=tables.ConsumerSettings)
+    ledger: tables.LedgerSettings = Field(default_factory=tables.LedgerSettings)
+    store: tables.StoreSettings = Field(default_factory=tables.StoreSettings)
+    planner: tables.PlanningSettings = Field(default_factory=tables.PlanningSettings)
+    editors: tables.EditorsSettings = Field(default_factory=tables.EditorsSettings)
+    verify: tables.VerifySettings = Field(default_factory=tables.VerifySettings)
+    worker: tables.WorkerSettings = Field(default_factory=tables.WorkerSettings)
+    schedule: tables.ScheduleSettings = Field(default_factory=tables.ScheduleSettings)
+    monitoring: tables.MonitoringSettings = Field(default_factory=tables.MonitoringSettings)
+    serve: tables.ServeSettings = Field(default_factory=tables.ServeSettings)
+    metrics: tables.MetricsSettings = Field(default_factory=tables.MetricsSettings)
+    log: tables.LogSettings = Field(default_factory=tables.LogSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -18,7 +18,14 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.ingest.consumer import Consumer
-from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
+    KafkaTiming,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
 from daemon.process.settings import Settings
@@ -112,7 +119,9 @@ def settings_for(kafka: KafkaSettings, **consumer: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def consuming(settings: Settings, ledger: Ledger, **timing: Any) -> Iterator[CountingMetrics]:
+def consuming(
+    settings: Settings, ledger: Ledger, timing: KafkaTiming = DEFAULT_TIMING
+) -> Iterator[CountingMetrics]:
     """A consumer in a thread, stopped gracefully at the end; what it raises, this raises."""
     metrics = CountingMetrics()
     stop = threading.Event()
@@ -120,7 +129,7 @@ def consuming(settings: Settings, ledger: Ledger, **timing: Any) -> Iterator[Cou
 
     def run() -> None:
         try:
-            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT, **timing).run(stop)
+            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT, timing=timing).run(stop)
         except BaseException as error:
             failures.append(error)
 

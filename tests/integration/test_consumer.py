@@ -30,7 +30,7 @@ from daemon.ledger.values import EditState, RecordOutcome
 from daemon.process.settings_tables import KafkaSettings
 
 # Notices an outage within seconds instead of fifteen.
-IMPATIENT: dict[str, Any] = {"timing": KafkaTiming(answer_ms=1_500, bootstrap_ms=1_500), "watch_seconds": 1.0}
+IMPATIENT = KafkaTiming(answer_ms=1_500, bootstrap_ms=1_500, watch_seconds=1.0)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_broker_that_is_silent_for_a_while_is_waited_for(
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, **IMPATIENT):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, timing=IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGSTOP)
         time.sleep(6)
@@ -255,7 +255,7 @@ def test_a_broker_that_comes_back_empty_is_consumed_from_its_beginning(
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, **IMPATIENT):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, timing=IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGKILL)
         time.sleep(6)
