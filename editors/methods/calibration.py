@@ -32,7 +32,6 @@ from editors.methods.training import OPENINGS, other_question
 from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.shards import (
-    MAX_ANSWER_TOKENS,
     STORED_DTYPE,
     Agreement,
     Calibration,
@@ -165,7 +164,6 @@ def _measured(
             near_name=_near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
             firm_words=tuple(sorted(firm[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
-            answer_ids=tuple(base.answer_ids(request.prompt, request.target_new)[:MAX_ANSWER_TOKENS]),
             relation=None if text is None else text.relations[edit],
             odds=None if text is None else text.odds[edit],
         )

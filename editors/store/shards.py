@@ -78,7 +78,7 @@ class ShardEntry(BaseModel):
     answer_ids: tuple[TokenId, ...] = Field(
         (),
         max_length=MAX_ANSWER_TOKENS,
-        description="what the expert was taught to say, with the token that stops it",
+        description="kept by earlier releases, read by none",
     )
     firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
     relation: str | None = Field(None, max_length=512, description="its facts share their phrasings")
