@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.evaluation.facts import Fact, edit_request, pending_edit
-from daemon.evaluation.options import EvaluateOptions
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_edit
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
@@ -24,7 +24,7 @@ class Edited:
     """The final model, and how it came to be."""
 
     model: EditedModel
-    live: dict[int, Fact] = field(default_factory=dict)
+    live: dict[int, EvaluationFact] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
     by_key: dict[str, int] = field(
         default_factory=dict
@@ -37,7 +37,7 @@ class Edited:
 
 
 def edit_all(
-    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress
+    model: EditedModel, facts: Mapping[int, EvaluationFact], options: EvaluateOptions, progress: Progress
 ) -> Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
@@ -55,7 +55,9 @@ def edit_all(
     return edited
 
 
-def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, Fact]]:
+def stale_values(
+    edited: Edited, facts: Mapping[int, EvaluationFact]
+) -> list[tuple[EvaluationFact, EvaluationFact]]:
     """Superseded facts, each with the one that holds now; a fact that was only repeated is not stale."""
     stale = []
     for loser, winner in edited.superseded.items():
@@ -69,7 +71,7 @@ def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, 
 def _edit(
     edited: Edited,
     batch: DraftBatch,
-    facts: Mapping[int, Fact],
+    facts: Mapping[int, EvaluationFact],
     options: EvaluateOptions,
     progress: Progress,
 ) -> None:

@@ -8,7 +8,7 @@ from daemon.events.templates import Templates
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.process.settings import Settings
-from daemon.runtime import ServedModel
+from daemon.served_model import ServedModel
 from daemon.work.verify import Verdict, Verifier
 from editors.base.base import device_errors
 from editors.methods.registry import build_editor
