@@ -51,7 +51,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """What the page tells.
 
     Attributes:
@@ -69,7 +69,7 @@ class Report:
     held: str | None = None
 
 
-def render(report: Report) -> str:
+def render(report: CheckReport) -> str:
     """The whole page."""
     parts = [
         "<h1>Upkeep: what the edits left alone, and what they kept</h1>",
@@ -89,7 +89,7 @@ def render(report: Report) -> str:
     )
 
 
-def _newest(report: Report) -> str:
+def _newest(report: CheckReport) -> str:
     rows = [
         (
             _text(name),

@@ -6,11 +6,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from monitoring.sampling import wilson
-from monitoring.suites import MAX_PROBES, lot
+from monitoring.suites import MAX_PROBES, sampling_hash
 
 # The largest 1 % of the largest suite: enough for its 99th percentile.
 KEPT_DIVERGENCES = MAX_PROBES // 100 + 1
-KEPT_FAILURES = 256  # failing probes that are kept as evidence, drawn by lot where there are more
+KEPT_FAILURES = 256  # failing probes that are kept as evidence, chosen by hash sampling where there are more
 AGE_DAYS = {"1d": 1, "7d": 7, "30d": 30}  # windows: edits that have been live for at most so long
 AGES = (*AGE_DAYS, "all")
 
@@ -81,7 +81,7 @@ class ProbeTally(_Value):
             kl_largest=tuple(sorted((*self.kl_largest, *other.kl_largest), reverse=True)[:KEPT_DIVERGENCES]),
             text_nats=self.text_nats + other.text_nats,
             text_tokens=self.text_tokens + other.text_tokens,
-            failures=_by_lot((*self.failures, *other.failures)),
+            failures=_sampled((*self.failures, *other.failures)),
         )
 
     def scores(self) -> Scores:
@@ -121,7 +121,7 @@ class RetentionTally(_Value):
             rephrase={age: self.rephrase[age].plus(other.rephrase[age]) for age in AGES},
             stale=self.stale.plus(other.stale),
             routed=self.routed.plus(other.routed),
-            failures=_by_lot((*self.failures, *other.failures)),
+            failures=_sampled((*self.failures, *other.failures)),
         )
 
     def scores(self) -> Scores:
@@ -139,11 +139,11 @@ class RetentionTally(_Value):
         return {**found, "stale_answers": self.stale.ratio, "routing_consistency": self.routed.ratio}
 
 
-def _by_lot(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
+def _sampled(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
     """At most `KEPT_FAILURES`, each with the same chance, whatever chunk they came from."""
     if len(failures) <= KEPT_FAILURES:
         return failures
-    return tuple(sorted(failures, key=lambda failure: lot(failure.prompt, 0))[:KEPT_FAILURES])
+    return tuple(sorted(failures, key=lambda failure: sampling_hash(failure.prompt, 0))[:KEPT_FAILURES])
 
 
 def _ratio_of_perplexities(nats: float, tokens: int) -> float | None:

@@ -12,7 +12,8 @@ from ledger_backends import START, Clock, Story, event
 from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
-from daemon.checks.check_queue import apply_policy, run_checks, work_on_check
+from daemon.checks.check_policy import apply_policy
+from daemon.checks.claimed_check import run_checks, work_on_check
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import MonitoringSettings, Settings
 from daemon.serving.figures import ledger_figures
@@ -278,9 +279,9 @@ def test_a_probe_file_is_refused_with_the_place_and_the_reason(
 def test_a_sample_is_the_same_for_its_seed_and_changes_little_as_the_suite_grows() -> None:
     small = ProbeSuite("far", tuple(Probe(f"prompt {number}") for number in range(1_000)))
     large = ProbeSuite("far", (Probe("new"), *small.probes))
-    one, two = small.drawn(seed=7)[:100], large.drawn(seed=7)[:100]
-    assert one == small.drawn(seed=7)[:100]
-    assert one != small.drawn(seed=8)[:100]
+    one, two = small.in_sample_order(seed=7)[:100], large.in_sample_order(seed=7)[:100]
+    assert one == small.in_sample_order(seed=7)[:100]
+    assert one != small.in_sample_order(seed=8)[:100]
     assert len(set(one) & set(two)) >= 99
 
 
