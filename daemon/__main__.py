@@ -9,7 +9,7 @@ What happens to one event, in order; each file opens with what it promises:
     daemon/planning/cycle.py    pending edits -> a plan; planners/      (upkeep plan)
     daemon/work/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
     daemon/work/verify.py         no generation goes live unverified
-    daemon/checks/check_queue.py     is the rest as it was? monitoring/      (upkeep check)
+    daemon/checks/claimed_check.py   is the rest as it was? monitoring/      (upkeep check)
     daemon/serving/serve.py          answers over HTTP                       (upkeep serve, ask)
     daemon/process/supervisor.py     all roles in one process tree           (upkeep run)
 

@@ -9,8 +9,8 @@ from monitoring.sampling import wilson
 from monitoring.suites import MAX_PROBES, sampling_hash
 
 # The largest 1 % of the largest suite: enough for its 99th percentile.
-KEPT_DIVERGENCES = MAX_PROBES // 100 + 1
-KEPT_FAILURES = 256  # failing probes that are kept as evidence, chosen by hash sampling where there are more
+MAX_DIVERGENCES = MAX_PROBES // 100 + 1
+MAX_FAILURES = 256  # failing probes that are kept as evidence, chosen by hash sampling where there are more
 AGE_DAYS = {"1d": 1, "7d": 7, "30d": 30}  # windows: edits that have been live for at most so long
 AGES = (*AGE_DAYS, "all")
 
@@ -78,7 +78,7 @@ class ProbeTally(_Value):
             fired=self.fired.plus(other.fired),
             expected=self.expected.plus(other.expected),
             kl_total=self.kl_total + other.kl_total,
-            kl_largest=tuple(sorted((*self.kl_largest, *other.kl_largest), reverse=True)[:KEPT_DIVERGENCES]),
+            kl_largest=tuple(sorted((*self.kl_largest, *other.kl_largest), reverse=True)[:MAX_DIVERGENCES]),
             text_nats=self.text_nats + other.text_nats,
             text_tokens=self.text_tokens + other.text_tokens,
             failures=_sampled((*self.failures, *other.failures)),
@@ -140,10 +140,10 @@ class RetentionTally(_Value):
 
 
 def _sampled(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
-    """At most `KEPT_FAILURES`, each with the same chance, whatever chunk they came from."""
-    if len(failures) <= KEPT_FAILURES:
+    """At most `MAX_FAILURES`, each with the same chance, whatever chunk they came from."""
+    if len(failures) <= MAX_FAILURES:
         return failures
-    return tuple(sorted(failures, key=lambda failure: sampling_hash(failure.prompt, 0))[:KEPT_FAILURES])
+    return tuple(sorted(failures, key=lambda failure: sampling_hash(failure.prompt, 0))[:MAX_FAILURES])
 
 
 def _ratio_of_perplexities(nats: float, tokens: int) -> float | None:

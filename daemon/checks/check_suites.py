@@ -30,7 +30,7 @@ RETENTION = "retention"
 TEXT = "text"
 OWN_SUITES = (*KINDS, RETENTION)
 MAX_SUITE_NAME = 100
-MAX_NAMED = 64  # live edits that one probe names: of more it cannot be told which it may ask for
+MAX_NAMED = 64  # live edits that one probe names: of more it is unknown which it may ask for
 
 _NOT_EDITED = frozenset(EditState) - {EditState.LIVE}
 # Names of nothing: were one of these an edited subject, hardly any probe would be left to ask.
@@ -149,7 +149,7 @@ class Scope:
         """Whether the probe asks what an edit was made for, or names an edited subject.
 
         A subject of function words alone ("The") is no name: what its edit changes elsewhere is a failure. A "subject"
-        probe names its subject on purpose; but of a subject with several live edits it cannot be told which of them
+        probe names its subject on purpose; but of a subject with several live edits it is unknown which of them
         the probe may ask for. Running text asks nothing: whatever fires on it is wrong.
         """
         named = set(self._model.named(probe.prompt)) if probe.kind != TEXT else set()

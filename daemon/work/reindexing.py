@@ -1,6 +1,6 @@
 """Make the text index of stored shards again for another encoder: no base, no training, nothing of the ledger changes.
 
-Each shard's index is written whole or not at all, and what is there already is kept: a run that was killed is run again.
+Each shard's index is written whole or not at all, and what is there already stays: a run that was killed is run again.
 """
 
 import time
