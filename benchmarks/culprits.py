@@ -1,6 +1,6 @@
 """How many scorings does blame need to find the culprits of a batch, and is its verdict ever wrong?
 
-    python benchmarks/bisect.py --batch 256 --runs 50
+    python benchmarks/culprits.py --batch 256 --runs 50
 
 Prints one JSON object. The search is the worker's own (`daemon.checks.blame`) on a real ledger; the model is simulated,
 whose answers say nothing about who spoiled them, so that no attribution helps the search. A scoring is one pass over
@@ -170,3 +170,7 @@ def is_wrong(ledger: Ledger, edits: list[str], offending: set[str]) -> bool:
     live = ledger.generations.live().keys()
     stuck = {edit.edit_id for edit in ledger.audit.facts(state=EditState.QUARANTINED, limit=100_000)}
     return bool(stuck & set(edits) != offending or (set(edits) - offending) - live)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daemon.checks.check_context import CheckContext
 from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import work_on_check
 from daemon.ledger import Ledger, open_ledger, utc_now
@@ -162,7 +163,7 @@ def check(ledger: Ledger, settings: Settings, model: SimulatedModel, *, keep: bo
     if keep:
         (result,), _ = work_on_check(ledger, settings, model, claimed, clock=utc_now)
         return result
-    run = CheckRun(ledger, settings, model, claimed, clock=utc_now)
+    run = CheckRun(CheckContext(ledger, settings, model, claimed, clock=utc_now))
     while run.step():
         pass
     ledger.checks.fail(claimed.id, claimed.token, "a rehearsal")

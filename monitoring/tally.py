@@ -99,6 +99,11 @@ class ProbeTally(_Value):
             "perplexity_ratio": _ratio_of_perplexities(self.text_nats, self.text_tokens),
         }
 
+    @property
+    def good(self) -> Share:
+        """What is judged: the answers that stayed the same."""
+        return self.same
+
     def _kl_p99(self) -> float:
         """The nearest-rank 99th percentile; those that are not kept are zero, or smaller than it."""
         from_the_top = self.same.asked - math.ceil(0.99 * self.same.asked)
@@ -137,6 +142,11 @@ class RetentionTally(_Value):
             found[f"retention_{age}"] = self.prompt[age].ratio
             found[f"retention_rephrase_{age}"] = self.rephrase[age].ratio
         return {**found, "stale_answers": self.stale.ratio, "routing_consistency": self.routed.ratio}
+
+    @property
+    def good(self) -> Share:
+        """What is judged: all edits that answer their own prompt, whatever their age."""
+        return self.prompt["all"]
 
 
 def _sampled(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:

@@ -83,7 +83,7 @@ def work_on_case(
         TemporaryError: the ledger or the device is unwell.
     """
     candidates = _candidates(ledger, case)
-    trial = _Trial(case.probes, frozenset(candidates), model, max_new_tokens=max_new_tokens, stop=stop)
+    trial = _trial(case.probes, frozenset(candidates), model, max_new_tokens=max_new_tokens, stop=stop)
     oracle = Oracle(trial, case.trials)
     with model.at(case.bad):
         try:
@@ -136,41 +136,34 @@ def _affected(owners: dict[int, str | None], candidates: Collection[str], oracle
     return frozenset(asked.values()) - {owner for i, owner in asked.items() if failed[i] == "1"}
 
 
-class _Trial:
-    """Asks all probes once while a set of candidates is active and the others are switched off."""
+def _trial(
+    probes: Sequence[Failure],
+    candidates: frozenset[str],
+    model: AnswersPrompts,
+    *,
+    max_new_tokens: int,
+    stop: Callable[[], bool],
+) -> Callable[[frozenset[str]], str]:
+    """For an oracle: all probes once, only the given candidates active; only the first trial waits for no `stop`."""
+    is_first = True
 
-    def __init__(
-        self,
-        probes: Sequence[Failure],
-        candidates: frozenset[str],
-        model: AnswersPrompts,
-        *,
-        max_new_tokens: int,
-        stop: Callable[[], bool],
-    ) -> None:
-        self._probes = probes
-        self._candidates = candidates
-        self._model = model
-        self._max_new_tokens = max_new_tokens
-        self._stop = stop
-        self._is_first = True
-
-    def __call__(self, active: frozenset[str]) -> str:
-        if not self._is_first and self._stop():
+    def run(active: frozenset[str]) -> str:
+        nonlocal is_first
+        if not is_first and stop():
             raise _TimeIsUp
-        self._is_first = False
-        off = self._candidates - active
-        outputs: list[str] = []
-        with self._model.without(off):
-            for start in range(0, len(self._probes), CHUNK):
-                prompts = [failure.prompt for failure in self._probes[start : start + CHUNK]]
-                answers = self._model.generate(prompts, max_new_tokens=self._max_new_tokens)
-                outputs += [answer.text for answer in answers]
+        is_first = False
+        off, outputs = candidates - active, list[str]()
+        with model.without(off):
+            for start in range(0, len(probes), CHUNK):
+                prompts = [failure.prompt for failure in probes[start : start + CHUNK]]
+                outputs += [answer.text for answer in model.generate(prompts, max_new_tokens=max_new_tokens)]
         return "".join(
             # The fact of an edit that is switched off is not asked for.
             "1" if text != failure.wanted and failure.owner not in off else "0"
-            for text, failure in zip(outputs, self._probes, strict=True)
+            for text, failure in zip(outputs, probes, strict=True)
         )
+
+    return run
 
 
 def _settle(ledger: Ledger, case: Case, candidates: Sequence[str], finding: Finding, *, trials: int) -> None:

@@ -32,7 +32,7 @@ class CheckContext:
         self.settings = settings
         self.model = model
         self.clock = clock
-        self.only_suite = claimed.suite
+        self.claimed = claimed
         self.scope = Scope(ledger, model)
         self.max_new_tokens = settings.model.max_new_tokens
         self.fixed_probes = lru_cache(maxsize=1)(lambda name: fixed_probes(name, settings))

@@ -1,15 +1,9 @@
 """One check, a step at a time: what is done is a value that any worker can go on from."""
 
-from collections.abc import Callable
-from datetime import datetime
-
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_states import CheckProgress, Finished
 from daemon.checks.check_suites import known_suites, require_known
-from daemon.ledger import Ledger
-from daemon.ledger.values import CheckResult, ClaimedCheck
-from daemon.process.settings import Settings
-from monitoring.regression import AnswersPrompts
+from daemon.ledger.values import CheckResult
 from monitoring.tally import Failure
 
 MAX_WORST = 20  # failing probes of each suite that the report shows
@@ -21,28 +15,21 @@ class CheckRun:
     The generation is that of the model at the first step, whatever is published meanwhile: no score mixes two.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        settings: Settings,
-        model: AnswersPrompts,
-        claimed: ClaimedCheck,
-        *,
-        clock: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, context: CheckContext) -> None:
         """
         Raises:
             BadSuite: the suite is unknown, or a suite of the settings has a name that it cannot have.
         """
+        claimed, settings = context.claimed, context.settings
         require_known(claimed.suite, settings)
-        self._context = CheckContext(ledger, settings, model, claimed, clock=clock)
+        self._context = context
         if claimed.progress is not None:
             self.progress = CheckProgress.model_validate(claimed.progress)
             return
         waiting = known_suites(settings) if claimed.suite is None else (claimed.suite,)
         # Each check draws another sample, so that what one of them misses the next may find.
         seed = settings.planner.seed + claimed.id
-        self.progress = CheckProgress(generation=model.generation, seed=seed, waiting=waiting)
+        self.progress = CheckProgress(generation=context.model.generation, seed=seed, waiting=waiting)
 
     def step(self) -> bool:
         """Take the state's step; False when nothing is left to ask. The model must answer as `progress.generation` did.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_facts import FactSample, next_facts, sample_facts
 from daemon.checks.check_suites import RETENTION, ledger_probes
-from daemon.checks.suite_result import SuiteResult, judge_facts, judge_probes
+from daemon.checks.suite_result import SuiteResult, judge
 from edits.errors import PermanentError
 from monitoring.regression import CHUNK, ask_facts, ask_probes
 from monitoring.suites import Probe
@@ -48,7 +48,7 @@ class SuiteDue(_Value):
         try:
             fixed = check.fixed_probes(name)
         except PermanentError:
-            if check.only_suite is not None:
+            if check.claimed.suite is not None:
                 raise
             _log.exception("a suite is left out", suite=name)
             return progress.end_suite(None)
@@ -114,7 +114,7 @@ class AskingProbes(_Value):
             _log.warning(
                 "probes are too long for the base", suite=self.name, left_out=self.too_long, asked=asked
             )
-        return judge_probes(self.name, self.baseline, self.tally, check, whole=whole)
+        return judge(self.name, self.baseline, self.tally, check, whole=whole)
 
 
 class AskingFacts(_Value):
@@ -134,7 +134,8 @@ class AskingFacts(_Value):
             tally = tally.plus(ask_facts(facts, check.model, max_new_tokens=check.max_new_tokens))
         if not exhausted:
             return progress.enter(AskingFacts(draw=rest, tally=tally))
-        return progress.end_suite(judge_facts(tally, check, whole=self.draw.whole))
+        baseline = check.baseline(RETENTION, ())
+        return progress.end_suite(judge(RETENTION, baseline, tally, check, whole=self.draw.whole))
 
 
 class Finished(_Value):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from daemon.checks.blame import Case, work_on_case
+from daemon.checks.check_context import CheckContext
 from daemon.checks.check_policy import CheckOutcome, apply_policy
 from daemon.checks.check_run import CheckRun
 from daemon.ledger import Ledger
@@ -39,7 +40,7 @@ def work_on_check(
     """
     if claimed.kind is CheckKind.BLAME:
         return [], _blame(ledger, settings, model, claimed, time_is_up)
-    run = CheckRun(ledger, settings, model, claimed, clock=clock)
+    run = CheckRun(CheckContext(ledger, settings, model, claimed, clock=clock))
     if not _steps(run, model, time_is_up):
         ledger.checks.pause(claimed.id, claimed.token, run.progress.model_dump(mode="json"))
         return [], "paused"
@@ -67,7 +68,8 @@ def run_checks(
         TemporaryError: the ledger or the device is unwell.
     """
     kind = CheckKind.FULL if full else CheckKind.SAMPLE
-    run = CheckRun(ledger, settings, model, ClaimedCheck(0, suite, 0, kind), clock=clock)
+    claimed = ClaimedCheck(0, suite, 0, kind)
+    run = CheckRun(CheckContext(ledger, settings, model, claimed, clock=clock))
     _steps(run, model, lambda: False)
     return run.results()
 

@@ -30,56 +30,32 @@ class SuiteResult(BaseModel):
     failures: tuple[Failure, ...]
 
 
-def judge_probes(
-    suite: str, baseline: str, tally: ProbeTally, check: CheckContext, *, whole: bool
+def judge(
+    suite: str, baseline: str, tally: ProbeTally | RetentionTally, check: CheckContext, *, whole: bool
 ) -> SuiteResult | None:
-    """The result of a suite of probes; None where nothing was asked. `whole`: all probes that there are were asked."""
-    scores, monitoring = tally.scores(), check.settings.monitoring
-    perplexity = scores["perplexity_ratio"]
-    held = _holds(tally.same, monitoring.locality_floor, whole=whole) and (
-        perplexity is None or perplexity <= monitoring.perplexity_ceiling
-    )
-    return _result(suite, baseline, tally.same, scores, tally.failures, check, held=held)
-
-
-def judge_facts(tally: RetentionTally, check: CheckContext, *, whole: bool) -> SuiteResult | None:
-    """The result of the live edits; None where there are none. `whole`: all of them were asked."""
-    good = tally.prompt["all"]
-    held = _holds(good, check.settings.verify.retention_floor, whole=whole)
-    baseline = check.baseline(RETENTION, ())
-    return _result(RETENTION, baseline, good, tally.scores(), tally.failures, check, held=held)
-
-
-def _result(
-    suite: str,
-    baseline: str,
-    good: Share,
-    scores: Scores,
-    failures: tuple[Failure, ...],
-    check: CheckContext,
-    *,
-    held: bool,
-) -> SuiteResult | None:
+    """The result of a suite; None where nothing was asked. `whole`: everything that there is was asked."""
+    good, scores, settings = tally.good, tally.scores(), check.settings
     if not good.asked:
         return None
+    floor = settings.verify.retention_floor if suite == RETENTION else settings.monitoring.locality_floor
+    perplexity = scores.get("perplexity_ratio")
+    calm = perplexity is None or perplexity <= settings.monitoring.perplexity_ceiling
     moved = _drift(suite, baseline, good, check)
     alarm = moved is not None and moved.alarm
     drifted = {"drift": None if moved is None else moved.statistic, "drift_alarm": float(alarm)}
     return SuiteResult(
         suite=suite,
         at=check.clock(),
-        passed=held and not alarm,
+        passed=_holds(good, floor, whole=whole) and calm and not alarm,
         probes=good.asked,
         baseline=baseline,
         scores={**scores, **drifted},
-        failures=failures,
+        failures=tally.failures,
     )
 
 
 def _holds(good: Share, floor: float, *, whole: bool) -> bool:
     """Of all probes the share itself must hold the floor; of a sample, what it may be within its error."""
-    if not good.asked:
-        return True
     _, high = good.interval()
     return (good.hits / good.asked if whole else high or 0.0) >= floor
 

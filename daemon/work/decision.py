@@ -46,7 +46,6 @@ class Hold:
     """No batch is claimed until somebody has looked; this one waits, and its attempt does not count."""
 
     reason: str
-    delay_seconds: float = RETRY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,35 +120,35 @@ class Worker:
             return self._carry_out(Drop(str(lost)), batch)
 
     def _carry_out(self, decision: Decision, batch: ClaimedBatch) -> str:
-        batches, max_attempts = self._ledger.batches, self._settings.verify.max_attempts
         match decision:
             case Drop(reason):
                 _log.warning("batch taken over by another worker", reason=reason)
                 return "lease_lost"
             case Split(reason, parts):
-                batches.split(batch.id, batch.token, parts, reason=reason)
+                self._ledger.batches.split(batch.id, batch.token, parts, reason=reason)
                 _log.warning("batch split in halves", reason=reason)
                 return "split"
             case Quarantine(reason):
-                batches.retry_later(
-                    batch.id, batch.token, reason=reason, delay_seconds=0, max_attempts=max_attempts
-                )
+                self._retry_later(batch, reason)
                 _log.warning("batch quarantined", reason=reason)
                 return "quarantined"
-            case Hold(reason, delay_seconds):
+            case Hold(reason):
                 self._ledger.control.hold(reason)
                 _log.error("batches are held", reason=reason)
-                return self._carry_out(Retry(reason, delay_seconds, counts=False), batch)
+                return self._carry_out(Retry(reason, counts=False), batch)
             case Retry(reason, delay_seconds, counts):
-                batches.retry_later(
-                    batch.id,
-                    batch.token,
-                    reason=reason,
-                    delay_seconds=delay_seconds,
-                    max_attempts=max_attempts if counts else None,
-                )
+                self._retry_later(batch, reason, delay_seconds, counts=counts)
                 _log.warning("batch put off", reason=reason)
                 return "put_off"
+
+    def _retry_later(
+        self, batch: ClaimedBatch, reason: str, delay_seconds: float = 0, *, counts: bool = True
+    ) -> None:
+        """Release the batch; the ledger quarantines it when its attempts are used up."""
+        most = self._settings.verify.max_attempts if counts else None
+        self._ledger.batches.retry_later(
+            batch.id, batch.token, reason=reason, delay_seconds=delay_seconds, max_attempts=most
+        )
 
     def apply_batch(self, batch: ClaimedBatch) -> Generation | None:
         """Edit, verify, publish: serving never sees an unverified generation.

@@ -62,7 +62,7 @@ DECISIONS: list[tuple[Exception, int, int, Decision]] = [
     (DeviceBusy("full"), 3, 1, Quarantine("full")),
     (TemporaryError("away", retry_after_seconds=9.0), 1, 5, Retry("away", 9.0, counts=False)),
     (TemporaryError("away", retry_after_seconds=9.0), 3, 5, Retry("away", 9.0, counts=False)),
-    (UnexplainedFault("locality"), 3, 5, Hold("locality", RETRY_SECONDS)),
+    (UnexplainedFault("locality"), 3, 5, Hold("locality")),
     (ShardCorrupt("bits"), 3, 1, Retry("bits", RETRY_SECONDS, counts=False)),
     (BaseUnreadable("where?"), 1, 5, Retry("where?", RETRY_SECONDS, counts=False)),
     (AttemptsExhausted("3 workers died"), 4, 5, Split("3 workers died", HALVES)),

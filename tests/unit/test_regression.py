@@ -13,6 +13,7 @@ from ledger_backends import START, Clock, Story, event
 from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
+from daemon.checks.check_context import CheckContext
 from daemon.checks.check_policy import apply_policy
 from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import run_checks, work_on_check
@@ -412,11 +413,11 @@ def test_a_check_that_an_earlier_release_began_is_ended_with_the_same_results(
     chosen = settings(suites={"news": numbered(tmp_path, 200)})
     model = ScriptedModel(story.head())
     claimed, kinds = ClaimedCheck(7, None, 0, CheckKind.SAMPLE), set[str]()
-    whole = CheckRun(story.ledger, chosen, model, claimed, clock=clock)
+    whole = CheckRun(CheckContext(story.ledger, chosen, model, claimed, clock=clock))
     while whole.step():
         pass
     while True:
-        run = CheckRun(story.ledger, chosen, model, claimed, clock=clock)
+        run = CheckRun(CheckContext(story.ledger, chosen, model, claimed, clock=clock))
         if not run.step():
             break
         stored = run.progress.model_dump(mode="json")
