@@ -51,7 +51,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
+class Report:
     """What the page tells.
 
     Attributes:
@@ -69,7 +69,7 @@ class CheckReport:
     held: str | None = None
 
 
-def render(report: CheckReport) -> str:
+def render(report: Report) -> str:
     """The whole page."""
     parts = [
         "<h1>Upkeep: what the edits left alone, and what they kept</h1>",
@@ -89,7 +89,7 @@ def render(report: CheckReport) -> str:
     )
 
 
-def _newest(report: CheckReport) -> str:
+def _newest(report: Report) -> str:
     rows = [
         (
             _text(name),

@@ -6,14 +6,14 @@ from datetime import datetime
 from daemon.checks.check_suites import RETENTION
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
-from monitoring.report import CheckReport, Point, Step
+from monitoring.report import Point, Report, Step
 
 MAX_RESULTS = 2_000  # of all suites together
 MAX_POINTS = 120  # of one suite: a plot shows no more
 MAX_GENERATIONS = 30
 
 
-def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> CheckReport:
+def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
     """The newest checks of every suite, with the failing probes of each one's newest."""
     head = ledger.generations.head()
     suites: dict[str, list[Point]] = {}
@@ -23,7 +23,7 @@ def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> CheckRepor
             points.append(_point(result))
     newest = head.number if head is not None else 0
     steps = ledger.generations.since(max(-1, newest - MAX_GENERATIONS))
-    return CheckReport(
+    return Report(
         made_at=clock(),
         base_hash=head.base_hash if head is not None else "",
         suites={name: points[::-1] for name, points in sorted(suites.items())},
