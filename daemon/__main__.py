@@ -1,17 +1,17 @@
 """The `upkeep` command, and the place to start reading.
 
-What happens to one event, in order; each file opens with what it promises:
+One event, in order; each module opens with what it promises:
 
-    daemon/events/fact_event.py         what a Kafka record must say            (upkeep submit)
-    daemon/ingest/consumer.py       Kafka -> ledger                         (upkeep consume)
-    daemon/ledger/           every event, edit and generation        (upkeep status, facts)
-    daemon/planning/scheduler.py      when what happens                       (upkeep schedule)
-    daemon/planning/cycle.py    pending edits -> a plan; planners/      (upkeep plan)
-    daemon/work/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
-    daemon/work/verify.py         no generation goes live unverified
-    daemon/checks/check_queue.py     is the rest as it was? monitoring/      (upkeep check)
-    daemon/serving/serve.py          answers over HTTP                       (upkeep serve, ask)
-    daemon/process/supervisor.py     all roles in one process tree           (upkeep run)
+    daemon/events/fact_event.py        what a Kafka record must say                 (upkeep submit)
+    daemon/ingest/consumer.py          topic -> ledger                              (upkeep consume)
+    daemon/ledger/                     every event, edit, batch and generation      (upkeep status, facts)
+    daemon/planning/scheduler.py       when what happens                            (upkeep schedule)
+    daemon/planning/cycle.py           pending edits -> a plan, by planners/        (upkeep plan)
+    daemon/work/worker.py              a batch -> experts, by editors/              (upkeep worker, apply)
+    daemon/work/verify.py              no generation goes live unverified
+    daemon/checks/claimed_check.py     is the rest as it was? by monitoring/        (upkeep check)
+    daemon/serving/serve_role.py       answers over HTTP                            (upkeep serve, ask)
+    daemon/process/supervisor.py       all roles in one process tree                (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
 """
@@ -24,7 +24,20 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import ask, assets, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
+from daemon.cli import (
+    ask,
+    assets,
+    cycle,
+    evaluate,
+    export,
+    facts,
+    reindex,
+    retry,
+    roles,
+    rollback,
+    setup,
+    submit,
+)
 from edits.errors import PermanentError, TemporaryError
 from edits.extras import ExtraMissing, extra
 from upkeep_llm import __version__
@@ -49,8 +62,21 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_options)
-    for room in (setup, assets, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
-        room.register(app)
+    for commands in (
+        setup,
+        assets,
+        roles,
+        submit,
+        cycle,
+        ask,
+        facts,
+        retry,
+        rollback,
+        reindex,
+        export,
+        evaluate,
+    ):
+        commands.register(app)
     plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
     for plugin in plugins.values():
         plugin.load()(app)
@@ -102,7 +128,7 @@ def main() -> None:
 
 
 def _is_about_settings(error: PermanentError) -> bool:
-    from daemon.process.settings import BadSettings
+    from daemon.process.settings_errors import BadSettings
 
     return isinstance(error, BadSettings)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.errors import TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daemon.checks.check_queue import Outcome
+    from daemon.checks.check_policy import CheckOutcome
     from daemon.ledger import Ledger
     from daemon.ledger.values import CheckResult, ClaimedCheck
     from daemon.process.settings import Settings
@@ -44,10 +44,10 @@ def check(
     from daemon.checks.check_suites import require_known
     from daemon.cli.output import console, print_json
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     settings.model.required_path()
     require_known(suite, settings)  # else every worker would stumble over the request
-    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
         with console().status("asking the probes ..."):
@@ -72,7 +72,7 @@ def _check_now(
 
     Where the check fails, the search for the culprits is run as well, unless a worker is quicker.
     """
-    from daemon.checks.check_queue import run_checks
+    from daemon.checks.claimed_check import run_checks
     from daemon.ledger import utc_now
     from daemon.ledger.values import CheckKind
 
@@ -87,24 +87,24 @@ def _check_now(
         while case := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={CheckKind.BLAME}):
             found.append(_run_claimed(ledger, settings, model, case)[1])
         return results, ", ".join(found)
-    # A worker of the running daemon was quicker: its result is in the ledger, ours is only told.
+    # A worker of the running daemon was quicker: its result is in the ledger, ours is only printed.
     results = run_checks(ledger, settings, model, suite=suite, full=full, clock=utc_now)
     return results, "a worker checks this as well"
 
 
 def _run_claimed(
     ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", claimed: "ClaimedCheck"
-) -> "tuple[list[CheckResult], Outcome]":
+) -> "tuple[list[CheckResult], CheckOutcome]":
     """Run a claimed check under a lease that is kept alive; however it ends, the request is not left leased."""
     from contextlib import suppress
 
-    from daemon.checks.check_queue import work_on_check
+    from daemon.checks.claimed_check import work_on_check
     from daemon.ledger import utc_now
-    from daemon.work.lease import kept
+    from daemon.work.lease import keep_alive
 
     checks, lease = ledger.checks, settings.worker.lease_seconds
     try:
-        with kept(
+        with keep_alive(
             lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease), every_seconds=lease / 3
         ):
             return work_on_check(ledger, settings, model, claimed, clock=utc_now)

@@ -8,7 +8,7 @@ import pytest
 from acceptance_support import Daemon, House, eventually, furnished
 from requirements_met import unavailable
 
-from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
+from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
 from demo.general import far_probes
 
 

@@ -11,8 +11,8 @@ import pytest
 from kafka_support import fresh_kafka_settings
 from requirements_met import unavailable
 
-from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
-from daemon.process.settings import KafkaSettings
+from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
+from daemon.process.settings_tables import KafkaSettings
 
 
 @pytest.fixture(scope="session")
