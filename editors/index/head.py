@@ -12,6 +12,7 @@ encoder.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,12 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editors.index.wording import OWN_FEATURES, PAIR_FEATURES, own_features, pair_features
+from editors.index.wording import OWN_FEATURES, PAIR_FEATURES, Words, pair_features, read_words
 from edits.errors import PermanentError
 
 MAX_HEAD_BYTES = 64 * 1024**2
 # Entries of unit vectors are about w ** -.5: brought to unit size for the first layer.
 PRODUCT_SCALE, DIFFERENCE_SCALE = 20.0, 10.0
+# Pairs whose features (5 kB each) are in memory together: more leave the cache.
+MAX_PAIRS_AT_ONCE = 2048
 PARAMETERS = ("projection", "w1", "b1", "w2", "b2")
 
 
@@ -32,12 +35,17 @@ class HeadUnreadable(PermanentError):
     """The pair head's file is missing, damaged, or of another form."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Questions:
     """Masked texts with their vectors (n, w)."""
 
     texts: Sequence[str]
     vectors: Tensor
+
+    @cached_property
+    def words(self) -> Words:
+        """What their words tell."""
+        return read_words(self.texts)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -73,8 +81,22 @@ class PairHead:
     bank: Questions
 
     def odds(self, one: Questions, other: Questions) -> Tensor:
-        """How much pairs (n) ask one fact: log odds (n,)."""
-        features = pair_input(one, other, self.projection)
+        """How much each of these questions (n) and each of the others (k) ask one fact: log odds (n, k)."""
+        n, k = len(one), len(other)
+        if not n or not k:
+            return torch.zeros(n, k)
+        at_once = max(1, MAX_PAIRS_AT_ONCE // k)
+        return torch.cat([self._odds(one, other, slice(at, at + at_once)) for at in range(0, n, at_once)])
+
+    def _odds(self, one: Questions, other: Questions, part: slice) -> Tensor:
+        words = Words(one.words.own[part], one.words.content[part])
+        features = pair_input(
+            one.vectors[part].unsqueeze(1),
+            other.vectors.unsqueeze(0),
+            words.against(1),
+            other.words.against(0),
+            self.projection,
+        )
         return torch.relu(features @ self.w1.T + self.b1) @ self.w2 + self.b2
 
     def save(self, path: Path) -> None:
@@ -86,13 +108,12 @@ class PairHead:
         )
 
 
-def pair_input(one: Questions, other: Questions, projection: Tensor) -> Tensor:
-    """What the network reads of pairs: (n, f)."""
-    u, v = one.vectors, other.vectors
+def pair_input(u: Tensor, v: Tensor, one: Words, other: Words, projection: Tensor) -> Tensor:
+    """What the network reads of pairs: (..., f) of vectors (..., w) and their words; dimensions broadcast."""
     p, q = u @ projection.T, v @ projection.T
-    a, b = own_features(one.texts), own_features(other.texts)
+    a, b = one.own, other.own
     parts = (PRODUCT_SCALE * u * v, DIFFERENCE_SCALE * (u - v).abs(), p * q, (p - q).abs())
-    return torch.cat([*parts, a * b, (a - b).abs(), pair_features(one.texts, other.texts)], dim=-1)
+    return torch.cat([*parts, a * b, (a - b).abs(), pair_features(one, other)], dim=-1)
 
 
 def input_width(width: int, projected: int) -> int:

@@ -1,5 +1,6 @@
 """Whether two texts ask one fact: the sentence encoder and the pair head that belongs to it."""
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from editors.index.learning.training import train_head
 MIN_ODDS, MAX_ODDS, TARGET = 0.0, 0.15, 0.01
 # Of the bank so many are a question's own relation in other words, or so like it that nothing can be told from them.
 OWN_SHARE = 0.01
+
+_log = logging.getLogger(__name__)
 
 
 class QuestionMatcher:
@@ -42,10 +45,7 @@ class QuestionMatcher:
 
     def odds(self, asked: Questions, known: Questions) -> Tensor:
         """Log odds (n, k) that each question asked is each of the known ones."""
-        n, k = len(asked), len(known)
-        one = asked.rows([i for i in range(n) for _ in range(k)])
-        other = known.rows([j for _ in range(n) for j in range(k)])
-        return self.head.odds(one, other).reshape(n, k)
+        return self.head.odds(asked, known)
 
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
@@ -54,19 +54,19 @@ class QuestionMatcher:
         """
         bank = self.head.bank
         allowed = min(int((target_false_fire + OWN_SHARE) * len(bank)), len(bank) - 1)
-        found = [
-            self.odds(questions.rows([n]), bank)[0].topk(allowed + 1).values[-1]
-            for n in range(len(questions))
-        ]
+        if not len(questions):
+            return torch.empty(0)
+        found = self.odds(questions, bank).topk(allowed + 1, dim=1).values[:, -1]
         stricter = math.log(TARGET / max(target_false_fire, 1e-6))
         bounds = (MIN_ODDS + stricter, MAX_ODDS + stricter)
-        return torch.stack(found).clamp(*bounds) if found else torch.empty(0)
+        return found.clamp(*bounds)
 
 
 def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -> QuestionMatcher:
     """The encoder of that name with its head: the one that is shipped, one of the folder `heads`, or one trained now.
 
-    Training takes some minutes on one core, once for each encoder; with `heads` the result is kept there.
+    Training takes about a quarter of an hour on one core, once for each encoder, and a warning says so; with `heads` the
+    result is kept there.
 
     Raises:
         EncoderUnreadable: the encoder cannot be loaded.
@@ -79,6 +79,12 @@ def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -
     kept = None if heads is None else heads / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
     if kept is not None and kept.is_file():
         return QuestionMatcher(loaded, read_head(kept))
+    _log.warning(
+        "encoder %s (%s) has no pair head yet: training one, about a quarter of an hour on one core; %s",
+        encoder,
+        loaded.hash,
+        "it is not kept, so every start trains it again" if kept is None else f"it is kept as {kept}",
+    )
     head = train_head(loaded, read_corpus())
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,10 @@
 A vector hardly tells "Who is the mother of x?" from "Is A the mother of x?" or "Where was the mother of x born?"; words do.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -112,15 +114,56 @@ _WORD = re.compile(r"[\w']+")
 _STEM = 5  # letters that tell a word from others, whatever its ending
 
 
-def own_features(texts: Sequence[str]) -> Tensor:
-    """(n, OWN_FEATURES): what kind of question each masked text is."""
-    return torch.tensor([_own(text) for text in texts]).reshape(len(texts), OWN_FEATURES)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the words of texts (n) tell, each text read once however many others it meets.
+
+    Attributes:
+        own (n, OWN_FEATURES): what kind of question each is.
+        content (n, most content words): a number for each content word, 0 where there is none.
+    """
+
+    own: Tensor
+    content: Tensor
+
+    def rows(self, chosen: Tensor) -> "Words":
+        """Some of them, in this order."""
+        return Words(self.own[chosen], self.content[chosen])
+
+    def against(self, dim: int) -> "Words":
+        """With one more dimension, so that each meets each of others."""
+        return Words(self.own.unsqueeze(dim), self.content.unsqueeze(dim))
 
 
-def pair_features(one: Sequence[str], other: Sequence[str]) -> Tensor:
-    """(n, PAIR_FEATURES): how much of their content words the texts of each pair share."""
-    return torch.tensor([_pair(a, b) for a, b in zip(one, other, strict=True)]).reshape(
-        len(one), PAIR_FEATURES
+def read_words(texts: Sequence[str]) -> Words:
+    """The words of masked texts."""
+    content = [_content(text) for text in texts]
+    most = max(map(len, content), default=0)
+    padded = [(*words, *(0,) * (most - len(words))) for words in content]
+    return Words(
+        torch.tensor([_own(text) for text in texts]).reshape(len(texts), OWN_FEATURES),
+        torch.tensor(padded, dtype=torch.int64).reshape(len(texts), most),
+    )
+
+
+def pair_features(one: Words, other: Words) -> Tensor:
+    """(..., PAIR_FEATURES): how much of their content words the texts of each pair share; dimensions broadcast."""
+    a, b = one.content, other.content
+    same = (a.unsqueeze(-1) == b.unsqueeze(-2)) & (a != 0).unsqueeze(-1)
+    shared = same.sum(dim=(-2, -1)).float()
+    more_a, more_b = (a != 0).sum(-1) - shared, (b != 0).sum(-1) - shared
+    of_a, of_b = shared / (more_a + shared).clamp(min=1), shared / (more_b + shared).clamp(min=1)
+    # All of one question's words and more: something else is asked of its answer, or it is told in passing.
+    contains = ((of_a == 1) & (more_b > 0)) | ((of_b == 1) & (more_a > 0))
+    return torch.stack(
+        (
+            torch.maximum(of_a, of_b),
+            torch.minimum(of_a, of_b),
+            torch.maximum(more_a, more_b).clamp(max=6) / 3,
+            torch.minimum(more_a, more_b).clamp(max=6) / 3,
+            contains.float(),
+        ),
+        dim=-1,
     )
 
 
@@ -141,21 +184,12 @@ def _own(text: str) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=1 << 14)
-def _content(text: str) -> frozenset[str]:
-    return frozenset(word[:_STEM] for word in re.findall(r"\w+", text) if word not in _EMPTY_WORDS)
+def _content(text: str) -> tuple[int, ...]:
+    words = (word[:_STEM] for word in re.findall(r"\w+", text) if word not in _EMPTY_WORDS)
+    return tuple(map(_number, dict.fromkeys(words)))
 
 
-def _pair(one: str, other: str) -> tuple[float, ...]:
-    a, b = _content(one), _content(other)
-    shared = len(a & b)
-    of_a, of_b = shared / max(1, len(a)), shared / max(1, len(b))
-    more_a, more_b = len(a) - shared, len(b) - shared
-    # All of one question's words and more: something else is asked of its answer, or it is told in passing.
-    contains = (of_a == 1 and more_b > 0) or (of_b == 1 and more_a > 0)
-    return (
-        max(of_a, of_b),
-        min(of_a, of_b),
-        min(max(more_a, more_b), 6) / 3,
-        min(min(more_a, more_b), 6) / 3,
-        float(contains),
-    )
+@lru_cache(maxsize=1 << 14)
+def _number(word: str) -> int:
+    # 62 bits: two words never share one in practice, and none is 0.
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) >> 2 | 1

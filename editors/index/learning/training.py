@@ -52,7 +52,10 @@ def _member(corpus: Corpus, vectors: Mapping[str, Tensor], width: int, *, seed: 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         for u, v, wanted in sampler.epoch():
-            loss = _loss(network, _noisy(texts, u, generator), _noisy(texts, v, generator), wanted, generator)
+            one, other = (_noisy(texts.vectors[side], generator) for side in (u, v))
+            words = texts.words
+            read = pair_input(one, other, words.rows(u), words.rows(v), network["projection"])
+            loss = _loss(network, read, wanted, generator)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -92,20 +95,13 @@ def _parameters(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     }
 
 
-def _noisy(texts: Questions, chosen: Tensor, generator: torch.Generator) -> Questions:
-    found = texts.rows(chosen.tolist())
-    noise = torch.randn(found.vectors.shape, generator=generator) * (NOISE / found.vectors.shape[1] ** 0.5)
-    return Questions(found.texts, found.vectors + noise)
+def _noisy(vectors: Tensor, generator: torch.Generator) -> Tensor:
+    scale: float = NOISE / vectors.shape[1] ** 0.5
+    return vectors + torch.randn(vectors.shape, generator=generator) * scale
 
 
-def _loss(
-    network: Mapping[str, Tensor],
-    one: Questions,
-    other: Questions,
-    wanted: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    hidden = torch.relu(pair_input(one, other, network["projection"]) @ network["w1"].T + network["b1"])
+def _loss(network: Mapping[str, Tensor], read: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    hidden = torch.relu(read @ network["w1"].T + network["b1"])
     kept = (torch.rand(hidden.shape, generator=generator) >= DROPOUT) / (1 - DROPOUT)
     odds = (hidden * kept) @ network["w2"] + network["b2"]
     return torch.nn.functional.binary_cross_entropy_with_logits(odds, wanted)

@@ -1,0 +1,82 @@
+"""The pair head over many pairs at once, and what is said when an encoder has none."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from editors.index import load_matcher, matcher
+from editors.index.head import PairHead
+from editors.index.learning.corpus import Corpus, read_corpus
+from editors.index.learning.training import train_head
+from editors.index.matcher import QuestionMatcher
+from editors.index.wording import pair_features, read_words
+
+
+class Letters:
+    """An encoder with nothing to load: how often a text has each letter."""
+
+    hash, width = "sha256:letters", 26
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        counts = [[float(text.count(chr(97 + n))) for n in range(self.width)] for text in texts]
+        return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
+
+
+@pytest.fixture(scope="module")
+def head() -> PairHead:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("editors.index.learning.training.PAIRS", 50_000)
+        encoder: Any = Letters()
+        return train_head(encoder, Corpus(read_corpus().relations[:8]))
+
+
+def test_thresholds_of_many_questions_are_those_of_each_alone() -> None:
+    loaded = load_matcher()
+    questions = loaded.encode(loaded.head.bank.texts[:40])
+    for target in (0.001, 0.01, 0.2):
+        together = loaded.thresholds(questions, target_false_fire=target)
+        alone = [loaded.thresholds(questions.rows([n]), target_false_fire=target) for n in range(40)]
+        torch.testing.assert_close(together, torch.cat(alone))
+    assert loaded.thresholds(questions.rows([]), target_false_fire=0.01).shape == (0,)
+
+
+def test_odds_of_all_pairs_are_those_of_each_pair_and_symmetric(head: PairHead) -> None:
+    encoder: Any = Letters()
+    both = QuestionMatcher(encoder, head)
+    one, other = both.encode(head.bank.texts[:9]), both.encode(head.bank.texts[3:])
+    odds = both.odds(one, other)
+    single = torch.stack([both.odds(one.rows([n]), other.rows([4]))[0, 0] for n in range(len(one))])
+    torch.testing.assert_close(odds[:, 4], single, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(odds, both.odds(other, one).T, atol=1e-4, rtol=1e-4)
+
+
+def test_words_that_two_questions_share_are_counted_by_stem_and_empty_ones_are_not() -> None:
+    one = read_words(["who is the mother of x?", "what is the x"])
+    other = read_words(["where was the mother of x born?", "mothers x mother"])
+    found = pair_features(one.against(1), other.against(0))
+    assert found.shape == (2, 2, 5)
+    assert found[0, 0].tolist() == pytest.approx([1, 0.5, 1 / 3, 0, 1])  # {mother}, {mother, born}
+    assert found[0, 1].tolist() == pytest.approx([1, 1, 0, 0, 0])  # letters after the fifth are no other word
+    assert found[1, 0].tolist() == pytest.approx([0, 0, 2 / 3, 0, 0])
+
+
+def test_an_encoder_without_a_head_is_told_and_its_head_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(matcher, "load_encoder", lambda _: Letters())
+    monkeypatch.setattr(matcher, "read_corpus", lambda: Corpus(read_corpus().relations[:8]))
+    monkeypatch.setattr("editors.index.learning.training.PAIRS", 50_000)
+    with caplog.at_level(logging.WARNING):
+        trained = load_matcher("letters", heads=tmp_path / "heads")
+    kept = tmp_path / "heads" / "letters.safetensors"
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert all(part in told for part in ("letters", "quarter of an hour", str(kept)))
+    caplog.clear()
+    again = load_matcher("letters", heads=tmp_path / "heads")
+    assert not caplog.records
+    torch.testing.assert_close(again.head.w1, trained.head.w1, atol=1e-3, rtol=1e-3)
