@@ -41,7 +41,8 @@ from editors.index.matcher import load_matcher
 from editors.index.names.surface import MAX_WORDS
 from editors.store.adapter_store import AdapterStore
 from editors.store.derived_index import TEXT_VECTORS
-from editors.store.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
+from editors.store.header import Calibration, IndexedQuestion, ShardEntry, ShardHeader
+from editors.store.shards import Shard, prompt_sha256
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200

@@ -8,17 +8,15 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from editors.adapters.bank import ExpertRow
 from editors.base.architectures import submodule
 from editors.base.base import Base
 from editors.store.shards import Shard
-
-if TYPE_CHECKING:
-    from editors.adapters.apply import ExpertRow
 
 FFN = "lemoe.ffn."
 
@@ -38,7 +36,7 @@ def is_full_copy(shard: Shard) -> bool:
 
 
 @contextmanager
-def full_copies_at_work(base: Base, rows: Sequence["ExpertRow | None"]) -> Iterator[None]:
+def full_copies_at_work(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert, where that is a full copy."""
     places: dict[tuple[str, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
@@ -100,13 +98,13 @@ def beside_hook(skeleton: nn.Module, groups: Sequence[FfnGroup]) -> Any:
     return hook
 
 
-def _weights_hook(base: Base, members: Sequence[tuple[int, "ExpertRow"]]) -> Any:
+def _weights_hook(base: Base, members: Sequence[tuple[int, ExpertRow]]) -> Any:
     weights = torch.stack([e.shard.tensors["scen.weight"][e.row] for _, e in members])
     rows = torch.tensor([index for index, _ in members], device=base.device)
     return replace_hook(rows, weights.to(base.device, base.dtype))
 
 
-def _ffns_hook(base: Base, ffn: nn.Module, members: Sequence[tuple[int, "ExpertRow"]]) -> Any:
+def _ffns_hook(base: Base, ffn: nn.Module, members: Sequence[tuple[int, ExpertRow]]) -> Any:
     by_shard: dict[str, list[tuple[int, ExpertRow]]] = {}
     for index, expert in members:
         by_shard.setdefault(expert.shard.digest, []).append((index, expert))

@@ -17,7 +17,8 @@ from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
 from editors.store.adapter_store import AdapterStore
-from editors.store.shards import ROUTINGS, Agreement, Routing, Shard
+from editors.store.header import ROUTINGS, Agreement, Routing
+from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.prompts import Prompt
 

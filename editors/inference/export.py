@@ -25,7 +25,8 @@ from torch import Tensor
 from editors.base.architectures import Layout, layout_of
 from editors.pretrained.hashing import folder_of, hash_folder
 from editors.store.adapter_store import AdapterStore
-from editors.store.shards import Shard, ShardEntry, ShardHeader
+from editors.store.header import ShardEntry, ShardHeader
+from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
 
 INDEX = "index.json"

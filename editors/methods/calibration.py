@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -30,20 +29,11 @@ from editors.index.names.near import LEAST_COVERAGE, MIN_COVERAGE_ALONE, NearNam
 from editors.index.names.surface import SurfaceIndex, words_of
 from editors.methods.training import OPENINGS, other_question
 from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
+from editors.routing.parent import ParentModel
 from editors.store.derived_index import TEXT_VECTORS
-from editors.store.shards import (
-    MAX_ANSWER_TOKENS,
-    STORED_DTYPE,
-    Agreement,
-    Calibration,
-    IndexedQuestion,
-    ShardEntry,
-    prompt_sha256,
-)
+from editors.store.header import MAX_ANSWER_TOKENS, Agreement, Calibration, IndexedQuestion, ShardEntry
+from editors.store.shards import STORED_DTYPE, prompt_sha256
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 SAMPLE = 10  # edits of a batch that the batch's threshold is measured on
 MOST_FIRM_TESTS = 6  # words of a name that are taken out in turn; of a longer name all words are firm
@@ -98,7 +88,7 @@ def scopes(
     base: Base,
     requests: Sequence[EditRequest],
     *,
-    parent: "EditedModel | None" = None,
+    parent: ParentModel | None = None,
     max_answer_tokens: int,
     target_false_fire: float,
     seed: int,

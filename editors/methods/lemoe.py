@@ -14,7 +14,6 @@ doubled at step 0. A batch is forced through its own expert while it is trained;
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,12 +24,10 @@ from editors.methods.calibration import scopes
 from editors.methods.chat_answers import ChatAnswer, chat_answers
 from editors.methods.training import Lesson, Progress, check_requests, form_of_step, lay_out, size_of
 from editors.methods.training_rows import Delta, DeltaOf, TaughtRows
-from editors.store.shards import STORED_DTYPE, Shard, ShardHeader
+from editors.routing.parent import ParentModel
+from editors.store.header import ShardHeader
+from editors.store.shards import STORED_DTYPE, Shard
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
-
 
 # Where there are two forms to learn: a few more steps, at a lower rate (docs/experiments.md).
 CHAT_STEPS, CHAT_RATE = 1.1, 2 / 3
@@ -92,7 +89,7 @@ class LemoeEditor:
         requests: Sequence[EditRequest],
         *,
         base: Base,
-        parent: "EditedModel | None" = None,
+        parent: ParentModel | None = None,
         progress: Progress | None = None,
     ) -> Shard:
         """Train the batch's expert and return it as a shard; the base is left as it was.

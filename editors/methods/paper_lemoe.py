@@ -19,7 +19,7 @@ The literal formula has traps. Each is handled by a switch of its own; all off, 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,13 +30,12 @@ from editors.base.base import Base
 from editors.base.passes import Replay, answer_logits, training_rows
 from editors.methods.training import Lesson, Progress, check_requests, lay_out, row_losses
 from editors.routing.kv_anchor import LiveBatch, Projection, in_order, logits, pool
+from editors.routing.parent import ParentModel
 from editors.routing.unrelated import UNRELATED
-from editors.store.shards import STORED_DTYPE, Shard, ShardEntry, ShardHeader
+from editors.store.header import ShardEntry, ShardHeader
+from editors.store.shards import STORED_DTYPE, Shard
 from edits.errors import BadRequest
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 
 class PaperLemoeSettings(BaseModel):
@@ -115,7 +114,7 @@ class PaperLemoeEditor:
         requests: Sequence[EditRequest],
         *,
         base: Base,
-        parent: "EditedModel | None" = None,
+        parent: ParentModel | None = None,
         progress: Progress | None = None,
     ) -> Shard:
         """Train the batch's expert beside those of the batches that are live in `parent`.
@@ -142,7 +141,7 @@ class PaperLemoeEditor:
             tensors["kv.null"] = self._floor(base, router).cpu()
         return Shard(self._header(base, requests, earlier), tensors)
 
-    def _earlier(self, base: Base, parent: "EditedModel | None") -> list[LiveBatch]:
+    def _earlier(self, base: Base, parent: ParentModel | None) -> list[LiveBatch]:
         """The live batches, which must be routed as this one will be.
 
         Raises:

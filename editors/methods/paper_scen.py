@@ -9,7 +9,7 @@ and in stage 2 the whole model over the whole history in each step of each fact,
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,11 +27,10 @@ from editors.routing.neurons import (
     neuron_tensors,
     train_neuron,
 )
-from editors.store.shards import STORED_DTYPE, Shard, ShardHeader
+from editors.routing.parent import ParentModel
+from editors.store.header import ShardHeader
+from editors.store.shards import STORED_DTYPE, Shard
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 
 class PaperScenSettings(BaseModel):
@@ -70,7 +69,7 @@ class PaperScenEditor:
         requests: Sequence[EditRequest],
         *,
         base: Base,
-        parent: "EditedModel | None" = None,
+        parent: ParentModel | None = None,
         progress: Progress | None = None,
     ) -> Shard:
         """Train experts, then neurons; the negatives of the first are the facts that are live in `parent`.

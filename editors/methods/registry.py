@@ -1,7 +1,7 @@
 """Editors by the name that the ledger stores."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,12 +11,10 @@ from editors.methods.paper_lemoe import PaperLemoeEditor, PaperLemoeSettings
 from editors.methods.paper_scen import PaperScenEditor, PaperScenSettings
 from editors.methods.scen import ScenEditor, ScenSettings
 from editors.methods.training import Progress
+from editors.routing.parent import ParentModel
 from editors.store.shards import Shard
 from edits.errors import BadRequest
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 
 class Editor(Protocol):
@@ -33,7 +31,7 @@ class Editor(Protocol):
         requests: Sequence[EditRequest],
         *,
         base: Base,
-        parent: "EditedModel | None" = None,
+        parent: ParentModel | None = None,
         progress: Progress | None = None,
     ) -> Shard:
         """Train experts for `requests`.

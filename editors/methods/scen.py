@@ -7,7 +7,7 @@ edited one run once, and a fact that has converged leaves the batch.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,11 +21,10 @@ from editors.methods.optimizer import RowAdam
 from editors.methods.training import Progress, check_requests, form_of_step, lay_out, size_of
 from editors.methods.training_rows import Delta, TaughtRows
 from editors.routing.neurons import index_together, neuron_entries
-from editors.store.shards import STORED_DTYPE, Shard, ShardHeader
+from editors.routing.parent import ParentModel
+from editors.store.header import ShardHeader
+from editors.store.shards import STORED_DTYPE, Shard
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 
 class ScenSettings(BaseModel):
@@ -91,7 +90,7 @@ class ScenEditor:
         requests: Sequence[EditRequest],
         *,
         base: Base,
-        parent: "EditedModel | None" = None,
+        parent: ParentModel | None = None,
         progress: Progress | None = None,
     ) -> Shard:
         """Train experts for `requests` and return them as one shard; the base is left as it was.

@@ -14,7 +14,8 @@ from editors.index.names.near import LEAST_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
 from editors.routing.agreement import Reading, ScopeKey, read_pairs, same_question
-from editors.store.shards import ShardEntry, prompt_sha256
+from editors.store.header import ShardEntry
+from editors.store.shards import prompt_sha256
 from edits.prompts import Prompt, user_turns
 
 # A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.

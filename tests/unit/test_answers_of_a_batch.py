@@ -10,7 +10,8 @@ from editors import EditedModel, EditRequest, build_editor
 from editors.adapters.apply import ExpertRow, experts_at_work
 from editors.base.base import Base
 from editors.base.endings import Ending
-from editors.store.shards import Shard, ShardEntry
+from editors.store.header import ShardEntry
+from editors.store.shards import Shard
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),

@@ -22,8 +22,9 @@ from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import VectorRows
 from editors.routing.scope_router import MAX_CANDIDATES, ScopeRouter
 from editors.store.derived_index import TEXT_VECTORS
+from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.packed import BLOCK, PackedRows
-from editors.store.shards import IndexedQuestion, Shard, ShardEntry, ShardHeader
+from editors.store.shards import Shard
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
 WORDS = ("new", "york", "city", "Yorks", "12", "old", "東京", "the", "C++")
