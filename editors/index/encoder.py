@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.index import DEFAULT_ENCODER
+from editors.index.defaults import DEFAULT_ENCODER
 from editors.pretrained.checkpoint import read_encoder, read_tokenizer
 from editors.pretrained.hashing import folder_of, hash_folder
 from edits.errors import EncoderUnreadable
