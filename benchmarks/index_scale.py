@@ -4,7 +4,7 @@
 
 Prints one JSON object. Each size runs in a process of its own, over shards written directly: invented names (two words, now
 and then a third or an alias, three edits for two subjects), questions of `--relations` relations in eight phrasings, random
-unit vectors, and what a base that was asked leaves in an entry (its answer, the taught one, firm words); no experts.
+unit vectors, and what a base that was asked leaves in an entry (its answer, the target, required words); no experts.
 
     memory_bytes_per_edit    growth of the process' anonymous memory from before opening to after, over the edits
     file_bytes_per_edit      of the shards' files: headers and vectors, which are read where they lie
@@ -256,7 +256,7 @@ def entry_of(base: Base, number: int, relations: int) -> ShardEntry:
         near_name=names[0],
         prompt_sha256=prompt_sha256(prompt_of(number, number, relations)),
         answer_ids=tuple(ids[8:]),
-        firm_words=(names[0].split()[-1].lower(),),
+        required_words=(names[0].split()[-1].lower(),),
         relation=f"{word(number % relations)} relation",
         odds=rng.random() * 2,
     )

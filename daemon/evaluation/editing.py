@@ -10,8 +10,8 @@ from daemon.evaluation.options import EvaluateOptions
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
+from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
-from editors.methods.training import Progress
 from edits.judging import as_prompt, judge_of
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
@@ -36,7 +36,7 @@ class Edited:
 
 
 def edit_all(
-    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: Progress
+    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: ProgressCallback
 ) -> Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
@@ -70,7 +70,7 @@ def _edit(
     batch: DraftBatch,
     facts: Mapping[int, Fact],
     options: EvaluateOptions,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> None:
     """Train one batch and let it answer; each of its edits ends the older edits of its fact."""
     count, before = len(batch.edit_ids), len(edited.seconds)

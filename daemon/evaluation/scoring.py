@@ -33,7 +33,7 @@ from daemon.evaluation.second_turn import SecondTurns, score_second_turns, secon
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.scoring import fire_rate, next_token_kl, score_answers
-from editors.methods.training import Progress
+from editors.methods.common.editor import ProgressCallback
 from edits.judging import as_prompt, share
 from edits.prompts import Prompt
 
@@ -60,7 +60,7 @@ class Scorer:
         known: Readable,
         options: EvaluateOptions,
         encoder: Encoder | None,
-        progress: Progress,
+        progress: ProgressCallback,
     ) -> None:
         self._edited = edited
         self._model = edited.model

@@ -35,6 +35,15 @@ def is_full_copy(shard: Shard) -> bool:
     return "scen.weight" in shard.tensors or shard.header.routing == "kv_anchor"
 
 
+def ffn_parameters(shard: Shard, device: torch.device) -> dict[str, Tensor]:
+    """The parameters of a shard's FFN-shaped expert, by the FFN's own names."""
+    return {
+        name.removeprefix(FFN): tensor.to(device)
+        for name, tensor in shard.tensors.items()
+        if name.startswith(FFN)
+    }
+
+
 @contextmanager
 def full_copies_at_work(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert, where that is a full copy."""
@@ -108,14 +117,12 @@ def _ffns_hook(base: Base, ffn: nn.Module, members: Sequence[tuple[int, ExpertRo
     by_shard: dict[str, list[tuple[int, ExpertRow]]] = {}
     for index, expert in members:
         by_shard.setdefault(expert.shard.digest, []).append((index, expert))
-    groups = []
-    for batch in by_shard.values():
-        tensors = batch[0][1].shard.tensors
-        groups.append(
-            FfnGroup(
-                {name[len(FFN) :]: t.to(base.device) for name, t in tensors.items() if name.startswith(FFN)},
-                torch.tensor([index for index, _ in batch], device=base.device),
-                torch.tensor([expert.gate for _, expert in batch], device=base.device),
-            )
+    groups = [
+        FfnGroup(
+            ffn_parameters(batch[0][1].shard, base.device),
+            torch.tensor([index for index, _ in batch], device=base.device),
+            torch.tensor([expert.gate for _, expert in batch], device=base.device),
         )
+        for batch in by_shard.values()
+    ]
     return beside_hook(skeleton_of(ffn), groups)

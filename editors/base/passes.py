@@ -5,7 +5,7 @@ arguments (masks, rotary embeddings) that each upper layer was given; `Replay.hi
 any subset of the rows, with gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,11 +101,8 @@ class Replay:
         def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
             return out + delta(args[0]).to(out.dtype)
 
-        handle = module.register_forward_hook(hook)
-        try:
+        with hooked(module, hook):
             return self.hidden(rows)
-        finally:
-            handle.remove()
 
     def _through(self, hidden: Tensor, rows: Tensor | None, *, first: int) -> Tensor:
         with device_errors():
@@ -208,6 +205,24 @@ def answer_losses(base: Base, hidden: Tensor, positions: Tensor, targets: Tensor
     losses = torch.nn.functional.cross_entropy(logits, targets[rows, places], reduction="none")
     sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
     return sums / (targets >= 0).sum(1)
+
+
+def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """The same from logits at every answer position: (B, A, V), targets (B, A) -> (B,)."""
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100
+    )
+    return losses.view(targets.shape).sum(1) / (targets >= 0).sum(1)
+
+
+@contextmanager
+def hooked(module: torch.nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    """While the block runs, the module has this forward hook."""
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def _write_all(
     )
     with _output_errors(folder):
         save_file(tensors, folder / INDEX_TENSORS)
-        (folder / INDEX).write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(index.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
     return index
 
 

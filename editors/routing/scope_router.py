@@ -10,7 +10,7 @@ from editors.adapters.apply import ExpertRow
 from editors.base.base import Base
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey, age_rank
-from editors.index.names.near import LEAST_COVERAGE, Near, NearNames
+from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
 from editors.routing.agreement import Reading, ScopeKey, read_pairs, same_question
@@ -119,7 +119,7 @@ class ScopeRouter:
         self._experts[edit_id] = expert
         entry = self._entry(edit_id)
         if entry.near_name is not None:
-            self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
+            self._near.add(edit_id, entry.near_name, required=entry.required_words)
         if entry.prompt_sha256 is not None:
             self._verbatim.add(hash(entry.prompt_sha256), edit_id)
         if self._text is not None and entry.odds is not None:
@@ -284,7 +284,7 @@ class ScopeRouter:
         return found
 
     def _found_nearly(self, text: str) -> list[Near]:
-        found = self._near.find(text, least=LEAST_COVERAGE)
+        found = self._near.find(text, least=MIN_COVERAGE)
         return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
 
     def _names_of(self, edit_id: str) -> tuple[Words, ...]:

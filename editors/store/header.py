@@ -17,7 +17,7 @@ from pydantic import (
 Routing = Literal["scope", "neuron", "kv_anchor"]
 ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
 
-MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and what an expert was taught
+MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and the target
 LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
 
 TokenId = Annotated[int, Field(ge=0)]
@@ -26,7 +26,7 @@ TokenId = Annotated[int, Field(ge=0)]
 class ShardEntry(BaseModel):
     """One edit of a shard: row i of every per-edit tensor belongs to `entries[i]`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     edit_id: str = Field(min_length=1, max_length=200)
     surface_forms: tuple[str, ...] = Field(min_length=1, max_length=64)
@@ -42,9 +42,12 @@ class ShardEntry(BaseModel):
     answer_ids: tuple[TokenId, ...] = Field(
         (),
         max_length=MAX_ANSWER_TOKENS,
-        description="what the expert was taught to say, with the token that stops it",
+        description="the target's tokens, with the one that stops it",
     )
-    firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
+    # The alias is its name on disk, where it stays: digests are of the bytes.
+    required_words: tuple[str, ...] = Field(
+        (), max_length=512, alias="firm_words", description="words of the near name that may not be missing"
+    )
     relation: str | None = Field(None, max_length=512, description="its facts share their phrasings")
     odds: float | None = Field(
         None,

@@ -35,7 +35,9 @@ _LATER: dict[int, Any] = {
         "routing": True,
         "sequence": True,
         "calibration": True,
-        "entries": {"__all__": {"near_name", "firm_words", "answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}},
+        "entries": {
+            "__all__": {"near_name", "required_words", "answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}
+        },
     },
     2: {**_TEXT_INDEX, "entries": {"__all__": {"answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}}},
     3: {**_TEXT_INDEX, "entries": {"__all__": _TEXT_OF_ENTRY}},
@@ -70,7 +72,7 @@ class Shard:
         # A shard of an earlier format keeps the bytes, and so the digest, that it was stored under.
         rows = {"entries": tuple(self.header.entries), "questions": tuple(self.header.questions)}
         whole = self.header.model_copy(update=rows)
-        plain = whole.model_dump(mode="json", exclude=_LATER[self.header.format])
+        plain = whole.model_dump(mode="json", by_alias=True, exclude=_LATER[self.header.format])
         header = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
         # Copies: safetensors refuses tensors that are views of one storage.
         weights = {

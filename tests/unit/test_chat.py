@@ -8,7 +8,7 @@ from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_base, tiny_chat_bas
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base.base import Base
-from editors.methods.chat_answers import reworded
+from editors.methods.common.chat_answers import reworded
 from editors.routing.scope_router import Route
 from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Message, Prompt, Role, asked_in_chat
