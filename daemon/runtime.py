@@ -89,9 +89,9 @@ class ServedModel:
 
     def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """What the frozen base says, whatever was edited."""
-        said = self.edited.base.generate_said(prompts, max_new_tokens=max_new_tokens)
+        said = self.edited.base.generate_outputs(prompts, max_new_tokens=max_new_tokens)
         return [
-            Answer(prompt, one.text, None, 0.0, one.cut, one.prompt_tokens, one.new_tokens)
+            Answer(prompt, one.text, None, 0.0, one.truncated, one.prompt_tokens, one.new_tokens)
             for prompt, one in zip(prompts, said, strict=True)
         ]
 

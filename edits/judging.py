@@ -1,4 +1,4 @@
-"""What counts as a right answer: the very text that was taught, or a sentence that says it to a reader."""
+"""What counts as a right answer: the very target, or a sentence that says it to a reader."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ def as_prompt(form: Form, text: str) -> Prompt:
 
 
 def judge_of(form: Form) -> Judge:
-    """A base model is taught to continue a text with the bare value, a chat model answers in sentences."""
+    """A base model learns to continue a text with the bare value, a chat model answers in sentences."""
     return is_told if form == "chat" else is_exact
 
 

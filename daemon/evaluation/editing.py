@@ -84,7 +84,7 @@ def _edit(
     begun = time.perf_counter()
     shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
     edited.model.enable(shard)
-    alike = edited.model.asked_alike(shard)
+    alike = edited.model.duplicate_questions(shard)
     edited.seconds += [(time.perf_counter() - begun) / count] * count
     edited.settings[name] = editor.settings.model_dump()
     edited.size_bytes += shard.size_bytes

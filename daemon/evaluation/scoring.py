@@ -96,7 +96,7 @@ class Scorer:
             reliability=(own.score or 0.0) * readable,
             generality=rephrased.score,
             exact=Pair(reliability=(own.exact or 0.0) * readable, generality=rephrased.exact),
-            ended=share([not answer.cut for answer in (*own.answers, *rephrased.answers)]),
+            ended=share([not answer.truncated for answer in (*own.answers, *rephrased.answers)]),
             locality=Kinds(**{kind: score_answers(one.answers, one.base) for kind, one in probed.items()}),
             locality_kl=Kinds(
                 **{kind: next_token_kl(self._model, one.prompts) for kind, one in probed.items()}

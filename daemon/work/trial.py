@@ -147,7 +147,7 @@ class Trial:
             found = {
                 int(edit_id): {int(other) for other in others}
                 for shard in shards
-                for edit_id, others in self._model.edited.asked_alike(shard).items()
+                for edit_id, others in self._model.edited.duplicate_questions(shard).items()
             }
         edits = {edit.id: edit for part in parts for edit in part.edits}
         unknown = sorted(set().union(*found.values()) - edits.keys())

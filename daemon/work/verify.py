@@ -55,7 +55,7 @@ class Question:
     def is_right(self, answer: Answer) -> bool:
         """Whether this answer will do."""
         if self.told:
-            return not answer.cut and is_told(answer.text, self.expected, self.never)
+            return not answer.truncated and is_told(answer.text, self.expected, self.never)
         return is_exact(answer.text, self.expected)
 
 
@@ -214,7 +214,7 @@ def _complaint(question: Question, answer: Answer) -> str:
     told = f"{question.text[:100]!r} is answered {answer.text[:100]!r} (by {gave})"
     if not question.told:
         return f"{told}, not {question.expected[:100]!r}"
-    if answer.cut:
+    if answer.truncated:
         return f"in chat, {told}, which does not end within {answer.new_tokens} tokens (model.max_new_tokens)"
     never = f" and not {question.never[:100]!r}" if question.never else ""
     return f"in chat, {told}, which must say {question.expected[:100]!r}{never}"

@@ -1,4 +1,4 @@
-"""Experts at work: forward hooks that add each row's own expert to the base's FFN, and take themselves away again."""
+"""Adapters applied: forward hooks that add each row's own expert to the base's FFN, and take themselves away again."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from editors.adapters.bank import ExpertBank
-from editors.adapters.bank import ExpertRow as ExpertRow  # the name that the rest of the room knows
-from editors.adapters.paper_experts import full_copies_at_work, is_full_copy
+from editors.adapters.bank import ExpertRow as ExpertRow  # the name that the other modules know
+from editors.adapters.paper_experts import apply_full_copies, is_full_copy
 from editors.base.architectures import submodule
 from editors.base.base import Base
 from editors.store.shards import Shard
@@ -78,7 +78,7 @@ def place_rank(expert: ExpertRow | None) -> tuple[int, int]:
 
 
 @contextmanager
-def experts_at_work(
+def apply_adapters(
     base: Base, rows: Sequence[ExpertRow | None], *, bank: ExpertBank | None = None
 ) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert; rows with None stay the base's.
@@ -89,11 +89,11 @@ def experts_at_work(
         bank: where experts stay on the device afterwards; without one they come from the host for this block alone.
 
     Raises:
-        BadRequest: the experts do not fit into the bank together; `groups_that_fit` tells which do.
+        BadRequest: the experts do not fit into the bank together; see `groups_that_fit`.
     """
     used = ExpertBank(base, limit_bytes=sys.maxsize) if bank is None else bank
     with ExitStack() as stack:
-        stack.enter_context(full_copies_at_work(base, rows))
+        stack.enter_context(apply_full_copies(base, rows))
         for (form, layer), members in _by_place(rows).items():
             weights = stack.enter_context(used.stacked([e for _, e in members], form.tensors))
             hook = _hook(form, _rows(base, [i for i, _ in members], len(rows)), weights)

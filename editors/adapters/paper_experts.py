@@ -1,4 +1,4 @@
-"""The papers' experts at work: full copies, of SCEN's projection per fact and of LEMoE's FFN per batch.
+"""The papers' experts applied: full copies, of SCEN's projection per fact and of LEMoE's FFN per batch.
 
 SCEN (arXiv 2404.02699, inference): the expert's weight *replaces* `down_proj`. LEMoE (arXiv 2406.20030, insertion): the
 expert stands *beside* the FFN, h = FFN(x) + g(i|x) f_i(x).
@@ -45,7 +45,7 @@ def ffn_parameters(shard: Shard, device: torch.device) -> dict[str, Tensor]:
 
 
 @contextmanager
-def full_copies_at_work(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
+def apply_full_copies(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert, where that is a full copy."""
     places: dict[tuple[str, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
@@ -74,9 +74,9 @@ def replace_hook(rows: Tensor, weights: Tensor) -> Any:
     """A hook on `down_proj` that lets `rows` (R,) of the batch go through `weights` (R, d, f) in its place."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
-        said = torch.einsum("rdf,rtf->rtd", weights.to(out.dtype), args[0][rows])
+        output = torch.einsum("rdf,rtf->rtd", weights.to(out.dtype), args[0][rows])
         bias: Tensor | None = module.bias  # type: ignore[assignment]
-        return out.index_copy(0, rows, said if bias is None else said + bias)
+        return out.index_copy(0, rows, output if bias is None else output + bias)
 
     return hook
 
@@ -100,8 +100,8 @@ def beside_hook(skeleton: nn.Module, groups: Sequence[FfnGroup]) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         for group in groups:
             parameters = {name: p.to(out.dtype) for name, p in group.parameters.items()}
-            said = torch.func.functional_call(skeleton, parameters, (args[0][group.rows],))
-            out = out.index_add(0, group.rows, said * group.gates.to(out.dtype)[:, None, None])
+            output = torch.func.functional_call(skeleton, parameters, (args[0][group.rows],))
+            out = out.index_add(0, group.rows, output * group.gates.to(out.dtype)[:, None, None])
         return out
 
     return hook

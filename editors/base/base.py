@@ -29,8 +29,8 @@ DEFAULT_DEPTH = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One answer; `cut`: the limit of tokens ended it, not the model.
+class CompletionOutput:
+    """One answer; `truncated`: the limit of tokens ended it, not the model.
 
     Attributes:
         prompt_tokens: how many tokens the model read.
@@ -38,7 +38,7 @@ class Said:
     """
 
     text: str
-    cut: bool
+    truncated: bool
     prompt_tokens: int = 0
     new_tokens: int = 0
 
@@ -210,22 +210,22 @@ class Base(PromptReader):
         self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[str]:
         """The base's own greedy answers, in the order of `prompts`."""
-        said = self.generate_said(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
-        return [one.text for one in said]
+        outputs = self.generate_outputs(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return [output.text for output in outputs]
 
-    def generate_said(
+    def generate_outputs(
         self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
-    ) -> list[Said]:
-        """The same, each with whether it was cut."""
-        said = [Said("", cut=False)] * len(prompts)
+    ) -> list[CompletionOutput]:
+        """The same, each with whether it was truncated."""
+        found = [CompletionOutput("", truncated=False)] * len(prompts)
         for chunk in self.batches(prompts, batch_size):
             most = self.most_new_tokens(chunk.columns, max_new_tokens)
             outputs = self.generate_ids(chunk.ids, max_new_tokens=most, ending=chunk.ending)
             for place, ids, output in zip(chunk.places, chunk.ids, outputs, strict=True):
-                said[place] = self.said(output, most=most, ending=chunk.ending, prompt_tokens=len(ids))
-        return said
+                found[place] = self.output(output, most=most, ending=chunk.ending, prompt_tokens=len(ids))
+        return found
 
-    def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["Batch"]:
+    def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["PromptBatch"]:
         """Prompts in batches of one form and like length.
 
         Raises:
@@ -237,24 +237,24 @@ class Base(PromptReader):
             of_form = [place for place, one in enumerate(endings) if one is ending]
             for chunk in length_sorted_chunks([rows[place] for place in of_form], size):
                 places = [of_form[n] for n in chunk]
-                yield Batch(places, [rows[place] for place in places], ending)
+                yield PromptBatch(places, [rows[place] for place in places], ending)
 
     def most_new_tokens(self, columns: int, max_new_tokens: int) -> int:
         """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
         return max(1, min(max_new_tokens, self.context - columns))
 
-    def said(
+    def output(
         self, output: Sequence[int], *, most: int, ending: Ending | None = None, prompt_tokens: int = 0
-    ) -> Said:
+    ) -> CompletionOutput:
         """Generated ids, of which there could be so many, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        cut = len(output) >= most
-        new_tokens = len(output) + (not cut)
-        return Said(self.decode(output, ending=ending), cut, prompt_tokens, new_tokens)
+        truncated = len(output) >= most
+        new_tokens = len(output) + (not truncated)
+        return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PromptBatch:
     """Prompts of one form: where they stand among all, their token ids, what stops their answers."""
 
     places: list[int]
@@ -326,8 +326,8 @@ def _decode_greedily(model: Any, *, eos_id: int, pad_id: int) -> tuple[int, ...]
 
     Whatever they add to greedy decoding (penalties, stop strings, beams) would make an edited answer another one.
     """
-    told = getattr(model.generation_config, "eos_token_id", None)
-    listed: Iterable[Any] = told if isinstance(told, list | tuple) else (told,)
+    eos = getattr(model.generation_config, "eos_token_id", None)
+    listed: Iterable[Any] = eos if isinstance(eos, list | tuple) else (eos,)
     ends = tuple(dict.fromkeys((eos_id, *(int(one) for one in listed if one is not None))))
     model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=pad_id)
     return ends

@@ -107,8 +107,8 @@ class Replay:
     def _through(self, hidden: Tensor, rows: Tensor | None, *, first: int) -> Tensor:
         with device_errors():
             for layer, call in zip(self._upper[first:], self._calls[first:], strict=True):
-                args = tuple(self._take(value, rows) for value in call.args)
-                kwargs = {name: self._take(value, rows) for name, value in call.kwargs.items()}
+                args = tuple(self._select(value, rows) for value in call.args)
+                kwargs = {name: self._select(value, rows) for name, value in call.kwargs.items()}
                 out = layer(hidden, *args, **kwargs)
                 hidden = out[0] if isinstance(out, tuple) else out
             return self.base.final_norm(hidden)  # type: ignore[no-any-return]
@@ -127,12 +127,12 @@ class Replay:
                 "its final hidden states differ; this architecture cannot be edited yet"
             )
 
-    def _take(self, value: Any, rows: Tensor | None) -> Any:
+    def _select(self, value: Any, rows: Tensor | None) -> Any:
         # A tensor of two or more dimensions that starts with the batch is per row; all else is shared.
         if rows is None or not isinstance(value, Tensor | tuple):
             return value
         if isinstance(value, tuple):
-            return tuple(self._take(part, rows) for part in value)
+            return tuple(self._select(part, rows) for part in value)
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
 
 

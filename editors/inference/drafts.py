@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from editors.adapters.apply import experts_at_work, place_rank
+from editors.adapters.apply import apply_adapters, place_rank
 from editors.adapters.bank import ExpertBank, ExpertRow
 from editors.base.base import Base, device_errors
 
@@ -214,7 +214,7 @@ class _Decoding:
             self.said[row] += new
 
     def _experts_at_work(self) -> AbstractContextManager[None]:
-        return experts_at_work(self._base, [self._experts[row] for row in self._rows], bank=self._bank)
+        return apply_adapters(self._base, [self._experts[row] for row in self._rows], bank=self._bank)
 
 
 def _tail(said: Sequence[int], draft: Sequence[int]) -> list[int]:

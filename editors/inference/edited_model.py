@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from weakref import WeakValueDictionary
 
-from editors.adapters.apply import ExpertRow, experts_at_work, groups_that_fit
+from editors.adapters.apply import ExpertRow, apply_adapters, groups_that_fit
 from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
 from editors.adapters.paper_experts import is_full_copy
-from editors.base.base import Base, Batch
+from editors.base.base import Base, PromptBatch
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.prefill import SharedBatch, can_share, read_while_prefilling
@@ -25,7 +25,7 @@ from edits.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it.
+    """One generated answer and the edit that gave it, if one did; `truncated`: the limit of tokens ended it.
 
     `prompt_tokens` were read, `new_tokens` generated, with the one that ended the answer.
     """
@@ -34,7 +34,7 @@ class Answer:
     text: str
     edit_id: str | None
     score: float
-    cut: bool = False
+    truncated: bool = False
     prompt_tokens: int = field(default=0, compare=False)  # what was paid for an answer is no part of it
     new_tokens: int = field(default=0, compare=False)
 
@@ -81,17 +81,17 @@ class EditedModel:
         others = (*scope.near(text), *scope.with_prompt(text)) if scope is not None else ()
         return {*self._names.find(text), *others}
 
-    def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
-        """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.
+    def duplicate_questions(self, shard: Shard) -> dict[str, list[str]]:
+        """For each edit of a shard, the live edits whose question is the same: of the same subject, in these or other words.
 
-        Their texts decide, where both have one in the index; else the frozen base does, which must answer both alike and be
-        sure of both.
+        Their texts decide, where both have one in the index; else the frozen base does, which must give both one answer
+        and be sure of both.
         """
         scope = self._scope
         if shard.header.routing != "scope" or scope is None:
             return {}
         rows = enumerate(shard.header.entries)
-        return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
+        return {entry.edit_id: scope.duplicate_questions(ExpertRow(shard, row)) for row, entry in rows}
 
     @property
     def agreement(self) -> Agreement:
@@ -241,20 +241,20 @@ class EditedModel:
             most = self.base.most_new_tokens(batch.columns, max_new_tokens)
             chosen, outputs = self._answer(asked, batch, most, given)
             for index, ids, route, output in zip(batch.places, batch.ids, chosen, outputs, strict=True):
-                said = self.base.said(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
+                answer = self.base.output(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
                 answers[index] = Answer(
                     prompts[index],
-                    said.text,
+                    answer.text,
                     route.edit_id,
                     route.score,
-                    said.cut,
-                    said.prompt_tokens,
-                    said.new_tokens,
+                    answer.truncated,
+                    answer.prompt_tokens,
+                    answer.new_tokens,
                 )
         return [answer for answer in answers if answer is not None]
 
     def _answer(
-        self, prompts: Sequence[Prompt], batch: Batch, most: int, routes: Sequence[Route] | None
+        self, prompts: Sequence[Prompt], batch: PromptBatch, most: int, routes: Sequence[Route] | None
     ) -> tuple[Sequence[Route], list[list[int]]]:
         """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
         rows = batch.ids
@@ -264,7 +264,7 @@ class EditedModel:
             return chosen, passed.generate(experts, max_new_tokens=most)
         outputs: list[list[int]] = [[] for _ in rows]
         for group in groups_that_fit(self.bank, experts):
-            with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
+            with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
                     [rows[n] for n in group], max_new_tokens=most, ending=batch.ending
                 )
@@ -272,10 +272,12 @@ class EditedModel:
                 outputs[n] = output
         return chosen, outputs
 
-    def _read(self, prompts: Sequence[Prompt], batch: Batch) -> tuple[Sequence[Route], SharedBatch | None]:
+    def _read(
+        self, prompts: Sequence[Prompt], batch: PromptBatch
+    ) -> tuple[Sequence[Route], SharedBatch | None]:
         """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
         scope = self._scope
-        # What an edit was taught, and what the base was asked, is known in plain form alone.
+        # An edit's target, and what the base was asked, is known in plain form alone.
         shares = self._can_share and batch.ending is self.base.plain_ending
         if scope is None or len(self._routers) > 1 or not shares:
             return self.route(prompts), None

@@ -48,7 +48,7 @@ class ExportedEdit(ShardEntry):
     row: int = Field(ge=0, description="its row in each of them")
 
 
-class LeftOut(BaseModel):
+class SkippedEdit(BaseModel):
     """An edit that was live but is not among the adapters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class ExportIndex(BaseModel):
     generation: int = Field(ge=0)
     parts: tuple[dict[str, Any], ...] = Field(description="what the edits of a part share: a shard's header")
     edits: tuple[ExportedEdit, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[SkippedEdit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +224,13 @@ def _write_all(
 ) -> ExportIndex:
     parts: list[dict[str, Any]] = []
     exported: list[ExportedEdit] = []
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedEdit] = []
     tensors: dict[str, Tensor] = {}
     for digest, edit_ids in by_shard.items():
         shard = store.load(digest).keep(edit_ids)
         _check(shard, digest, edit_ids, target)
         if (reason := why_unexportable(shard)) is not None:
-            left_out += [LeftOut(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
+            left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
             continue
         with _output_errors(folder):
             exported += _write_adapters(shard, part=len(parts), target=target, folder=folder)

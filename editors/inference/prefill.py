@@ -4,7 +4,7 @@ Routing asks the frozen base what it would answer to a prompt, and generating be
 both share one pass over prompts that are each followed by the answer that they are compared with. What generation needs are
 the keys and values of a prompt's own columns. A row that does not fire decodes from them; one that fires computes what lies
 above the edited layer once more with its expert, for below it nothing changes. A row whose expert is known beforehand
-goes through it at once, followed by what that expert was taught to answer.
+goes through it at once, followed by that expert's target.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import LEMOE, SCEN, experts_at_work, with_experts
+from editors.adapters.apply import LEMOE, SCEN, apply_adapters, with_experts
 from editors.adapters.bank import ExpertBank, ExpertRow
 from editors.base.base import SAMPLE_TEXT, Base, device_errors
 from editors.base.passes import Replay, at_last, capture
@@ -25,8 +25,8 @@ from editors.routing.scope_router import TextReading
 from edits.errors import TemporaryError
 
 # Reading in two passes pays when it spares so many tokens of padding, and this share of all.
-LEAST_SPARED = 128
-LEAST_SHARE_SPARED = 0.25
+MIN_SPARED = 128
+MIN_SHARE_SPARED = 0.25
 
 # Settings of a model's generation that leave greedy decoding what it is: the argmax of the logits.
 _PLAIN = frozenset(
@@ -117,7 +117,7 @@ class SharedPass(Replay):
         self._ends = ids.shape[1] - 1 - behind  # (B,) each prompt's last column
         self._kv = _Recorder()
         with (
-            experts_at_work(base, [row.expert for row in asked], bank=bank),
+            apply_adapters(base, [row.expert for row in asked], bank=bank),
             capture(base.ffn, "input") as ffn_reads,
             capture(base.down_proj, "input") as down_reads,
         ):
@@ -160,7 +160,7 @@ class SharedPass(Replay):
         fired = [row for row, expert in enumerate(experts) if expert is not None]
         if not fired:
             return
-        self._edited_kv = _Recorder()  # the layers write into it: see `_take`
+        self._edited_kv = _Recorder()  # the layers write into it: see `_select`
         # None: all of them, which need not be copied.
         rows = None if len(fired) == self.rows else torch.tensor(fired, device=self.base.device)
         with torch.no_grad():
@@ -168,7 +168,7 @@ class SharedPass(Replay):
                 leaving = with_experts(self.base, self.leaving, self._reads, experts, bank=self._bank)
                 final = self.hidden_from(leaving if rows is None else leaving[rows], rows)
             else:
-                with experts_at_work(self.base, [experts[row] for row in fired], bank=self._bank):
+                with apply_adapters(self.base, [experts[row] for row in fired], bank=self._bank):
                     final = self.hidden(rows)
         first = likeliest(self.base, final, self._ends[fired], torch.ones(len(fired), dtype=torch.long))
         for row, guess in zip(fired, first, strict=True):
@@ -180,8 +180,8 @@ class SharedPass(Replay):
                 self._kv.seen[layer][0][rows] = keys
                 self._kv.seen[layer][1][rows] = values
 
-    def _take(self, value: Any, rows: Tensor | None) -> Any:
-        return self._edited_kv if isinstance(value, _Recorder) else super()._take(value, rows)
+    def _select(self, value: Any, rows: Tensor | None) -> Any:
+        return self._edited_kv if isinstance(value, _Recorder) else super()._select(value, rows)
 
 
 class SharedBatch:
@@ -220,7 +220,7 @@ class SharedBatch:
         return decode_from(
             self._base,
             side_by_side(parts, self._at[: len(experts)]),
-            [_taught(expert) for expert in experts],
+            [_target_ids(expert) for expert in experts],
             experts,
             bank=self._bank,
             most=max_new_tokens,
@@ -233,13 +233,13 @@ def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
     count, longest = len(order), lengths[order[-1]]
     spared = [short * (longest - lengths[order[short - 1]]) for short in range(1, count)]
     most = max(spared, default=0)
-    if most < max(LEAST_SPARED, LEAST_SHARE_SPARED * count * longest):
+    if most < max(MIN_SPARED, MIN_SHARE_SPARED * count * longest):
         return [list(range(count))]
     short = spared.index(most) + 1
     return [sorted(order[:short]), sorted(order[short:])]
 
 
-def _taught(expert: ExpertRow | None) -> Sequence[int]:
+def _target_ids(expert: ExpertRow | None) -> Sequence[int]:
     return () if expert is None else expert.shard.header.entries[expert.row].answer_ids
 
 
@@ -268,7 +268,7 @@ def read_while_prefilling(
     beside, apart = left[: len(rows)], left[len(rows) :]
     place |= {number: len(rows) + n for n, number in enumerate(beside)}
     asked = [
-        Asked(ids, _taught(expert)[: base.context - len(ids)], expert)
+        Asked(ids, _target_ids(expert)[: base.context - len(ids)], expert)
         for ids, expert in zip(rows, known, strict=True)
     ]
     asked += [Asked(rows[candidates[number].prompt]) for number in beside]

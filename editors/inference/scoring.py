@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow, experts_at_work
+from editors.adapters.apply import ExpertRow, apply_adapters
 from editors.base.base import Base, length_sorted_chunks
 from editors.base.passes import TrainingRows, answer_logits, capture, training_rows
 from editors.inference.edited_model import Answer, EditedModel
@@ -72,7 +72,7 @@ def _passes(
     for chunk in length_sorted_chunks([prompt + answer for _, prompt, answer in rows], 64):
         batch = training_rows(base, [rows[i] for i in chunk])
         experts = [model.expert(routes[i]) for i in chunk]
-        with torch.no_grad(), experts_at_work(base, experts), capture(base.final_norm, "output") as seen:
+        with torch.no_grad(), apply_adapters(base, experts), capture(base.final_norm, "output") as seen:
             base.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
         yield batch, seen[0]
 
@@ -87,6 +87,6 @@ def _without_end(targets: Tensor) -> Tensor:
 
 def _next_logp(base: Base, prompt: Prompt, expert: ExpertRow | None) -> Tensor:
     ids, mask = base.pad([base.prompt_ids(prompt)], side="right")
-    with torch.no_grad(), experts_at_work(base, [expert]):
+    with torch.no_grad(), apply_adapters(base, [expert]):
         logits = base.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, -1]
     return logits.float().log_softmax(-1)  # type: ignore[no-any-return]

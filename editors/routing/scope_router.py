@@ -13,7 +13,7 @@ from editors.index.names.by_key import EditsByKey, age_rank
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
-from editors.routing.agreement import Reading, ScopeKey, read_pairs, same_question
+from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question, read_pairs
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
 from edits.prompts import Prompt, user_turns
@@ -64,7 +64,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked.
+    """What was found without the base: routes, and of the prompts that are still open, what the base must be asked.
 
     `texts` are the prompts as plain text: of a conversation, what the user said last.
     """
@@ -141,8 +141,8 @@ class ScopeRouter:
         """Edits whose names stand in the text approximately."""
         return [near.edit_id for near in self._found_nearly(text)]
 
-    def alike(self, expert: ExpertRow) -> list[str]:
-        """Edits that ask the same of the same subject as this one, which may or may not be among them.
+    def duplicate_questions(self, expert: ExpertRow) -> list[str]:
+        """Edits whose question is this one's, which may or may not be among them: the same asked of the same subject.
 
         Their texts decide; where an edit has none, the base does.
         """
@@ -151,10 +151,12 @@ class ScopeRouter:
         others = sorted(edit_id for edit_id in named - {mine.edit_id} if edit_id in self._experts)
         text = self._text if mine.odds is not None else None
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
-        alike = [] if text is None else text.asking_the_same(IndexedEdit(expert.shard, expert.row), read)
+        found = [] if text is None else text.duplicate_questions(IndexedEdit(expert.shard, expert.row), read)
         key = _key(expert)
         unread = sorted({*others} - {*read})
-        return sorted([*alike, *(one for one in unread if same_question(key, _key(self._experts[one])))])
+        return sorted(
+            [*found, *(one for one in unread if is_duplicate_question(key, _key(self._experts[one])))]
+        )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
@@ -169,18 +171,20 @@ class ScopeRouter:
         return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
 
     def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
-        """All that can be told without the base."""
+        """All that can be found without the base."""
         routes = self._verbatim_routes(prompts)
         still = [index for index, route in enumerate(routes) if route.edit_id is None]
         candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
         read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
-        told = self._probabilities(prompts, read)
+        probabilities = self._probabilities(prompts, read)
         undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
         decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
         rest = [candidate for candidate in candidates if candidate.prompt in undecided]
         texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
-        return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
+        return TextReading(
+            texts, self._best(routes, decided, [None] * len(decided), probabilities), rest, probabilities
+        )
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
         """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
@@ -270,8 +274,8 @@ class ScopeRouter:
         if self._text is None or not candidates:
             return {}
         pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
-        told = self._text.probabilities(pairs)
-        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
+        found = self._text.probabilities(pairs)
+        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, found, strict=True)}
 
     def _find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""

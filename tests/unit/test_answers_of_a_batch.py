@@ -7,7 +7,7 @@ import pytest
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.adapters.apply import ExpertRow, experts_at_work
+from editors.adapters.apply import ExpertRow, apply_adapters
 from editors.base.base import Base
 from editors.base.endings import Ending
 from editors.store.header import ShardEntry
@@ -50,7 +50,7 @@ def test_each_prompt_of_a_batch_is_answered_as_it_is_alone(family: str) -> None:
 
 def _alone(model: EditedModel, prompt: str, most: int) -> tuple[str | None, str]:
     (route,), base = model.route([prompt]), model.base
-    with experts_at_work(base, [model.expert(route)]):
+    with apply_adapters(base, [model.expert(route)]):
         (ids,) = base.generate_ids([base.prompt_ids(prompt)], max_new_tokens=most)
     return route.edit_id, base.decode(ids)
 
@@ -91,7 +91,7 @@ def _base_answer(base: Base, entry: ShardEntry, rng: random.Random) -> tuple[int
 def _draft(base: Base, expert: ExpertRow, rng: random.Random) -> Sequence[int]:
     """Nothing, a part, or all of what the expert says, or something that goes astray on the way."""
     prompt = REQUESTS[int(expert.shard.header.entries[expert.row].edit_id) - 1].prompt
-    with experts_at_work(base, [expert]):
+    with apply_adapters(base, [expert]):
         said = base.generate_ids([base.prompt_ids(prompt)], max_new_tokens=14)[0]
     part = said[: rng.randrange(1, 14)]
     return rng.choice([[], part, said, [*part, 5, 6], [7, *part]])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.adapters.apply import ExpertRow, experts_at_work
+from editors.adapters.apply import ExpertRow, apply_adapters
 from editors.base.base import Base
 from editors.base.endings import Ending
 from editors.inference.prefill import LEAST_SPARED, Asked, SharedBatch, can_share, of_like_length
@@ -34,7 +34,7 @@ def test_decoding_goes_on_from_the_pass_that_routed_as_it_would_from_the_start(f
     assert can_share(base)
     for fires in ("12..", "....", "1..."):
         experts = [None if edit == "." else model.expert(Route(edit, 1.0)) for edit in fires]
-        with experts_at_work(base, experts):
+        with apply_adapters(base, experts):
             expected = base.generate_ids(rows, max_new_tokens=12)
         asked = [Asked(ids, answer) for ids, answer in zip(rows, [said[0], said[1], [], wrong], strict=True)]
         shared = SharedBatch(base, asked, bank=model.bank)
@@ -53,7 +53,7 @@ def test_a_draft_changes_no_word_whether_greedy_decoding_says_all_a_part_or_noth
     model = _edited(base)
     rows = [base.prompt_ids(prompt) for prompt in PROMPTS]
     plain = [model.expert(Route(edit, 1.0)) for edit in "1212"]
-    with experts_at_work(base, plain), no_stopping(base):
+    with apply_adapters(base, plain), no_stopping(base):
         greedy = base.generate_ids(rows, max_new_tokens=9)
         drafts = [greedy[0][:6], [*greedy[1][:3], greedy[1][3] + 1, 5], [greedy[2][0] + 1, 5], []]
         experts = [_teaching(one, draft) for one, draft in zip(plain, drafts, strict=True)]
@@ -128,7 +128,7 @@ def test_near_the_end_of_the_context_no_neighbour_and_no_draft_costs_a_row_a_wor
     rows = [base.prompt_ids("tea " * 63), *map(base.prompt_ids, PROMPTS)]
     experts = [model.expert(Route(edit, 1.0)) for edit in "21212"]
     with no_stopping(base):
-        with experts_at_work(base, experts):
+        with apply_adapters(base, experts):
             greedy = base.generate_ids(rows, max_new_tokens=64)
         taught = [[*greedy[0][:40], greedy[0][40] + 1, 5], [], greedy[2][:3], [5], []]
         drafted = [_teaching(one, draft) for one, draft in zip(experts, taught, strict=True)]

@@ -93,4 +93,4 @@ def test_a_question_in_other_words_that_the_base_answers_alike_is_the_same_quest
         base=base,
     )
 
-    assert model.asked_alike(shard) == {"2": ["1"], "3": []}
+    assert model.duplicate_questions(shard) == {"2": ["1"], "3": []}

@@ -53,7 +53,7 @@ def calibrate(
     """Read a batch and find its thresholds.
 
     Args:
-        parent: the model that the edits will join; its matcher reads the text, its edits tell how the base agreed before.
+        parent: the model that the edits will join; its matcher reads the text, its edits have how the base agreed before.
         target_false_fire: share of prompts out of scope, though they name the subject, that may fire (0..1).
     """
     matcher = None if parent is None else parent.matcher
@@ -65,7 +65,9 @@ def calibrate(
     if text is not None:
         agreement += answers.agreement(sampled, probes)
     if text is not None and agreement.weight < MIN_AGREEMENT_WEIGHT:
-        answers = _BaseAnswers(base, requests, max_answer_tokens)  # the sample told that they tell nothing
+        answers = _BaseAnswers(
+            base, requests, max_answer_tokens
+        )  # the sample showed that nothing follows from them
     else:
         answers.ask(range(len(requests)))
         answers.read(probes)

@@ -30,7 +30,7 @@ class ScopedSettings(MethodSettings):
     )
     chat_share: ChatShare
     chat_answer: ChatAnswer = Field(
-        "value", description="what is taught in chat: the bare value, or the base's own sentence with it"
+        "value", description="the target in chat: the bare value, or the base's own sentence with it"
     )
     seed: int = 0
     max_answer_tokens: int = Field(

@@ -70,5 +70,5 @@ def own_threshold(edit: int, scored: Sequence[ScoredProbe], shared: float) -> fl
     return threshold_between(fire, stay, target_false_fire=0.0)
 
 
-def _share(told: Sequence[bool]) -> float | None:
-    return sum(told) / len(told) if told else None
+def _share(which: Sequence[bool]) -> float | None:
+    return sum(which) / len(which) if which else None

@@ -114,7 +114,7 @@ def _tokenized(base: Base, rows: Sequence[_TextRow]) -> list[Row]:
     for owner, prompt, answer in rows:
         ids = base.prompt_ids(prompt)
         answer_ids = base.answer_ids(prompt, answer, prompt_ids=ids)
-        # A template's default system message is most of a short question's tokens, and teaches an expert nothing.
+        # A template's default system message is most of a short question's tokens, and an expert learns nothing from it.
         read = base.turn_ids(prompt) if isinstance(prompt, Conversation) else ids
         tokenized.append((owner, read, answer_ids))
     return tokenized
