@@ -30,6 +30,7 @@ from daemon.evaluation.facts import read_facts
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.base.endings import Ending
+from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.store.shards import Shard
 from edits.requests import EditRequest
 
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--editors", nargs="+", default=["scen", "lemoe"])
     parser.add_argument("--real", type=int, default=320, help="edits that are trained, the rest is invented")
     parser.add_argument("--repetitions", type=int, default=40)
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, help='"": the base\'s agreement alone')
     parser.add_argument("--bank-bytes", type=int, help="device memory for experts; unset: the default")
     options = parser.parse_args()
     base = load_base(options.model, device=options.device)
@@ -79,6 +81,7 @@ def main() -> None:
                 },
                 latency: max(d["latency"].get("rephrased", d["latency"]["fire"]) for d in detail.values()),
                 f"{latency}_not_firing": max(d["latency"]["none"] for d in detail.values()),
+                "encoder": options.encoder or None,
                 "headline": "the slowest of all, half and none of the prompts firing, and of the editors",
                 "editors": detail,
                 "threads": torch.get_num_threads(),
@@ -97,10 +100,12 @@ def measure(base: Base, editor: str, options: argparse.Namespace) -> dict[str, A
     """Train the real edits, then add invented ones and measure at each size."""
     requests = read_requests(options.facts)
     bank = {} if options.bank_bytes is None else {"device_expert_bytes": options.bank_bytes}
-    model = EditedModel(base, **bank)
-    real = [train(base, editor, chunk) for chunk in chunks(requests[: options.real], EDIT_BATCH)]
-    for shard in real:
-        model.enable(shard)
+    matcher = load_matcher(options.encoder) if options.encoder else None
+    model = EditedModel(base, matcher=matcher, **bank)
+    real = []
+    for chunk in chunks(requests[: options.real], EDIT_BATCH):
+        real.append(build_editor(editor).apply(chunk, base=base, parent=model))
+        model.enable(real[-1])
     prompts = sort_prompts(model, requests, options)
     told(f"{editor}: {len(model.live)} edits trained, {len(prompts.fire)} of their prompts fire")
     throughput: dict[str, dict[str, float]] = {}
@@ -119,10 +124,6 @@ def measure(base: Base, editor: str, options: argparse.Namespace) -> dict[str, A
     }
     told(f"{editor}, {LATENCY_EDITS} edits: {latency}")
     return {"throughput": throughput, "throughput_as_it_stops": as_it_stops, "latency": latency}
-
-
-def train(base: Base, editor: str, requests: Sequence[EditRequest]) -> Shard:
-    return build_editor(editor).apply(requests, base=base)
 
 
 def sort_prompts(model: EditedModel, requests: Sequence[EditRequest], options: argparse.Namespace) -> Prompts:

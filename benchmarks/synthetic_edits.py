@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from editors.store.derived_index import TEXT_VECTORS
 from editors.store.shards import Shard, prompt_sha256
 from edits.requests import EditRequest
 
@@ -73,9 +74,15 @@ def shards_like(real: Shard, count: int, *, first: int, distinct: bool = True) -
             )
             for row, entry in enumerate(real.header.entries)
         )
+        ids = {entry.edit_id: f"synthetic-{start + row}" for row, entry in enumerate(real.header.entries)}
+        questions = tuple(
+            question.model_copy(update={"edit_id": ids.get(question.edit_id or "")})
+            for question in real.header.questions
+        )
         tensors = real.tensors
         if distinct:
             tensors = {
-                name: tensor.roll(start % tensor.shape[-1], -1) for name, tensor in real.tensors.items()
+                name: tensor if name == TEXT_VECTORS else tensor.roll(start % tensor.shape[-1], -1)
+                for name, tensor in real.tensors.items()
             }
-        yield Shard(real.header.model_copy(update={"entries": entries}), tensors)
+        yield Shard(real.header.model_copy(update={"entries": entries, "questions": questions}), tensors)

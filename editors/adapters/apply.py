@@ -101,28 +101,6 @@ def apply_adapters(
         yield
 
 
-def with_experts(
-    base: Base,
-    leaving: Tensor,
-    reads: Mapping[Form, Tensor],
-    experts: Sequence[ExpertRow | None],
-    *,
-    bank: ExpertBank,
-) -> Tensor:
-    """What leaves the edited layer (B, T, d) if row i goes through its expert (None: stays), on a base that adds directly.
-
-    Args:
-        reads: what the experts of each form read, (B, T, in).
-    """
-    out = leaving.clone()
-    for (form, _), members in _by_place(experts).items():
-        rows = _rows(base, [i for i, _ in members], len(experts))
-        rows = slice(None) if rows is None else rows
-        with bank.stacked([e for _, e in members], form.tensors) as weights:
-            out[rows] = form.act(reads[form][rows], out[rows], weights)
-    return out
-
-
 def _hook(form: Form, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
     # This runs at every token: all that can be done beforehand is done.
     def on_all(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:

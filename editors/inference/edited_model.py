@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from weakref import WeakValueDictionary
 
 from editors.adapters.apply import ExpertRow, apply_adapters, groups_that_fit
@@ -12,7 +11,6 @@ from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, PromptBatch
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
-from editors.inference.prefill import SharedBatch, can_share, read_while_prefilling
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
@@ -235,12 +233,14 @@ class EditedModel:
             BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
         """
         answers: list[Answer | None] = [None] * len(prompts)
-        for batch in self.base.batches(prompts, batch_size):
-            asked = [prompts[i] for i in batch.places]
-            given = None if routes is None else [routes[i] for i in batch.places]
+        # A list: what is too long is refused before anything is read.
+        batches = list(self.base.batches(prompts, batch_size))
+        chosen = self.route(prompts) if routes is None else routes
+        for batch in batches:
             most = self.base.most_new_tokens(batch.columns, max_new_tokens)
-            chosen, outputs = self._answer(asked, batch, most, given)
-            for index, ids, route, output in zip(batch.places, batch.ids, chosen, outputs, strict=True):
+            of_batch = [chosen[i] for i in batch.places]
+            outputs = self._outputs(batch, most, of_batch)
+            for index, ids, route, output in zip(batch.places, batch.ids, of_batch, outputs, strict=True):
                 answer = self.base.output(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
                 answers[index] = Answer(
                     prompts[index],
@@ -253,49 +253,18 @@ class EditedModel:
                 )
         return [answer for answer in answers if answer is not None]
 
-    def _answer(
-        self, prompts: Sequence[Prompt], batch: PromptBatch, most: int, routes: Sequence[Route] | None
-    ) -> tuple[Sequence[Route], list[list[int]]]:
-        """Routes and generated ids of one batch; decoding goes on from the pass that routes, where it can."""
-        rows = batch.ids
-        chosen, passed = (routes, None) if routes is not None else self._read(prompts, batch)
-        experts = [self.expert(route) for route in chosen]
-        if passed is not None and self._fit(experts):
-            return chosen, passed.generate(experts, max_new_tokens=most)
-        outputs: list[list[int]] = [[] for _ in rows]
+    def _outputs(self, batch: PromptBatch, most: int, routes: Sequence[Route]) -> list[list[int]]:
+        """Generated ids of one batch, each row through the expert of its route."""
+        experts = [self.expert(route) for route in routes]
+        outputs: list[list[int]] = [[] for _ in batch.ids]
         for group in groups_that_fit(self.bank, experts):
             with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
-                    [rows[n] for n in group], max_new_tokens=most, ending=batch.ending
+                    [batch.ids[n] for n in group], max_new_tokens=most, ending=batch.ending
                 )
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output
-        return chosen, outputs
-
-    def _read(
-        self, prompts: Sequence[Prompt], batch: PromptBatch
-    ) -> tuple[Sequence[Route], SharedBatch | None]:
-        """Routes of one batch, and the pass that found them, where there was one that decoding can go on from."""
-        scope = self._scope
-        # An edit's target, and what the base was asked, is known in plain form alone.
-        shares = self._can_share and batch.ending is self.base.plain_ending
-        if scope is None or len(self._routers) > 1 or not shares:
-            return self.route(prompts), None
-        read = scope.read_text([str(prompt) for prompt in prompts])
-        experts = [self.expert(route) for route in read.routes]
-        if not read.open and not any(experts):
-            return read.routes, None
-        if not self._fit(experts):
-            return scope.ask_base(read), None
-        passed, readings = read_while_prefilling(self.base, batch.ids, read, experts, bank=self.bank)
-        return scope.decide(read, readings), passed
-
-    @cached_property
-    def _can_share(self) -> bool:
-        return can_share(self.base)
-
-    def _fit(self, experts: Sequence[ExpertRow | None]) -> bool:
-        return len(groups_that_fit(self.bank, experts)) == 1
+        return outputs
 
     def expert(self, route: Route) -> ExpertRow | None:
         """The expert that a route leads to; None: the base."""

@@ -17,7 +17,7 @@ from pydantic import (
 Routing = Literal["scope", "neuron", "kv_anchor"]
 ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
 
-MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and the target
+MAX_ANSWER_TOKENS = 256  # that are kept of the base's answer
 LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
 
 TokenId = Annotated[int, Field(ge=0)]
@@ -42,7 +42,7 @@ class ShardEntry(BaseModel):
     answer_ids: tuple[TokenId, ...] = Field(
         (),
         max_length=MAX_ANSWER_TOKENS,
-        description="the target's tokens, with the one that stops it",
+        description="kept by earlier releases, read by none",
     )
     # The alias is its name on disk, where it stays: digests are of the bytes.
     required_words: tuple[str, ...] = Field(

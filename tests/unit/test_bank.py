@@ -8,9 +8,9 @@ import torch
 from tiny_models import tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors import store as store_module
 from editors.base.base import Base
 from editors.inference.edited_model import Route
+from editors.store import adapter_store as store_module
 from editors.store.mapped import OpenMaps
 from editors.store.shards import Shard
 from edits.errors import BadRequest, ShardCorrupt

@@ -22,7 +22,7 @@ from editors.methods.common.thresholds import ScoredProbe, own_threshold, shared
 from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
 from editors.routing.parent import ParentModel
 from editors.store.derived_index import TEXT_VECTORS
-from editors.store.header import MAX_ANSWER_TOKENS, Agreement, Calibration, IndexedQuestion, ShardEntry
+from editors.store.header import Agreement, Calibration, IndexedQuestion, ShardEntry
 from editors.store.shards import STORED_DTYPE, prompt_sha256
 from edits.requests import EditRequest
 
@@ -177,7 +177,6 @@ def _entries(
             near_name=near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
             required_words=tuple(sorted(required[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
-            answer_ids=tuple(base.answer_ids(request.prompt, request.target_new)[:MAX_ANSWER_TOKENS]),
             relation=None if text is None else text.relations[edit],
             odds=None if text is None else text.odds[edit],
         )
