@@ -141,14 +141,14 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
     others = [prompt_of(count + n, 10 * count + n, options.relations) for n in range(len(naming))]
     mixed = [prompt for pair in zip(naming, others, strict=True) for prompt in pair]
     passes = _each(naming, lambda prompt: matcher.encoder.encode([prompt]))
-    whole = _each(naming, lambda prompt: scope.read_text([prompt]))
+    whole = _each(naming, lambda prompt: scope.route([prompt]))
     return {
         "lookup_us": 1e6 * statistics.median(_each(mixed, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_none": 1e6 * statistics.median(_each(others, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_named": 1e6 * statistics.median(_each(naming, lambda prompt: scope.candidates([prompt]))),
-        "long_prompt_ms": 1e3 * _each([long_prompt(naming)], lambda prompt: scope.read_text([prompt]))[0],
+        "long_prompt_ms": 1e3 * _each([long_prompt(naming)], lambda prompt: scope.route([prompt]))[0],
         "encoder_ms": 1e3 * statistics.median(passes),
-        "prompt_ms": 1e3 * statistics.median(_each(mixed, lambda prompt: scope.read_text([prompt]))),
+        "prompt_ms": 1e3 * statistics.median(_each(mixed, lambda prompt: scope.route([prompt]))),
         "prompt_ms_named": 1e3 * statistics.median(whole),
         "ratio_over_encoder_pass": statistics.median(w / p for w, p in zip(whole, passes, strict=True)),
     }

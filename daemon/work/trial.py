@@ -10,7 +10,7 @@ from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.process.settings import Settings
 from daemon.runtime import ServedModel
 from daemon.work.verify import Verdict, Verifier
-from editors.base.base import device_errors
+from editors.base.devices import device_errors
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
 from edits.errors import BadRequest, PermanentError

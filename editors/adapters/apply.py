@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.adapters.bank import ExpertBank
-from editors.adapters.bank import ExpertRow as ExpertRow  # the name that the other modules know
+from editors.adapters.bank import ExpertBank, ExpertRow
 from editors.adapters.paper_experts import apply_full_copies, is_full_copy
 from editors.base.architectures import submodule
 from editors.base.base import Base
@@ -66,12 +65,12 @@ def groups_that_fit(bank: ExpertBank, rows: Sequence[ExpertRow | None]) -> list[
     Raises:
         BadRequest: a single expert is larger than the bank.
     """
-    order = sorted(range(len(rows)), key=lambda i: place_rank(rows[i]))
+    order = sorted(range(len(rows)), key=lambda i: _place_rank(rows[i]))
     fitting = bank.groups([rows[i] for i in order], _tensors_of)
     return [[order[i] for i in group] for group in fitting]
 
 
-def place_rank(expert: ExpertRow | None) -> tuple[int, int]:
+def _place_rank(expert: ExpertRow | None) -> tuple[int, int]:
     """Orders a batch's rows so that those whose experts work at one place stand beside each other."""
     form = None if expert is None else form_of(expert.shard)
     return (0, 0) if expert is None or form is None else (1 + form.beside_ffn, expert.shard.header.layer)

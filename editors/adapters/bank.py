@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.base.base import Base, device_errors
+from editors.base.base import Base
+from editors.base.devices import device_errors
 from editors.store.shards import Shard, is_shared
 from edits.errors import BadRequest
 

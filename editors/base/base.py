@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from editors.base.architectures import Layout, layout_of, submodule
-from editors.base.devices import device_errors as device_errors  # the name that the other modules know
-from editors.base.devices import first_line, pick_device, pick_dtype
+from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
@@ -123,11 +122,9 @@ class Base(PromptReader):
         size = before.pow(2).mean().sqrt()
         return bool((after - before - 2 * size).pow(2).mean().sqrt() < 0.05 * size)
 
-    def pad(
-        self, rows: Sequence[Sequence[int]], *, side: str, width: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side` to the longest or to `width`."""
-        width = max(len(row) for row in rows) if width is None else width
+    def pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
+        """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side` to the longest."""
+        width = max(len(row) for row in rows)
         ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for index, row in enumerate(rows):
@@ -146,8 +143,8 @@ class Base(PromptReader):
         """
         ending = ending or self.plain_ending
         ids, mask = self.pad(rows, side="left")
-        continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens, ending=ending)
-        return [ending.before_stop(row) for row in continued]
+        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending)
+        return [ending.before_stop(row) for row in out.sequences[:, ids.shape[1] :].tolist()]
 
     def generate_scored(
         self, rows: Sequence[Sequence[int]], *, max_new_tokens: int, ending: Ending | None = None
@@ -163,21 +160,6 @@ class Base(PromptReader):
         closed = [ending.until_stop(row) for row in chosen.tolist()]
         return [(row, sum(of[: len(row)]) / len(row)) for row, of in zip(closed, logp, strict=True)]
 
-    def continue_ids(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        *,
-        max_new_tokens: int,
-        ending: Ending | None = None,
-        **inputs: Any,
-    ) -> list[list[int]]:
-        """Greedy continuations of (B, T) rows padded on the left; `inputs` go to the model, such as a cache."""
-        ending = ending or self.plain_ending
-        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending, **inputs)
-        continued: list[list[int]] = out.sequences[:, ids.shape[1] :].tolist()
-        return continued
-
     def _continue(
         self,
         ids: Tensor,
@@ -186,7 +168,6 @@ class Base(PromptReader):
         max_new_tokens: int,
         ending: Ending,
         scored: bool = False,
-        **inputs: Any,
     ) -> Any:
         plan = GenerationConfig(
             max_new_tokens=self.most_new_tokens(ids.shape[1], max_new_tokens),
@@ -199,7 +180,7 @@ class Base(PromptReader):
             return_dict_in_generate=True,
         )
         with device_errors(), torch.inference_mode():
-            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan, **inputs)
+            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan)
 
     def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
         """Generated ids as stripped text: one line of it, or all that answers a conversation."""

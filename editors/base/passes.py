@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.base.base import SAMPLE_TEXT, Base, device_errors
+from editors.base.base import SAMPLE_TEXT, Base
+from editors.base.devices import device_errors
 from edits.errors import UnknownArchitecture
 
 
@@ -32,11 +33,7 @@ class Replay:
         final: (B, T, d) the base's hidden states after the final norm.
     """
 
-    def __init__(self, base: Base, ids: Tensor, mask: Tensor, **inputs: Any) -> None:
-        """
-        Args:
-            inputs: what else the model is given, such as a cache.
-        """
+    def __init__(self, base: Base, ids: Tensor, mask: Tensor) -> None:
         self.base = base
         self.rows = int(ids.shape[0])
         calls: list[_LayerCall] = []
@@ -59,9 +56,7 @@ class Replay:
                 capture(base.final_norm, "output") as final,
             ):
                 # Without the head: logits at every position would cost as much as all layers of a small base.
-                base.model.base_model(
-                    input_ids=ids, attention_mask=mask, use_cache="past_key_values" in inputs, **inputs
-                )
+                base.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
@@ -75,10 +70,6 @@ class Replay:
         """Final hidden states (R, T, d) of the chosen rows, computed anew from the edited layer up."""
         hidden = self.entering if rows is None else self.entering[rows]
         return self._through(hidden, rows, first=0)
-
-    def hidden_from(self, leaving: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Final hidden states (R, T, d) of the chosen rows, given what leaves the edited layer (R, T, d)."""
-        return self._through(leaving, rows, first=1)
 
     def with_delta(
         self,
@@ -96,7 +87,7 @@ class Replay:
         if reads is not None:
             leaving = self.leaving if rows is None else self.leaving[rows]
             read = reads if rows is None else reads[rows]
-            return self.hidden_from(leaving + delta(read).to(leaving.dtype), rows)
+            return self._through(leaving + delta(read).to(leaving.dtype), rows, first=1)
 
         def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
             return out + delta(args[0]).to(out.dtype)

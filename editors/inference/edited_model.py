@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from editors.adapters.apply import ExpertRow, apply_adapters, groups_that_fit
-from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
+from editors.adapters.apply import apply_adapters, groups_that_fit
+from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, ExpertRow
 from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, PromptBatch
 from editors.index.matcher import QuestionMatcher

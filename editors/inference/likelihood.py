@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow, apply_adapters, groups_that_fit
-from editors.base.base import device_errors, length_sorted_chunks
+from editors.adapters.apply import apply_adapters, groups_that_fit
+from editors.adapters.bank import ExpertRow
+from editors.base.base import length_sorted_chunks
+from editors.base.devices import device_errors
 from editors.base.passes import capture
 from editors.inference.edited_model import EditedModel
 from edits.prompts import Prompt

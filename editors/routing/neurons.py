@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow
+from editors.adapters.bank import ExpertRow
 from editors.base.architectures import submodule
-from editors.base.base import Base, device_errors, length_sorted_chunks
+from editors.base.base import Base, length_sorted_chunks
+from editors.base.devices import device_errors
 from editors.base.passes import at_last, capture
 from editors.routing.parent import ParentModel
 from editors.routing.scope_router import UNROUTED, Route

@@ -2,11 +2,11 @@
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Protocol
 
-from editors.adapters.apply import ExpertRow
+from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey, age_rank
@@ -60,19 +60,6 @@ class Candidate:
     def key(self) -> ScopeKey:
         """What the base is asked to compare; the weights' file is read here, and only here."""
         return _key(self.expert)
-
-
-@dataclass(frozen=True, slots=True)
-class TextReading:
-    """What was found without the base: routes, and of the prompts that are still open, what the base must be asked.
-
-    `texts` are the prompts as plain text: of a conversation, what the user said last.
-    """
-
-    texts: list[str]
-    routes: list[Route]
-    open: list[Candidate] = field(default_factory=list)
-    probabilities: Mapping[tuple[int, str], float] = field(default_factory=dict)  # by prompt and edit
 
 
 class Router(Protocol):
@@ -163,37 +150,18 @@ class ScopeRouter:
 
         A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
-        return self.ask_base(self.read_text(prompts))
-
-    def ask_base(self, read: TextReading) -> list[Route]:
-        """The routes of all prompts, the base being asked what is still open."""
-        pairs = [(read.texts[candidate.prompt], candidate.key) for candidate in read.open]
-        return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
-
-    def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
-        """All that can be found without the base."""
         routes = self._verbatim_routes(prompts)
         still = [index for index, route in enumerate(routes) if route.edit_id is None]
         candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
-        read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
-        probabilities = self._probabilities(prompts, read)
-        undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
-        decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
-        rest = [candidate for candidate in candidates if candidate.prompt in undecided]
-        texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
-        return TextReading(
-            texts, self._best(routes, decided, [None] * len(decided), probabilities), rest, probabilities
-        )
+        encoded = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
+        probabilities = self._probabilities(prompts, encoded)
+        return self._best(routes, candidates, self._readings(prompts, candidates), probabilities)
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
         """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
         chosen = range(len(prompts)) if places is None else places
         return [one for index in chosen for one in self._candidates(index, prompts[index])]
-
-    def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
-        """The routes of all prompts, each open candidate having been read against its prompt by the base."""
-        return self._best(read.routes, read.open, readings, read.probabilities)
 
     def with_prompt(self, prompt: Prompt) -> Sequence[str]:
         """The edits whose own prompt this, or its last user turn, is to the letter."""
@@ -207,14 +175,25 @@ class ScopeRouter:
         found = [self.with_prompt(prompt) for prompt in prompts]
         return [Route(min(edits, key=_newest_first), 1.0) if edits else UNROUTED for edits in found]
 
+    def _readings(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Reading | None]:
+        """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
+        open_prompts = {one.prompt for one in candidates if one.reliance > SMALL_RELIANCE}
+        asked = [one for one in candidates if one.prompt in open_prompts]
+        if not asked:
+            return [None] * len(candidates)
+        # Of a conversation, what the user asked last.
+        pairs = [((user_turns(prompts[one.prompt]) or ("",))[-1], one.key) for one in asked]
+        readings = iter(read_pairs(self._base, pairs))
+        return [next(readings) if one.prompt in open_prompts else None for one in candidates]
+
     def _best(
         self,
-        begun: Sequence[Route],
+        verbatim: Sequence[Route],
         candidates: Sequence[Candidate],
         readings: Sequence[Reading | None],
         probabilities: Mapping[tuple[int, str], float],
     ) -> list[Route]:
-        routes = list(begun)
+        routes = list(verbatim)
         best = [(-1, 0.0)] * len(routes)
         for candidate, reading in zip(candidates, readings, strict=True):
             probability = probabilities.get((candidate.prompt, candidate.edit_id), 0.0)

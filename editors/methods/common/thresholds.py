@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editors.methods.common.probes import ScopeProbe
+from edits.judging import share
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,12 @@ class SharedThreshold:
     @property
     def false_fire(self) -> float | None:
         """Share of what must not fire that does; None without any."""
-        return _share([score >= self.value for score in self.must_not])
+        return share([score >= self.value for score in self.must_not])
 
     @property
     def miss(self) -> float | None:
         """Share of what must fire that does not; None without any."""
-        return _share([score < self.value for score in self.must_fire])
+        return share([score < self.value for score in self.must_fire])
 
 
 def threshold_between(
@@ -68,7 +69,3 @@ def own_threshold(edit: int, scored: Sequence[ScoredProbe], shared: float) -> fl
     if max(stay, default=0.0) < shared <= min(fire, default=1.0):
         return shared
     return threshold_between(fire, stay, target_false_fire=0.0)
-
-
-def _share(which: Sequence[bool]) -> float | None:
-    return sum(which) / len(which) if which else None

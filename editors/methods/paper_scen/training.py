@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from editors.adapters.paper_experts import down_proj_weight, replace_hook
-from editors.base.base import Base, device_errors
+from editors.base.base import Base
+from editors.base.devices import device_errors
 from editors.base.passes import hooked, row_losses, training_rows
 from editors.methods.paper_scen.settings import PaperScenSettings
 from editors.routing.neurons import IndexedFact, activations, train_neuron
