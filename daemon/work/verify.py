@@ -14,7 +14,7 @@ from daemon.process.settings import VerifySettings
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.store.shards import Shard
-from edits.judging import Form, is_exact, is_told, share
+from edits.judging import Form, is_exact, is_stated, share
 from edits.prompts import Prompt, asked_in_chat
 
 # What a score is called, by the form in which was asked.
@@ -55,7 +55,7 @@ class Question:
     def is_right(self, answer: Answer) -> bool:
         """Whether this answer will do."""
         if self.told:
-            return not answer.truncated and is_told(answer.text, self.expected, self.never)
+            return not answer.truncated and is_stated(answer.text, self.expected, self.never)
         return is_exact(answer.text, self.expected)
 
 

@@ -22,7 +22,7 @@ def low_rank_delta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ExpertForm:
     """How experts of one form act.
 
     Attributes:
@@ -48,11 +48,11 @@ def _gated(x: Tensor, out: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     return torch.baddbmm(out, torch.nn.functional.silu(z, inplace=True), w["lemoe.w_out"].mT)
 
 
-SCEN = Form(False, ("scen.a", "scen.b"), _low_rank)
-LEMOE = Form(True, ("lemoe.w_in", "lemoe.w_out", "lemoe.gate"), _gated)
+SCEN = ExpertForm(False, ("scen.a", "scen.b"), _low_rank)
+LEMOE = ExpertForm(True, ("lemoe.w_in", "lemoe.w_out", "lemoe.gate"), _gated)
 
 
-def form_of(shard: Shard) -> Form | None:
+def form_of(shard: Shard) -> ExpertForm | None:
     """The form of a shard's experts; None: the papers' full copies, which never enter the bank."""
     if is_full_copy(shard):
         return None
@@ -100,7 +100,7 @@ def apply_adapters(
         yield
 
 
-def _hook(form: Form, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
+def _hook(form: ExpertForm, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
     # This runs at every token: all that can be done beforehand is done.
     def on_all(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
         return form.act(args[0], out, weights)
@@ -121,8 +121,8 @@ def _rows(base: Base, members: Sequence[int], batch: int) -> slice | Tensor | No
     return torch.tensor(members, device=base.device)
 
 
-def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[Form, int], list[tuple[int, ExpertRow]]]:
-    places: dict[tuple[Form, int], list[tuple[int, ExpertRow]]] = {}
+def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[ExpertForm, int], list[tuple[int, ExpertRow]]]:
+    places: dict[tuple[ExpertForm, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
         form = None if expert is None else form_of(expert.shard)
         if expert is not None and form is not None:

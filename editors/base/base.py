@@ -170,7 +170,7 @@ class Base(PromptReader):
         scored: bool = False,
     ) -> Any:
         plan = GenerationConfig(
-            max_new_tokens=self.most_new_tokens(ids.shape[1], max_new_tokens),
+            max_new_tokens=self.new_token_limit(ids.shape[1], max_new_tokens),
             do_sample=False,
             num_beams=1,
             use_cache=True,
@@ -200,10 +200,12 @@ class Base(PromptReader):
         """The same, each with whether it was truncated."""
         found = [CompletionOutput("", truncated=False)] * len(prompts)
         for chunk in self.batches(prompts, batch_size):
-            most = self.most_new_tokens(chunk.columns, max_new_tokens)
-            outputs = self.generate_ids(chunk.ids, max_new_tokens=most, ending=chunk.ending)
+            limit = self.new_token_limit(chunk.columns, max_new_tokens)
+            outputs = self.generate_ids(chunk.ids, max_new_tokens=limit, ending=chunk.ending)
             for place, ids, output in zip(chunk.places, chunk.ids, outputs, strict=True):
-                found[place] = self.output(output, most=most, ending=chunk.ending, prompt_tokens=len(ids))
+                found[place] = self.completion(
+                    output, limit=limit, ending=chunk.ending, prompt_tokens=len(ids)
+                )
         return found
 
     def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["PromptBatch"]:
@@ -220,16 +222,16 @@ class Base(PromptReader):
                 places = [of_form[n] for n in chunk]
                 yield PromptBatch(places, [rows[place] for place in places], ending)
 
-    def most_new_tokens(self, columns: int, max_new_tokens: int) -> int:
+    def new_token_limit(self, columns: int, max_new_tokens: int) -> int:
         """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
         return max(1, min(max_new_tokens, self.context - columns))
 
-    def output(
-        self, output: Sequence[int], *, most: int, ending: Ending | None = None, prompt_tokens: int = 0
+    def completion(
+        self, output: Sequence[int], *, limit: int, ending: Ending | None = None, prompt_tokens: int = 0
     ) -> CompletionOutput:
-        """Generated ids, of which there could be so many, as an answer."""
+        """Generated ids, of which there could be `limit`, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        truncated = len(output) >= most
+        truncated = len(output) >= limit
         new_tokens = len(output) + (not truncated)
         return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from editors.adapters.apply import apply_adapters, groups_that_fit
 from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, ExpertRow
 from editors.adapters.paper_experts import is_full_copy
-from editors.base.base import Base, PromptBatch
+from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.kv_anchor import AnchorRouter
@@ -35,6 +35,12 @@ class Answer:
     truncated: bool = False
     prompt_tokens: int = field(default=0, compare=False)  # what was paid for an answer is no part of it
     new_tokens: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, prompt: Prompt, completion: CompletionOutput, route: Route = UNROUTED) -> "Answer":
+        """A completion as the answer to its prompt, by the route that it took."""
+        c = completion
+        return cls(prompt, c.text, route.edit_id, route.score, c.truncated, c.prompt_tokens, c.new_tokens)
 
 
 class EditedModel:
@@ -237,30 +243,24 @@ class EditedModel:
         batches = list(self.base.batches(prompts, batch_size))
         chosen = self.route(prompts) if routes is None else routes
         for batch in batches:
-            most = self.base.most_new_tokens(batch.columns, max_new_tokens)
+            limit = self.base.new_token_limit(batch.columns, max_new_tokens)
             of_batch = [chosen[i] for i in batch.places]
-            outputs = self._outputs(batch, most, of_batch)
+            outputs = self._outputs(batch, limit, of_batch)
             for index, ids, route, output in zip(batch.places, batch.ids, of_batch, outputs, strict=True):
-                answer = self.base.output(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
-                answers[index] = Answer(
-                    prompts[index],
-                    answer.text,
-                    route.edit_id,
-                    route.score,
-                    answer.truncated,
-                    answer.prompt_tokens,
-                    answer.new_tokens,
+                completion = self.base.completion(
+                    output, limit=limit, ending=batch.ending, prompt_tokens=len(ids)
                 )
+                answers[index] = Answer.of(prompts[index], completion, route)
         return [answer for answer in answers if answer is not None]
 
-    def _outputs(self, batch: PromptBatch, most: int, routes: Sequence[Route]) -> list[list[int]]:
+    def _outputs(self, batch: PromptBatch, limit: int, routes: Sequence[Route]) -> list[list[int]]:
         """Generated ids of one batch, each row through the expert of its route."""
         experts = [self.expert(route) for route in routes]
         outputs: list[list[int]] = [[] for _ in batch.ids]
         for group in groups_that_fit(self.bank, experts):
             with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
-                    [batch.ids[n] for n in group], max_new_tokens=most, ending=batch.ending
+                    [batch.ids[n] for n in group], max_new_tokens=limit, ending=batch.ending
                 )
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output
