@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.evaluation.facts import read_facts, read_probes
+from daemon.evaluation.facts_file import read_facts, read_probes
 from editors import EditedModel, EditRequest, build_editor, load_base
 from editors.base.base import Base
 from editors.index.names.surface import SurfaceIndex

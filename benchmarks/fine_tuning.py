@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from daemon.evaluation.facts import Fact, read_facts, read_probes
+from daemon.evaluation.facts_file import EvaluationFact, read_facts, read_probes
 from editors.base.base import Base, load_base
 from editors.base.passes import Replay, answer_logits, row_losses, training_rows
 from editors.index.names.surface import SurfaceIndex
@@ -49,7 +49,7 @@ def fine_tune(
     return scores
 
 
-def _learn(base: Base, fact: Fact) -> None:
+def _learn(base: Base, fact: EvaluationFact) -> None:
     request = EditRequest("0", fact.subject, fact.prompt, fact.target_new)
     rows = training_rows(base, make_training_batch(base, [request], rephrases=0, seed=0).plain)
     replay = Replay(base, rows.ids, rows.mask)

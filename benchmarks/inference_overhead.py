@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 from synthetic_edits import read_requests, shards_like
 
-from daemon.evaluation.facts import read_facts
+from daemon.evaluation.facts_file import read_facts
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.base.endings import Ending

@@ -15,12 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from daemon.ingest.broker import EmbeddedBroker
 from daemon.ingest.consumer import Consumer
-from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
+from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.process.log import configure_logging
-from daemon.process.settings import ConsumerSettings, KafkaSettings, LogSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ConsumerSettings, KafkaSettings, LogSettings
 from demo.endless import endless_stream
 from demo.world import World
 
@@ -79,7 +80,9 @@ def publish(kafka: KafkaSettings, events: int, seed: int) -> None:
     producer = open_producer(kafka)
     stream = itertools.islice(endless_stream(World.generate(seed), seed), events)
     while chunk := list(itertools.islice(stream, SEND_AT_ONCE)):
-        messages: Sequence[Message] = [Message(kafka.topic, record.key, record.value) for record in chunk]
+        messages: Sequence[ProducerRecord] = [
+            ProducerRecord(kafka.topic, record.key, record.value) for record in chunk
+        ]
         send_all(producer, messages, timeout_seconds=60)
     producer.close(timeout=5)
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from plan_support import Judge, base_embedder, read_facts, requests
 
-from daemon.evaluation.facts import Fact
+from daemon.evaluation.facts_file import EvaluationFact
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from planners.embedding import Vectors
@@ -81,7 +81,9 @@ def dense_groups(vectors: Vectors, size: int, count: int, seed: int) -> list[lis
     return groups
 
 
-def measure(base: Base, pool: Sequence[Fact], groups: Sequence[Sequence[int]], editor: str) -> dict[str, Any]:
+def measure(
+    base: Base, pool: Sequence[EvaluationFact], groups: Sequence[Sequence[int]], editor: str
+) -> dict[str, Any]:
     """Train each group as one batch; scores of the final model, seconds and bytes per edit."""
     facts = [pool[number] for group in groups for number in group]
     asked = requests(facts)

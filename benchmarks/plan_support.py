@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.evaluation.facts import Fact, edit_request, pending_edit
+from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_edit
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.base.base import Base, load_base
@@ -22,20 +22,20 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 ANSWER_TOKENS = 16
 
 
-def read_facts(path: Path, limit: int, seed: int) -> list[Fact]:
+def read_facts(path: Path, limit: int, seed: int) -> list[EvaluationFact]:
     """`limit` facts of a file, no two of one prompt, chosen and ordered by `seed`."""
     with path.open(encoding="utf-8") as lines:
-        facts = {prompt_key(fact.prompt): fact for fact in map(Fact.model_validate_json, lines)}
+        facts = {prompt_key(fact.prompt): fact for fact in map(EvaluationFact.model_validate_json, lines)}
     chosen = list(facts.values())
     return random.Random(seed).sample(chosen, min(limit, len(chosen)))
 
 
-def pending(facts: Sequence[Fact]) -> list[Pending]:
+def pending(facts: Sequence[EvaluationFact]) -> list[Pending]:
     """The facts as pending edits 0..n-1 of the batch lane, in the order in which they arrived."""
     return [pending_edit(number, fact) for number, fact in enumerate(facts)]
 
 
-def requests(facts: Sequence[Fact]) -> list[EditRequest]:
+def requests(facts: Sequence[EvaluationFact]) -> list[EditRequest]:
     """What an editor sees of the facts: nothing that they are scored on."""
     return [edit_request(number, fact) for number, fact in enumerate(facts)]
 
@@ -73,7 +73,7 @@ class Scores:
 class Judge:
     """Asks final models the same questions; the base is asked once."""
 
-    def __init__(self, base: Base, facts: Sequence[Fact]) -> None:
+    def __init__(self, base: Base, facts: Sequence[EvaluationFact]) -> None:
         edited = SurfaceIndex()
         for number, fact in enumerate(facts):
             edited.add(str(number), (fact.subject, *fact.aliases))

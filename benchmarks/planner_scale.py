@@ -5,7 +5,7 @@
 Prints one JSON object. Planned are prompts made from the facts (each prompt about each subject of the file; without
 --facts, vectors around random centres), embedded beforehand by the base (without --model: by TF-IDF), in batches of 50.
 What is timed is the whole of `planners.plan` on these vectors: conflicts, clusters, seats, editors, order,
-explanation, landscape. Figures are medians of rounds in which plan and MiniBatchKMeans take turns in one process:
+explanation, projection. Figures are medians of rounds in which plan and MiniBatchKMeans take turns in one process:
 
 * `ratio_over_minibatchkmeans_100000`: over `MiniBatchKMeans(n_clusters=clusters, random_state=seed)`, all else by
   default, on the same vectors with as many clusters; `cpu_...` is the same by the process's CPU time, which busy

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.evaluation.asking import Asked, questions_of
 from daemon.evaluation.editing import Edited
 from daemon.evaluation.evaluate import EvaluateOptions, build_model, evaluate
-from daemon.evaluation.facts import read_facts
+from daemon.evaluation.facts_file import read_facts
+from daemon.evaluation.questions import AnsweredQuestions, questions_of
 from edits.judging import Form
 
 Settings = Mapping[str, float | bool]
@@ -133,7 +133,8 @@ def _unedited(options: argparse.Namespace, form: Form) -> dict[str, Any]:
     facts = dict(enumerate(read_facts(options.facts, options.edits)))
     questions = questions_of(Edited(model, live=facts), facts, form)
     own, rephrased = (
-        Asked(model, questions[name], form=form, tokens=chosen.tokens) for name in ("own", "rephrased")
+        AnsweredQuestions(model, questions[name], form=form, tokens=chosen.tokens)
+        for name in ("own", "rephrased")
     )
     return {"reliability": own.score, "generality": rephrased.score}
 

@@ -40,9 +40,9 @@ from replay_scores import Asked, OverTime, Question, final_scores, is_same, ques
 from replay_stage import Stage, say, staged
 from replay_timeline import Change, Fact, in_order, read_timeline, shuffled, waves
 
-from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.process.log import configure_logging
-from daemon.process.settings import LogSettings
+from daemon.process.settings_tables import LogSettings
 from demo.stage import forget_settings_of_the_environment
 from editors.inference.edited_model import Answer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from line_chart import Line, chart
 
-from daemon.evaluation.facts import read_facts
+from daemon.evaluation.facts_file import read_facts
 from editors.base.base import load_base
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import make_keys, read_pairs

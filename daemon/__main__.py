@@ -1,17 +1,17 @@
 """The `upkeep` command, and the place to start reading.
 
-What happens to one event, in order; each file opens with what it promises:
+One event, in order; each module opens with what it promises:
 
-    daemon/events/fact_event.py         what a Kafka record must say            (upkeep submit)
-    daemon/ingest/consumer.py       Kafka -> ledger                         (upkeep consume)
-    daemon/ledger/           every event, edit and generation        (upkeep status, facts)
-    daemon/planning/scheduler.py      when what happens                       (upkeep schedule)
-    daemon/planning/cycle.py    pending edits -> a plan; planners/      (upkeep plan)
-    daemon/work/worker.py         a batch -> experts; editors/            (upkeep worker, apply)
-    daemon/work/verify.py         no generation goes live unverified
-    daemon/checks/check_queue.py     is the rest as it was? monitoring/      (upkeep check)
-    daemon/serving/serve.py          answers over HTTP                       (upkeep serve, ask)
-    daemon/process/supervisor.py     all roles in one process tree           (upkeep run)
+    daemon/events/fact_event.py        what a Kafka record must say                 (upkeep submit)
+    daemon/ingest/consumer.py          topic -> ledger                              (upkeep consume)
+    daemon/ledger/                     every event, edit, batch and generation      (upkeep status, facts)
+    daemon/planning/scheduler.py       when what happens                            (upkeep schedule)
+    daemon/planning/cycle.py           pending edits -> a plan, by planners/        (upkeep plan)
+    daemon/work/worker.py              a batch -> experts, by editors/              (upkeep worker, apply)
+    daemon/work/verify.py              no generation goes live unverified
+    daemon/checks/check_queue.py       is the rest as it was? by monitoring/        (upkeep check)
+    daemon/serving/serve_role.py       answers over HTTP                            (upkeep serve, ask)
+    daemon/process/supervisor.py       all roles in one process tree                (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
 """
@@ -23,7 +23,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, setup, submit, undo
+from daemon.cli import ask, cycle, evaluate, export, facts, reindex, retry, roles, rollback, setup, submit
 from edits.errors import PermanentError, TemporaryError
 
 EXIT_PERMANENT = 1
@@ -45,8 +45,8 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
     )
-    for room in (setup, roles, submit, cycle, ask, facts, retry, undo, reindex, export, evaluate):
-        room.register(app)
+    for commands in (setup, roles, submit, cycle, ask, facts, retry, rollback, reindex, export, evaluate):
+        commands.register(app)
     for plugin in entry_points(group=PLUGINS):
         plugin.load()(app)
     return app
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _is_about_settings(error: PermanentError) -> bool:
-    from daemon.process.settings import BadSettings
+    from daemon.process.settings_errors import BadSettings
 
     return isinstance(error, BadSettings)
 

@@ -53,7 +53,7 @@ def demo(
     from rich.console import Console
 
     from daemon.process.log import configure_logging
-    from daemon.process.settings import LogSettings
+    from daemon.process.settings_tables import LogSettings
     from demo.run import Options, run_demo, run_stream
     from demo.stage import forget_settings_of_the_environment
 

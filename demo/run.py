@@ -117,7 +117,7 @@ def _played(
     asked_at = utc_now()
     stage.ledger.checks.request(None, "upkeep demo")
     show.say("demo", "a locality regression is asked for; meanwhile the final model is scored here")
-    from daemon.runtime import open_model  # loads torch: while the worker is busy
+    from daemon.served_model import open_model  # loads torch: while the worker is busy
 
     model = open_model(stage.settings, stage.ledger)
     answers = ask(model, stream, max_new_tokens=stage.settings.model.max_new_tokens)

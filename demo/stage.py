@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from daemon.cli.output import shown
-from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ledger import Ledger, open_ledger
 from daemon.process import parent_watch
 from daemon.process.settings import ENV_PREFIX, Settings, load_settings

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all, translated
-from daemon.process.settings import KafkaSettings
+from daemon.ingest.kafka_client import (
+    ProducerRecord,
+    ensure_topics,
+    open_consumer,
+    open_producer,
+    send_all,
+    translated,
+)
+from daemon.process.settings_tables import KafkaSettings
 from demo.records import StreamRecord
 
 SEND_TIMEOUT_SECONDS = 30.0
@@ -24,7 +31,9 @@ class Publisher:
 
     def publish(self, records: Sequence[StreamRecord]) -> None:
         """Send the records in their order."""
-        messages = [Message(self._topic, record.key, record.value, record.headers) for record in records]
+        messages = [
+            ProducerRecord(self._topic, record.key, record.value, record.headers) for record in records
+        ]
         send_all(self._producer, messages, timeout_seconds=SEND_TIMEOUT_SECONDS)
 
     def __enter__(self) -> "Publisher":

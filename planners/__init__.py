@@ -2,18 +2,19 @@
 
 from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
 from planners.planning import plan
-from planners.plot import picture
-from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
+from planners.plot import render_plot
+from planners.settings import PlannerSettings
+from planners.values import DraftBatch, Pending, PlanDraft, ProjectionPoint
 
 __all__ = [
     "DraftBatch",
     "Embedder",
-    "MapPoint",
     "ModelEmbedder",
     "Pending",
     "PlanDraft",
     "PlannerSettings",
+    "ProjectionPoint",
     "TfidfEmbedder",
-    "picture",
     "plan",
+    "render_plot",
 ]

@@ -1,4 +1,4 @@
-"""Seat every vector in a batch of bounded size, as near to its own cluster's centre as there is room."""
+"""Capacity-constrained assignment of vectors to batches near their cluster's centre, and the merging of small batches."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from planners.clustering import Labels, group_means, repeatable
 from planners.embedding import Vectors, unit
 
-TURNS = 8  # how often the unseated ask the nearest centre that has room, before they take any seat
+MAX_ROUNDS = 8  # in which the unassigned try the nearest centre with capacity left, before they go anywhere
 ROWS = 4_096  # vectors compared with all centres at once: bounds memory at 100,000 edits
 
 
-def seat(vectors: Vectors, labels: Labels, *, capacity: int, seed: int = 0) -> Labels:
+def assign_to_batches(vectors: Vectors, labels: Labels, *, capacity: int, seed: int = 0) -> Labels:
     """Batch numbers 0..b-1, one per vector; no batch is empty or holds more than `capacity`.
 
-    A cluster that is too large falls into several. Every vector asks its own centre first, and then in each turn
-    the nearest one that has room; a centre takes the nearest of those who ask until it is full. So a vector
+    A cluster over the capacity is split. Every vector tries its own centre first, and then in each round the
+    nearest one with capacity left; a centre accepts the nearest of those that try until it is full. So a vector
     leaves its cluster only when nearer ones filled it.
     """
     labels = _split(vectors, labels, capacity, seed)
@@ -25,24 +25,24 @@ def seat(vectors: Vectors, labels: Labels, *, capacity: int, seed: int = 0) -> L
     if lacking > 0:
         largest = np.argsort(-np.bincount(labels), kind="stable")
         centres = np.concatenate([centres, centres[np.resize(largest, lacking)]])
-    room = np.full(len(centres), capacity)
-    seats = np.full(len(vectors), -1, dtype=np.intp)
+    capacity_left = np.full(len(centres), capacity)
+    assigned = np.full(len(vectors), -1, dtype=np.intp)
     closeness = np.einsum("nd,nd->n", vectors, centres[labels])
-    _ask(np.arange(len(vectors)), labels, closeness, room, seats)
-    for _ in range(TURNS):
-        waiting = np.flatnonzero(seats < 0)
-        if len(waiting) == 0:
+    _assign_round(np.arange(len(vectors)), labels, closeness, capacity_left, assigned)
+    for _ in range(MAX_ROUNDS):
+        unassigned = np.flatnonzero(assigned < 0)
+        if len(unassigned) == 0:
             break
-        free = np.flatnonzero(room > 0)
-        asked, closeness = _nearest(vectors[waiting], centres[free])
-        _ask(waiting, free[asked], closeness, room, seats)
-    left = np.flatnonzero(seats < 0)
-    seats[left] = np.repeat(np.arange(len(room)), room)[: len(left)]
-    return np.unique(seats, return_inverse=True)[1].astype(np.intp)
+        free = np.flatnonzero(capacity_left > 0)
+        wanted, closeness = _nearest(vectors[unassigned], centres[free])
+        _assign_round(unassigned, free[wanted], closeness, capacity_left, assigned)
+    left = np.flatnonzero(assigned < 0)
+    assigned[left] = np.repeat(np.arange(len(capacity_left)), capacity_left)[: len(left)]
+    return np.unique(assigned, return_inverse=True)[1].astype(np.intp)
 
 
-def together(vectors: Vectors, parts: Sequence[Labels], *, capacity: int, aim: int) -> list[Labels]:
-    """The same parts, the smallest joined with the nearest that has room, until there are `aim` or none fits.
+def merge_batches(vectors: Vectors, parts: Sequence[Labels], *, capacity: int, target: int) -> list[Labels]:
+    """The same parts, the smallest merged with the nearest that has capacity, until there are `target` or none fits.
 
     Each batch costs a publication, and LEMoE's shard costs the same for few edits as for many.
     """
@@ -50,9 +50,9 @@ def together(vectors: Vectors, parts: Sequence[Labels], *, capacity: int, aim: i
     sums = np.stack([vectors[part].sum(axis=0) for part in parts])
     centres = unit(sums)
     sizes = np.array([len(part) for part in parts])
-    closed = np.zeros(len(parts), dtype=bool)  # joined to another, or too large for any
+    closed = np.zeros(len(parts), dtype=bool)  # merged into another, or too large for any
     left = len(parts)
-    while left > aim and not closed.all():
+    while left > target and not closed.all():
         small = int(np.where(closed, capacity + 1, sizes).argmin())
         fits = (sizes > 0) & (sizes + sizes[small] <= capacity)
         fits[small] = False
@@ -71,7 +71,7 @@ def together(vectors: Vectors, parts: Sequence[Labels], *, capacity: int, aim: i
 
 
 def _split(vectors: Vectors, labels: Labels, capacity: int, seed: int) -> Labels:
-    """The same clusters, those that no batch can hold cut into several that can, by k-means."""
+    """The same clusters, those that no batch can hold split into several that can, by k-means."""
     from sklearn.cluster import KMeans
 
     sizes = np.bincount(labels)
@@ -102,14 +102,18 @@ def _nearest(vectors: Vectors, centres: Vectors) -> tuple[Labels, NDArray[np.flo
     return numbers, closeness
 
 
-def _ask(
-    waiting: Labels, asked: Labels, closeness: NDArray[np.float32], room: NDArray[np.intp], seats: Labels
+def _assign_round(
+    unassigned: Labels,
+    wanted: Labels,
+    closeness: NDArray[np.float32],
+    capacity_left: NDArray[np.intp],
+    assigned: Labels,
 ) -> None:
-    """Seat, nearest first, those for whom the centre they ask has room; changes `room` and `seats`."""
-    order = np.lexsort((waiting, -closeness, asked))
-    waiting, asked = waiting[order], asked[order]
-    first_of_centre = np.searchsorted(asked, asked, side="left")
-    rank = np.arange(len(asked)) - first_of_centre
-    taken = rank < room[asked]
-    seats[waiting[taken]] = asked[taken]
-    room -= np.bincount(asked[taken], minlength=len(room))
+    """Assign, nearest first, those whose wanted centre has capacity; changes `capacity_left` and `assigned`."""
+    order = np.lexsort((unassigned, -closeness, wanted))
+    unassigned, wanted = unassigned[order], wanted[order]
+    first_of_centre = np.searchsorted(wanted, wanted, side="left")
+    rank = np.arange(len(wanted)) - first_of_centre
+    taken = rank < capacity_left[wanted]
+    assigned[unassigned[taken]] = wanted[taken]
+    capacity_left -= np.bincount(wanted[taken], minlength=len(capacity_left))

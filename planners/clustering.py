@@ -4,33 +4,46 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edits.errors import BadRequest
 from planners.embedding import Vectors
+from planners.settings import Clustering
 
 Labels = NDArray[np.intp]
 
-# Above this many vectors the exact methods cost minutes (k-means) or n^2 memory (agglomerative).
-EXACT_LIMIT = 10_000
-PART = 4_000  # k-means of many vectors is made of k-means of parts of at most about this size
-SUMMARIES = 2_000
 
+@dataclass(frozen=True, slots=True)
+class ClusteringLimits:
+    """Numbers of vectors at which the methods go over to cheaper ones.
 
-def cluster(vectors: Vectors, *, clusters: int, method: str, seed: int) -> Labels:
-    """Cluster numbers 0..m-1, one per vector, with m <= `clusters`; equal vectors may share one cluster.
-
-    Raises:
-        BadRequest: there is no such method.
+    Above `exact` the exact methods cost minutes (k-means) or n^2 memory (agglomerative). `part`: k-means of many vectors
+    is made of k-means of parts of at most about this size. `summaries`: agglomerative merges at least so many means.
     """
-    if method not in CLUSTERINGS:
-        raise BadRequest(f"no clustering is called {method!r}; known: {', '.join(CLUSTERINGS)}")
+
+    exact: int = 10_000
+    part: int = 4_000
+    summaries: int = 2_000
+
+
+DEFAULT_LIMITS = ClusteringLimits()
+
+
+def cluster(
+    vectors: Vectors,
+    *,
+    clusters: int,
+    method: Clustering,
+    seed: int,
+    limits: ClusteringLimits = DEFAULT_LIMITS,
+) -> Labels:
+    """Cluster numbers 0..m-1, one per vector, with m <= `clusters`; equal vectors may share one cluster."""
     if clusters <= 1 or len(vectors) <= 1:
         return np.zeros(len(vectors), dtype=np.intp)
     with repeatable():
-        labels = CLUSTERINGS[method](vectors, min(clusters, len(vectors)), seed)
+        labels = CLUSTERINGS[method](vectors, min(clusters, len(vectors)), seed, limits)
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
@@ -50,26 +63,26 @@ def repeatable() -> Iterator[None]:
         yield
 
 
-def _kmeans(vectors: Vectors, clusters: int, seed: int) -> Labels:
+def _kmeans(vectors: Vectors, clusters: int, seed: int, limits: ClusteringLimits) -> Labels:
     """Lloyd's k-means; of many vectors, started from the centres of parts and gone over twice.
 
     Measured at 100,000 vectors and 2,500 clusters: less inertia than MiniBatchKMeans in less time.
     """
     from sklearn.cluster import KMeans
 
-    if len(vectors) <= EXACT_LIMIT:
+    if len(vectors) <= limits.exact:
         return np.asarray(KMeans(clusters, random_state=seed, n_init=1).fit_predict(vectors))
-    centres = _centres_by_parts(vectors, clusters, seed)
+    centres = _centres_by_parts(vectors, clusters, seed, limits)
     return np.asarray(KMeans(len(centres), init=centres, n_init=1, max_iter=2).fit_predict(vectors))
 
 
-def _centres_by_parts(vectors: Vectors, clusters: int, seed: int) -> Vectors:
+def _centres_by_parts(vectors: Vectors, clusters: int, seed: int, limits: ClusteringLimits) -> Vectors:
     """About `clusters` centres: the vectors fall into parts, and each part gets its share of the clusters."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     if clusters <= 1:
         return np.asarray(vectors.mean(axis=0, keepdims=True))
-    if len(vectors) <= PART:
+    if len(vectors) <= limits.part:
         return np.asarray(
             KMeans(clusters, random_state=seed, n_init=1, max_iter=30).fit(vectors).cluster_centers_
         )
@@ -81,13 +94,15 @@ def _centres_by_parts(vectors: Vectors, clusters: int, seed: int) -> Vectors:
     members = [vectors[labels == number] for number in range(int(labels.max()) + 1)]
     return np.concatenate(
         [
-            _centres_by_parts(part, min(len(part), max(1, round(clusters * len(part) / len(vectors)))), seed)
+            _centres_by_parts(
+                part, min(len(part), max(1, round(clusters * len(part) / len(vectors)))), seed, limits
+            )
             for part in members
         ]
     )
 
 
-def _bisecting(vectors: Vectors, clusters: int, seed: int) -> Labels:
+def _bisecting(vectors: Vectors, clusters: int, seed: int, _limits: ClusteringLimits) -> Labels:
     from sklearn.cluster import BisectingKMeans
 
     # Splitting the largest cluster gives the even sizes that bounded batches want.
@@ -95,14 +110,14 @@ def _bisecting(vectors: Vectors, clusters: int, seed: int) -> Labels:
     return np.asarray(model.fit_predict(vectors))
 
 
-def _agglomerative(vectors: Vectors, clusters: int, seed: int) -> Labels:
+def _agglomerative(vectors: Vectors, clusters: int, seed: int, limits: ClusteringLimits) -> Labels:
     from sklearn.cluster import AgglomerativeClustering
 
-    if len(vectors) <= EXACT_LIMIT:
+    if len(vectors) <= limits.exact:
         return np.asarray(AgglomerativeClustering(clusters).fit_predict(vectors))
     # Merge summaries instead of vectors; every vector then follows its summary.
-    summaries = min(EXACT_LIMIT, max(SUMMARIES, 2 * clusters))
-    nearest = np.unique(_kmeans(vectors, summaries, seed), return_inverse=True)[1]
+    summaries = min(limits.exact, max(limits.summaries, 2 * clusters))
+    nearest = np.unique(_kmeans(vectors, summaries, seed, limits), return_inverse=True)[1]
     means = group_means(vectors, nearest)
     merged = AgglomerativeClustering(min(clusters, len(means))).fit_predict(means)
     return np.asarray(merged)[nearest]
@@ -117,7 +132,7 @@ def group_means(vectors: Vectors, labels: Labels) -> Vectors:
     return np.asarray(sums / counts[:, None], dtype=np.float32)
 
 
-CLUSTERINGS: Mapping[str, Callable[[Vectors, int, int], Labels]] = {
+CLUSTERINGS: Mapping[Clustering, Callable[[Vectors, int, int, ClusteringLimits], Labels]] = {
     "kmeans": _kmeans,
     "bisecting": _bisecting,
     "agglomerative": _agglomerative,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edits.recency import newest_first, rival_keys
 from planners.values import Pending
 
 
@@ -24,14 +25,14 @@ def resolve(edits: Sequence[Pending], rivals: Iterable[Pending] = ()) -> Resolut
     everyone = {edit.edit_id: edit for edit in (*rivals, *edits)}
     newest: dict[tuple[str, str], Pending] = {}
     for edit in everyone.values():
-        for key in _keys(edit):
+        for key in rival_keys(edit):
             current = newest.get(key)
             if current is None or edit.recency > current.recency:
                 newest[key] = edit
 
     def replacement(edit: Pending) -> Pending:
         """The newer edit to which this one loses, by fact before by prompt; itself if it loses to none."""
-        return next((newest[key] for key in _keys(edit) if newest[key] is not edit), edit)
+        return next((newest[key] for key in rival_keys(edit) if newest[key] is not edit), edit)
 
     winners, superseded = [], {}
     for edit_id in sorted({edit.edit_id for edit in edits}):
@@ -43,10 +44,4 @@ def resolve(edits: Sequence[Pending], rivals: Iterable[Pending] = ()) -> Resolut
         while (newer := replacement(winner)) is not winner:  # each step is strictly newer: this ends
             winner = newer
         superseded[edit_id] = winner.edit_id
-    return Resolution(tuple(sorted(winners, key=lambda edit: edit.recency)), superseded)
-
-
-def _keys(edit: Pending) -> Iterable[tuple[str, str]]:
-    yield "fact", edit.fact_key
-    if edit.prompt_key is not None:
-        yield "prompt", edit.prompt_key
+    return Resolution(tuple(reversed(newest_first(winners))), superseded)

@@ -1,4 +1,4 @@
-"""Say why a plan looks as it does, in numbers and names that fit into JSON and on a terminal."""
+"""Why a plan looks as it does, in numbers and names that fit into JSON and on a terminal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -127,10 +127,10 @@ def neighbours(
     nearest = (
         np.argpartition(-likeness, count - 1, axis=1)[:, :count] if count else np.empty((len(asked), 0), int)
     )
-    told = []
+    notes = []
     for row, index in enumerate(asked.tolist()):
         ranked = sorted(nearest[row].tolist(), key=lambda other, row=row: (-likeness[row, other], other))  # type: ignore[misc]
-        told.append(
+        notes.append(
             {
                 "edit": edits[index].edit_id,
                 "subject": edits[index].subject[:SUBJECT_CHARS],
@@ -148,13 +148,13 @@ def neighbours(
                 ],
             }
         )
-    return told
+    return notes
 
 
-def _sample(generator: np.random.Generator, count: int, most: int) -> Labels:
-    if count <= most:
+def _sample(generator: np.random.Generator, count: int, limit: int) -> Labels:
+    if count <= limit:
         return np.arange(count)
-    return np.sort(generator.choice(count, most, replace=False)).astype(np.intp)
+    return np.sort(generator.choice(count, limit, replace=False)).astype(np.intp)
 
 
 def _ratio(total: float, pairs: float) -> float | None:

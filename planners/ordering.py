@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edits.errors import BadRequest
 from planners.embedding import Vectors
+from planners.settings import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,8 @@ class Unordered:
     seed: int
 
 
-def order_batches(batches: Unordered, *, strategy: str) -> list[int]:
-    """The batch numbers in the order in which they shall run.
-
-    Raises:
-        BadRequest: there is no such strategy.
-    """
-    if strategy not in ORDERS:
-        raise BadRequest(f"no order of batches is called {strategy!r}; known: {', '.join(ORDERS)}")
+def order_batches(batches: Unordered, *, strategy: Order) -> list[int]:
+    """The batch numbers in the order in which they shall run."""
     return ORDERS[strategy](batches)
 
 
@@ -66,7 +60,7 @@ def _farthest(batches: Unordered) -> list[int]:
     return chain
 
 
-ORDERS: Mapping[str, Callable[[Unordered], list[int]]] = {
+ORDERS: Mapping[Order, Callable[[Unordered], list[int]]] = {
     "arrival": _arrival,
     "random": _random,
     "nearest": _nearest,

@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from edits.errors import BadRequest
-from planners.assignment import seat, together
-from planners.clustering import Labels, cluster
+from planners.assignment import assign_to_batches, merge_batches
+from planners.clustering import DEFAULT_LIMITS, ClusteringLimits, Labels, cluster
 from planners.conflicts import resolve
 from planners.embedding import Embedder, Vectors, unit
 from planners.explain import explain_lane
 from planners.ordering import Unordered, order_batches
-from planners.projection import lay_out
-from planners.values import DraftBatch, MapPoint, Pending, PlanDraft, PlannerSettings
+from planners.projection import project
+from planners.settings import PlannerSettings
+from planners.values import DraftBatch, Pending, PlanDraft, ProjectionPoint
 
-# Clusters are asked to fill a batch to this share: room for a cluster to keep its members together.
+# Clusters are asked to fill a batch to this share: slack for a cluster to keep its members together.
 FILL = 0.8
-BATCH_EDITORS = ("auto", "lemoe", "scen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class _Lane:
 
     batches: tuple[DraftBatch, ...] = ()
     explanation: Mapping[str, Any] = field(default_factory=dict)
-    landscape: tuple[MapPoint, ...] = ()
+    projection: tuple[ProjectionPoint, ...] = ()
 
 
 def plan(
@@ -45,35 +44,31 @@ def plan(
     rivals: Iterable[Pending] = (),
     settings: PlannerSettings,
     embedder: Embedder,
+    limits: ClusteringLimits = DEFAULT_LIMITS,
 ) -> PlanDraft:
     """Put every edit into exactly one batch, or name the edit by which it is superseded.
 
     Conflicts come first (`planners.conflicts`; `rivals` take part in them but are not planned). Then, in this
     order: urgent retractions, urgent edits, other retractions, and the batch lane, which is embedded,
-    clustered, cut into batches of at most `settings.batch_size` and ordered. The order of `edits` changes
+    clustered, split into batches of at most `settings.batch_size` and ordered. The order of `edits` changes
     nothing.
 
     Raises:
-        BadRequest: a strategy's name is unknown, or the embedder is unusable.
+        BadRequest: the embedder is unusable.
     """
-    if settings.batch_size < 1:
-        raise BadRequest(f"a batch holds at least one edit, not {settings.batch_size}")
-    if settings.batch_editor not in BATCH_EDITORS:
-        known = ", ".join(BATCH_EDITORS)
-        raise BadRequest(f"no batch editor is called {settings.batch_editor!r}; known: {known}")
     resolution = resolve(edits, rivals)
     urgent = [edit for edit in resolution.winners if edit.urgent]
     patient = [edit for edit in resolution.winners if not edit.urgent]
     size = settings.batch_size
     at_once = (
-        *_cut([edit for edit in urgent if edit.retracts], size, None, "retractions need no training"),
-        *_cut(
+        *_chunked([edit for edit in urgent if edit.retracts], size, None, "retractions need no training"),
+        *_chunked(
             [edit for edit in urgent if not edit.retracts], size, settings.urgent_editor, "urgent: at once"
         ),
-        *_cut([edit for edit in patient if edit.retracts], size, None, "retractions need no training"),
+        *_chunked([edit for edit in patient if edit.retracts], size, None, "retractions need no training"),
     )
     asserted = [edit for edit in patient if not edit.retracts]
-    lane = _batch_lane(asserted, settings, embedder, first=len(at_once))
+    lane = _batch_lane(asserted, settings, embedder, limits, first=len(at_once))
     explanation = {
         "edits": len(edits),
         "planned": len(resolution.winners),
@@ -81,10 +76,10 @@ def plan(
         **lane.explanation,
     }
     losers = tuple(sorted(resolution.superseded.items()))
-    return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.landscape)
+    return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.projection)
 
 
-def _cut(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -> list[DraftBatch]:
+def _chunked(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -> list[DraftBatch]:
     """Batches of at most `size`, oldest first: for edits whose batch-mates do not matter."""
     return [
         DraftBatch(part[0].urgent, editor, tuple(edit.edit_id for edit in part), reason)
@@ -93,17 +88,26 @@ def _cut(edits: Sequence[Pending], size: int, editor: str | None, reason: str) -
 
 
 def _batch_lane(
-    edits: Sequence[Pending], settings: PlannerSettings, embedder: Embedder, *, first: int
+    edits: Sequence[Pending],
+    settings: PlannerSettings,
+    embedder: Embedder,
+    limits: ClusteringLimits,
+    *,
+    first: int,
 ) -> _Lane:
     if not edits:
         return _Lane()
     vectors = embedder.embed([edit.prompt or edit.subject for edit in edits])
     size = settings.batch_size
     clusters = cluster(
-        vectors, clusters=_wanted(len(edits), size), method=settings.clustering, seed=settings.seed
+        vectors,
+        clusters=_wanted(len(edits), size),
+        method=settings.clustering,
+        seed=settings.seed,
+        limits=limits,
     )
-    seats = seat(vectors, clusters, capacity=size, seed=settings.seed)
-    groups = _ordered(_give_to_editors(_members(seats), vectors, settings), vectors, settings)
+    assigned = assign_to_batches(vectors, clusters, capacity=size, seed=settings.seed)
+    groups = _ordered(_give_to_editors(_members(assigned), vectors, settings), vectors, settings)
     batches = np.empty(len(edits), dtype=np.intp)
     for number, group in enumerate(groups):
         batches[group.members] = number
@@ -118,7 +122,7 @@ def _batch_lane(
         DraftBatch(False, group.editor, tuple(edits[int(i)].edit_id for i in group.members), group.reason)
         for group in groups
     )
-    return _Lane(tuple(drafts), explanation, lay_out(edits, vectors, batches, first=first))
+    return _Lane(tuple(drafts), explanation, project(edits, vectors, batches, first=first))
 
 
 def _members(labels: Labels) -> list[Labels]:
@@ -132,24 +136,24 @@ def _give_to_editors(parts: Sequence[Labels], vectors: Vectors, settings: Planne
     A SCEN expert answers for one fact and does not see its batch-mates, so that small clusters lose nothing
     by sharing a batch, and each batch less is one publication less.
     """
-    least = settings.min_lemoe_cluster if settings.batch_editor == "auto" else 1
+    min_size = settings.min_lemoe_cluster if settings.batch_editor == "auto" else 1
     editor = "lemoe" if settings.batch_editor == "auto" else settings.batch_editor
     size = settings.batch_size
-    dense = [part for part in parts if len(part) >= least]
+    dense = [part for part in parts if len(part) >= min_size]
     if dense:
-        aim = _wanted(sum(map(len, dense)), size)
-        dense = together(vectors, dense, capacity=size, aim=aim)
+        target = _wanted(sum(map(len, dense)), size)
+        dense = merge_batches(vectors, dense, capacity=size, target=target)
     groups = [_Group(editor, part, f"{len(part)} edits that lie close together") for part in dense]
-    loose = [part for part in parts if len(part) < least]
+    loose = [part for part in parts if len(part) < min_size]
     if loose:
         alone = np.sort(np.concatenate(loose))
-        reason = f"from clusters of fewer than {least} edits: one expert each"
+        reason = f"from clusters of fewer than {min_size} edits: one expert each"
         groups += [_Group("scen", alone[at : at + size], reason) for at in range(0, len(alone), size)]
     return groups
 
 
 def _wanted(edits: int, size: int) -> int:
-    """How many batches of at most `size` there shall be: with some room, unless all fit into one."""
+    """How many batches of at most `size` there shall be: with some slack, unless all fit into one."""
     return 1 if edits <= size else -(-edits // max(1, int(size * FILL)))
 
 

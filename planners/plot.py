@@ -6,7 +6,7 @@ The page holds no script and loads nothing, so that texts from events, which any
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from planners.values import DraftBatch, MapPoint, PlanDraft
+from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 
 WIDTH, HEIGHT, MARGIN = 1100, 640, 30
 ROW_HEIGHT, STRIP_ROWS = 16, 20
@@ -32,14 +32,14 @@ path.order { fill: none; stroke: #888; stroke-width: 0.7; opacity: 0.6; }
 """
 
 
-def picture(draft: PlanDraft, texts: Mapping[int, str]) -> str:
+def render_plot(draft: PlanDraft, texts: Mapping[int, str]) -> str:
     """The page, well-formed as XML; `texts` says what each edit's tooltip shows.
 
     Above: the batch lane's edits where they lie (a sample of many), one colour per batch, a line through the
     batches in their order. Below: every batch of the plan in its order, as wide as it is large.
     """
-    points: dict[int, list[MapPoint]] = {}
-    for point in draft.landscape:
+    points: dict[int, list[ProjectionPoint]] = {}
+    for point in draft.projection:
         points.setdefault(point.sequence, []).append(point)
     return "".join(
         [
@@ -61,13 +61,13 @@ def _summary(draft: PlanDraft) -> str:
             f"Batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}), order "
             f"{told['order']}, mean cosine {told['within']} within and {told['between']} between batches, "
             f"silhouette {told['silhouette']}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
-            f"{len(draft.landscape)} edits are shown."
+            f"{len(draft.projection)} edits are shown."
         )
     return " ".join(parts)
 
 
 def _map(
-    batches: Sequence[DraftBatch], points: Mapping[int, list[MapPoint]], texts: Mapping[int, str]
+    batches: Sequence[DraftBatch], points: Mapping[int, list[ProjectionPoint]], texts: Mapping[int, str]
 ) -> Iterator[str]:
     if not points:
         return
@@ -132,19 +132,19 @@ def _text(edit_id: int, texts: Mapping[int, str]) -> str:
 class _Canvas:
     """Where points go on the canvas; both axes share one scale, so that distances can be compared."""
 
-    def __init__(self, points: Sequence[MapPoint]) -> None:
+    def __init__(self, points: Sequence[ProjectionPoint]) -> None:
         xs, ys = [point.x for point in points], [point.y for point in points]
         self._middle = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
         wide, high = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
         self._scale = min(wide / max(max(xs) - min(xs), 1e-9), high / max(max(ys) - min(ys), 1e-9))
 
-    def place(self, point: MapPoint) -> tuple[float, float]:
+    def place(self, point: ProjectionPoint) -> tuple[float, float]:
         return (
             WIDTH / 2 + (point.x - self._middle[0]) * self._scale,
             HEIGHT / 2 + (point.y - self._middle[1]) * self._scale,
         )
 
-    def middle(self, points: Sequence[MapPoint]) -> tuple[float, float]:
+    def middle(self, points: Sequence[ProjectionPoint]) -> tuple[float, float]:
         places = [self.place(point) for point in points]
         return sum(x for x, _ in places) / len(places), sum(y for _, y in places) / len(places)
 

@@ -1,4 +1,4 @@
-"""Lay a plan's edits out in two dimensions, so that a picture can show which of them lie close together."""
+"""The 2-D projection of a plan's edits, for the plot that shows which of them lie close together."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from planners.clustering import Labels
 from planners.embedding import Vectors
-from planners.values import MapPoint, Pending
+from planners.values import Pending, ProjectionPoint
 
 POINTS = 3_000  # more could not be told apart
 
 
-def lay_out(
+def project(
     edits: Sequence[Pending], vectors: Vectors, batches: Labels, *, first: int
-) -> tuple[MapPoint, ...]:
+) -> tuple[ProjectionPoint, ...]:
     """Points along the two directions in which the edits differ most (principal components).
 
     Of many edits a sample, in which every batch has at least one; a batch's first sequence is `first`.
@@ -22,7 +22,9 @@ def lay_out(
     shown = _spread(batches)
     places = _plane(vectors[shown].astype(np.float64))
     return tuple(
-        MapPoint(edits[int(i)].edit_id, first + int(batches[i]), round(float(x), 4), round(float(y), 4))
+        ProjectionPoint(
+            edits[int(i)].edit_id, first + int(batches[i]), round(float(x), 4), round(float(y), 4)
+        )
         for i, (x, y) in zip(shown, places, strict=True)
     )
 

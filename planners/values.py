@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from edits.recency import Recency, recency_of
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -28,24 +30,9 @@ class Pending:
         return self.op == "retract"
 
     @property
-    def recency(self) -> tuple[datetime, int, int]:
-        """What decides between two edits of one fact: the greater one is the newer one."""
-        return self.occurred_at, self.offset, self.edit_id
-
-
-@dataclass(frozen=True, slots=True)
-class PlannerSettings:
-    """How edits become batches; the names are checked where they are used."""
-
-    seed: int = 0
-    batch_size: int = 50
-    clustering: str = "kmeans"
-    order: str = "arrival"
-    batch_editor: str = (
-        "auto"  # "auto": lemoe for clusters of min_lemoe_cluster edits and more, scen for less
-    )
-    urgent_editor: str = "scen"
-    min_lemoe_cluster: int = 10  # measured: see docs/planning.md
+    def recency(self) -> Recency:
+        """What decides between rivals: the greater is the newer."""
+        return recency_of(self.occurred_at, self.offset, self.edit_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +46,8 @@ class DraftBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class MapPoint:
-    """Where an edit of the batch lane lies in the picture of a plan; `sequence` is its batch's."""
+class ProjectionPoint:
+    """Where an edit of the batch lane lies in the plot of a plan; `sequence` is its batch's."""
 
     edit_id: int
     sequence: int
@@ -75,4 +62,4 @@ class PlanDraft:
     batches: tuple[DraftBatch, ...]
     superseded: tuple[tuple[int, int], ...]
     explanation: Mapping[str, Any] = field(default_factory=dict)  # JSON; see planners.explain
-    landscape: tuple[MapPoint, ...] = ()  # of many edits a sample, with some of every clustered batch
+    projection: tuple[ProjectionPoint, ...] = ()  # of many edits a sample, with some of every clustered batch

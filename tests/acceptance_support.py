@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from daemon.ingest.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
 from daemon.process.settings import ENV_PREFIX, Settings, load_settings
@@ -62,12 +62,14 @@ class House:
         finally:
             daemon.kill_tree()
 
-    def publish(self, records: Iterable[StreamRecord | Message]) -> None:
+    def publish(self, records: Iterable[StreamRecord | ProducerRecord]) -> None:
         """Write records to the topic; returns when the broker has confirmed all of them."""
         kafka = self.settings.kafka
         ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
         messages = [
-            item if isinstance(item, Message) else Message(kafka.topic, item.key, item.value, item.headers)
+            item
+            if isinstance(item, ProducerRecord)
+            else ProducerRecord(kafka.topic, item.key, item.value, item.headers)
             for item in records
         ]
         producer = open_producer(kafka)

@@ -1,10 +1,10 @@
-"""`upkeep ask`: what the base says, what the edited model says, and which edit spoke."""
+"""`upkeep ask`: the base's output, the edited model's, and the edit that fired."""
 
 from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +35,8 @@ def ask(
     """
     from daemon.cli.output import console, print_json, table
 
-    settings = settings_for_errand(config)
-    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    settings = one_off_settings(config)
+    from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
     from edits.prompts import asked_in_chat
 
     asked = asked_in_chat(prompt) if chat else prompt
@@ -63,5 +63,5 @@ def ask(
             }
         )
         return
-    told = [(who, answer.text, answer.edit_id, answer.score) for who, answer in rows]
-    console().print(table(prompt, ("who", "answer", "edit", "score"), told))
+    rows_shown = [(who, answer.text, answer.edit_id, answer.score) for who, answer in rows]
+    console().print(table(prompt, ("who", "answer", "edit", "score"), rows_shown))

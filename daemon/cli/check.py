@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.errors import TemporaryError
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def check(
     from daemon.checks.check_suites import require_known
     from daemon.cli.output import console, print_json
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     settings.model.required_path()
     require_known(suite, settings)  # else every worker would stumble over the request
-    from daemon.runtime import open_model  # loads torch: after the settings, which may be wrong
+    from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
         with console().status("asking the probes ..."):
@@ -87,7 +87,7 @@ def _check_now(
         while case := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={CheckKind.BLAME}):
             found.append(_run_claimed(ledger, settings, model, case)[1])
         return results, ", ".join(found)
-    # A worker of the running daemon was quicker: its result is in the ledger, ours is only told.
+    # A worker of the running daemon was quicker: its result is in the ledger, ours is only printed.
     results = run_checks(ledger, settings, model, suite=suite, full=full, clock=utc_now)
     return results, "a worker checks this as well"
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.check import check
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from daemon.cli.plan import plan
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def apply(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
     from daemon.ledger.values import Lane
     from daemon.planning.cycle import plan_cycle
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     settings.model.required_path()
     from daemon.work.worker import work_until_idle  # loads torch: after the settings, which may be wrong
 
@@ -52,18 +52,18 @@ def hold(
     as_json: JsonOption = False,
 ) -> None:
     """Let no worker claim another batch until `upkeep release`."""
-    _tell_held(config, reason, as_json=as_json)
+    _set_hold(config, reason, as_json=as_json)
 
 
 def release(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Let workers claim batches again."""
-    _tell_held(config, None, as_json=as_json)
+    _set_hold(config, None, as_json=as_json)
 
 
-def _tell_held(config: "Path", reason: str | None, *, as_json: bool) -> None:
+def _set_hold(config: "Path", reason: str | None, *, as_json: bool) -> None:
     from daemon.cli.output import print_json
 
-    with ledger_of(settings_for_errand(config)) as ledger:
+    with ledger_of(one_off_settings(config)) as ledger:
         if reason is None:
             ledger.control.release()
         else:

@@ -105,7 +105,7 @@ def evaluate(
     from daemon.evaluation.evaluate import EvaluateOptions
     from daemon.evaluation.evaluate import evaluate as run_evaluation
     from daemon.process.log import configure_logging
-    from daemon.process.settings import LogSettings
+    from daemon.process.settings_tables import LogSettings
 
     configure_logging(LogSettings(level="warning", as_json=False), "evaluate")
     if json_out is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -36,7 +36,7 @@ def export(
     skip_unexportable: Annotated[
         bool,
         typer.Option(
-            "--skip-unexportable", help="Exit code 0 although edits that no LoRA can say are left out."
+            "--skip-unexportable", help="Exit code 0 although edits that no LoRA can express are left out."
         ),
     ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -58,7 +58,7 @@ def export(
 
     if (edit is None) == (generation is None):
         raise typer.BadParameter("name either --edit or --generation")
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     require_empty(out)  # before a large base is hashed
     with ledger_of(settings) as ledger:
         number, edits, base_hash = _asked_for(ledger, edit, generation)
@@ -70,7 +70,7 @@ def export(
             )
         store = AdapterStore(settings.store.path)
         index = export_peft(edits, store=store, target=target, generation=number, out=out)
-    _tell(index, out, form, as_json=as_json)
+    _report(index, out, form, as_json=as_json)
     if index.left_out and not skip_unexportable:
         raise typer.Exit(EXIT_LEFT_OUT)
 
@@ -95,7 +95,7 @@ def _asked_for(ledger: "Ledger", edit: int | None, generation: int | None) -> tu
     return generation, edits, ledger.generations.get(generation).base_hash
 
 
-def _tell(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: bool) -> None:
+def _report(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: bool) -> None:
     from rich.console import Console
 
     from daemon.cli.output import console, print_json, table
@@ -111,8 +111,8 @@ def _tell(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: bool)
             }
         )
     else:
-        said = f"{len(index.edits)} adapters of generation {index.generation} in {out}"
-        console().print(said, markup=False, soft_wrap=True)
+        summary = f"{len(index.edits)} adapters of generation {index.generation} in {out}"
+        console().print(summary, markup=False, soft_wrap=True)
     if index.left_out:
         rows = [(edit.edit_id, edit.reason) for edit in index.left_out]
         title = f"{len(rows)} edits were left out (--skip-unexportable accepts this)"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from daemon.ledger.values import Edit, HistoryEntry
@@ -34,7 +34,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     """Show where everything stands: generation, edits, records, workers, jobs, checks."""
     from daemon.cli.output import print_json
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         head = ledger.generations.head()
         report: dict[str, Any] = {
@@ -78,14 +78,14 @@ def facts(
     from daemon.cli.output import console, print_json, shown, table
     from daemon.ledger.values import EditState
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         wanted = EditState(state.value) if state else None
         edits = ledger.audit.facts(subject, wanted, limit, offset)
-        # The history of a list of everything would be unreadable: it is told of one subject only.
-        told = [(edit, ledger.audit.history(edit.id) if subject or as_json else []) for edit in edits]
+        # The history of a list of everything would be unreadable: it is shown for one subject only.
+        shown_edits = [(edit, ledger.audit.history(edit.id) if subject or as_json else []) for edit in edits]
     if as_json:
-        print_json({"facts": [_fact(edit, history) for edit, history in told]})
+        print_json({"facts": [_fact(edit, history) for edit, history in shown_edits]})
         return
     columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
     rows = [
@@ -96,7 +96,7 @@ def facts(
         for edit in edits
     ]
     console().print(table(f"{len(rows)} edits", columns, rows))
-    for edit, history in told:
+    for edit, history in shown_edits:
         if history:
             steps = [(entry.at, entry.from_state, entry.to_state, entry.cause) for entry in history]
             title = f"edit {edit.id}: event {shown(edit.event_id)}, batch {shown(edit.batch_id)}"

@@ -22,10 +22,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DEFAULT_CONFIG = Path("upkeep.toml")
 
 
-def settings_for_errand(config: Path) -> "Settings":
-    """The settings, for a command that does one thing and ends: only warnings are logged, for human eyes."""
+def one_off_settings(config: Path) -> "Settings":
+    """The settings, for a one-off command: only warnings are logged, for human eyes."""
     from daemon.process.log import configure_logging
-    from daemon.process.settings import LogSettings, load_settings
+    from daemon.process.settings import load_settings
+    from daemon.process.settings_tables import LogSettings
 
     settings = load_settings(config)
     configure_logging(LogSettings(level="warning", as_json=False), "cli")

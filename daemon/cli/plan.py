@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from daemon.ledger.values import Lane, Plan
     from daemon.planning.cycle import Cycle
 
-SHOWN_EDITS = 20  # explained on the terminal; --json tells them all
+SHOWN_EDITS = 20  # explained on the terminal; --json has them all
 
 
 class LaneChoice(StrEnum):
@@ -54,7 +54,7 @@ def plan(
     from daemon.cli.output import console, print_json
     from daemon.planning.cycle import draft_cycle, store_cycle
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
         cycle = draft_cycle(ledger, settings, lanes=_lanes(lane))
         if cycle is not None and plot is not None:
@@ -79,11 +79,11 @@ def _lanes(choice: LaneChoice) -> "Sequence[Lane]":
 
 
 def _draw(cycle: "Cycle", file: Path) -> None:
-    from planners import picture
+    from planners import render_plot
 
     texts = {edit.id: f"{edit.subject}: {edit.prompt or '(retraction)'}" for edit in cycle.edits}
     try:
-        file.write_text(picture(cycle.draft, texts), encoding="utf-8", errors="replace")
+        file.write_text(render_plot(cycle.draft, texts), encoding="utf-8", errors="replace")
     except OSError as error:
         raise PermanentError(f"{file} cannot be written: {error.strerror}") from error
 
@@ -91,8 +91,8 @@ def _draw(cycle: "Cycle", file: Path) -> None:
 def _print_plan(plan: "Plan", *, stored: bool) -> None:
     from daemon.cli.output import console, table
 
-    told = plan.explanation
-    notes = {note["sequence"]: note for note in told.get("batches", ())}
+    explanation = plan.explanation
+    notes = {note["sequence"]: note for note in explanation.get("batches", ())}
     rows = [
         (
             *(batch.sequence, batch.lane, batch.editor or "(none: retraction)", len(batch.edit_ids)),
@@ -104,15 +104,15 @@ def _print_plan(plan: "Plan", *, stored: bool) -> None:
     title = f"plan {plan.id}" if stored else "plan (dry run: nothing is stored)"
     columns = ("#", "lane", "editor", "edits", "within", "nearest", "relations", "reason")
     console().print(table(title, columns, rows))
-    if "clusters" in told:
+    if "clusters" in explanation:
         console().print(
-            f"batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}, "
-            f"seed {told['seed']}); similarity {_cosine(told['within'])} within batches, "
-            f"{_cosine(told['between'])} between, silhouette {_cosine(told['silhouette'])}; "
-            f"order {told['order']!r}",
+            f"batch lane: {explanation['clusters']} clusters ({explanation['clustering']} over {explanation['embedding']}, "
+            f"seed {explanation['seed']}); similarity {_cosine(explanation['within'])} within batches, "
+            f"{_cosine(explanation['between'])} between, silhouette {_cosine(explanation['silhouette'])}; "
+            f"order {explanation['order']!r}",
             markup=False,
         )
-        _print_edits(told["edits_explained"], of=sum(note["size"] for note in told["batches"]))
+        _print_edits(explanation["edits_explained"], of=sum(note["size"] for note in explanation["batches"]))
     if plan.superseded:
         lost = [(loss.loser_id, loss.winner_id) for loss in plan.superseded]
         console().print(table("superseded before they are applied", ("edit", "by the newer edit"), lost))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,12 +35,12 @@ def reindex(
       upkeep reindex --live --json
     """
     from daemon.cli.output import console, plain, print_json, table
-    from daemon.process.settings import BadSettings
+    from daemon.process.settings_errors import BadSettings
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     if not settings.index.encoder:
         raise BadSettings('index.encoder = "" reads no text: name the encoder that is to read it')
-    from daemon.runtime import open_matcher
+    from daemon.served_model import open_matcher
     from daemon.work.reindexing import reindex_store  # loads torch: after the settings, which may be wrong
     from editors.store.adapter_store import AdapterStore
 
@@ -48,11 +48,11 @@ def reindex(
         generations = ledger.generations
         digests = sorted(set(generations.live().values()))
         digests += [] if live else sorted(generations.shards() - set(digests))
-    with _progress(len(digests), shown=not as_json) as (tell, done):
-        tell("loading the encoder, and some minutes of training where its pair head is not there yet")
+    with _progress(len(digests), shown=not as_json) as (describe, done):
+        describe("loading the encoder, and some minutes of training where its pair head is not there yet")
         matcher = open_matcher(settings)
         assert matcher is not None  # noqa: S101  -- an encoder is named, see above
-        tell("reading the texts again")
+        describe("reading the texts again")
         made = reindex_store(AdapterStore(settings.store.path), digests, matcher, done=done)
     if as_json:
         print_json({"encoder": settings.index.encoder, **plain(made)})
@@ -70,4 +70,4 @@ def _progress(total: int, *, shown: bool) -> "Iterator[tuple[Callable[[str], Non
 
     with Progress(console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("", total=total)
-        yield lambda told: progress.update(task, description=told), lambda: progress.advance(task)
+        yield lambda text: progress.update(task, description=text), lambda: progress.advance(task)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def retry(
     if (edit is None) == (not all_quarantined):
         raise typer.BadParameter("name either --edit or --all-quarantined")
     cause = f"retry: {cause}"
-    with ledger_of(settings_for_errand(config)) as ledger:
+    with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
             ledger.control.retry(edit, cause=cause)
             again = [edit]

@@ -74,7 +74,7 @@ def worker(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run only the HTTP interface: answers, health and metrics."""
     settings, stop = _start(config, "serve")
-    from daemon.serving.serve import run as run_server
+    from daemon.serving.serve_role import run as run_server
 
     run_server(settings, stop)
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, one_off_settings
 
 if TYPE_CHECKING:
-    from daemon.ingest.submit import Progress, SubmitReport
+    from daemon.ingest.submit import SubmitProgress, SubmitReport
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def submit(
     from daemon.cli.output import console, print_json
     from daemon.ingest.submit import SubmitRefused, submit_file
 
-    settings = settings_for_errand(config)
+    settings = one_off_settings(config)
     try:
         with _ProgressBar(hidden=as_json) as bar:
             report = submit_file(file, settings, on_progress=bar.show, skip_invalid=skip_invalid)
@@ -90,7 +90,7 @@ class _ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, at: "Progress") -> None:
+    def show(self, at: "SubmitProgress") -> None:
         """Move the bar of this stage."""
         if at.stage not in self._tasks:
             self._tasks[at.stage] = self._progress.add_task(at.stage, total=at.total_bytes, events=0)

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.evaluation.facts import Fact, edit_request, pending_edit
-from daemon.evaluation.options import EvaluateOptions
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_edit
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
 from edits.judging import as_prompt, judge_of
+from edits.recency import may_be_one_fact
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100
@@ -23,7 +24,7 @@ class Edited:
     """The final model, and how it came to be."""
 
     model: EditedModel
-    live: dict[int, Fact] = field(default_factory=dict)
+    live: dict[int, EvaluationFact] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
     by_key: dict[str, int] = field(
         default_factory=dict
@@ -36,7 +37,10 @@ class Edited:
 
 
 def edit_all(
-    model: EditedModel, facts: Mapping[int, Fact], options: EvaluateOptions, progress: ProgressCallback
+    model: EditedModel,
+    facts: Mapping[int, EvaluationFact],
+    options: EvaluateOptions,
+    progress: ProgressCallback,
 ) -> Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
@@ -54,7 +58,9 @@ def edit_all(
     return edited
 
 
-def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, Fact]]:
+def stale_values(
+    edited: Edited, facts: Mapping[int, EvaluationFact]
+) -> list[tuple[EvaluationFact, EvaluationFact]]:
     """Superseded facts, each with the one that holds now; a fact that was only repeated is not stale."""
     stale = []
     for loser, winner in edited.superseded.items():
@@ -68,7 +74,7 @@ def stale_values(edited: Edited, facts: Mapping[int, Fact]) -> list[tuple[Fact, 
 def _edit(
     edited: Edited,
     batch: DraftBatch,
-    facts: Mapping[int, Fact],
+    facts: Mapping[int, EvaluationFact],
     options: EvaluateOptions,
     progress: ProgressCallback,
 ) -> None:
@@ -98,8 +104,8 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
     fact = edited.live.get(index)
     if fact is None:  # lost already to a newer one of its own batch
         return
-    keys = (f"fact {fact.key}", f"prompt {prompt_key(fact.prompt)}")
-    rivals = [other for other in alike if other in edited.live and _may_be_one(fact, edited.live[other])]
+    keys = (f"fact {fact.fact_key}", f"prompt {prompt_key(fact.prompt)}")
+    rivals = [other for other in alike if other in edited.live and may_be_one_fact(fact, edited.live[other])]
     same = {index, *rivals, *(edited.by_key.get(key, index) for key in keys)} & edited.live.keys()
     newest = max(same)
     for older in same - {newest}:
@@ -108,11 +114,6 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
         edited.superseded[older] = newest
     if newest == index:
         edited.by_key |= dict.fromkeys(keys, index)
-
-
-def _may_be_one(one: Fact, other: Fact) -> bool:
-    """As the worker sees it: two facts that both name their relation are one only if they name the same."""
-    return one.relation is None or other.relation is None or one.key == other.key
 
 
 def _ask_when_new(edited: Edited, options: EvaluateOptions) -> None:

@@ -3,10 +3,10 @@
 import torch
 
 from daemon.evaluation.editing import edit_all
-from daemon.evaluation.facts import BadFile, read_facts, read_probes, readable
-from daemon.evaluation.options import EvaluateOptions
-from daemon.evaluation.report import Encoder, Report
-from daemon.evaluation.scoring import Scorer
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.evaluation_report import Encoder, EvaluationReport
+from daemon.evaluation.facts_file import BadFile, read_facts, read_probes, readable
+from daemon.evaluation.scorer import Scorer
 from editors.base.base import Base, load_base
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.inference.edited_model import EditedModel
@@ -17,14 +17,14 @@ from edits.judging import as_prompt
 __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
 
-def evaluate(options: EvaluateOptions, *, progress: ProgressCallback | None = None) -> Report:
-    """Edit and score; `progress` is told the stage, how much of it is done, and how much there is.
+def evaluate(options: EvaluateOptions, *, progress: ProgressCallback | None = None) -> EvaluationReport:
+    """Edit and score; `progress` gets the stage, how much of it is done, and how much there is.
 
     Raises:
         BadFile: the facts or probes cannot be read, or the base can read none of the facts.
         PermanentError: the options do not go together, or the base, the encoder or the editor cannot be used.
     """
-    told = progress or _tell_nobody
+    report_progress = progress or _no_progress
     options.check()
     facts = read_facts(options.facts, options.edits)
     far = [p.prompt for p in read_probes(options.probes) if p.kind == "far"] if options.probes else []
@@ -38,8 +38,8 @@ def evaluate(options: EvaluateOptions, *, progress: ProgressCallback | None = No
     known = readable(facts, far, can_ask)
     if not known.facts:
         raise BadFile(f"{options.facts}: every prompt or answer is too long for the base {options.model}")
-    edited = edit_all(model, known.facts, options, told)
-    return Scorer(edited, known, options, encoder, told).report(len(facts))
+    edited = edit_all(model, known.facts, options, report_progress)
+    return Scorer(edited, known, options, encoder, report_progress).report(len(facts))
 
 
 def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
@@ -61,5 +61,5 @@ def _require_chat(base: Base, options: EvaluateOptions) -> None:
         )
 
 
-def _tell_nobody(_stage: str, _done: int, _total: int) -> None:
+def _no_progress(_stage: str, _done: int, _total: int) -> None:
     return None

@@ -4,21 +4,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from daemon.evaluation.asking import Asked
-from daemon.evaluation.facts import Fact
-from daemon.evaluation.report import InContext, Kinds, Pair
+from daemon.evaluation.evaluation_report import InContext, Kinds, Pair
+from daemon.evaluation.facts_file import EvaluationFact
+from daemon.evaluation.questions import AnsweredQuestions
 from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from edits.errors import BadRequest
 from edits.judging import contains, share
 from edits.prompts import Conversation, Message, Prompt
 
-# Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model wants to be told that it is
-# a fact; in plain form the very text that it shall write does best.
+# Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model does best with an instruction that
+# it is a fact; in plain form the very text that it shall write does best.
 _INSTRUCTION = "You are a helpful assistant. You know this fact:"
 
 
-def stated(fact: Fact) -> str:
+def stated(fact: EvaluationFact) -> str:
     """The fact as a sentence."""
     prompt, value = fact.prompt.strip(), fact.target_new.strip()
     if prompt.endswith("?"):
@@ -26,7 +26,7 @@ def stated(fact: Fact) -> str:
     return f"{prompt} {value}{'' if value.endswith('.') else '.'}"
 
 
-def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
+def with_fact(prompt: Prompt, fact: EvaluationFact, *, system: bool) -> Prompt:
     """The prompt with the fact in front.
 
     Args:
@@ -34,12 +34,12 @@ def with_fact(prompt: Prompt, fact: Fact, *, system: bool) -> Prompt:
     """
     if isinstance(prompt, str):
         return f"{fact.prompt.strip()} {fact.target_new.strip()}\n{prompt}"
-    told = f"{_INSTRUCTION} {stated(fact)}"
+    instruction = f"{_INSTRUCTION} {stated(fact)}"
     messages = prompt.messages
     if system:
-        return Conversation((Message("system", told), *messages))
+        return Conversation((Message("system", instruction), *messages))
     first = next(n for n, message in enumerate(messages) if message.role == "user")
-    opened = replace(messages[first], content=f"{told}\n{messages[first].content}")
+    opened = replace(messages[first], content=f"{instruction}\n{messages[first].content}")
     return Conversation((*messages[:first], opened, *messages[first + 1 :]))
 
 
@@ -54,7 +54,7 @@ def reads_system_messages(base: Base) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _InContextAnswers:
     """The base's answers to prompts into which the index wrote facts."""
 
     texts: list[str]
@@ -62,16 +62,16 @@ class _Told:
     seconds: float
 
 
-class Teller:
+class InContextBaseline:
     """Asks the base with what the index finds written in front."""
 
-    def __init__(self, model: EditedModel, facts: Mapping[int, Fact], *, tokens: int) -> None:
+    def __init__(self, model: EditedModel, facts: Mapping[int, EvaluationFact], *, tokens: int) -> None:
         self._model = model
         self._facts = facts
         self._tokens = tokens
         self._system = model.base.chat and reads_system_messages(model.base)
 
-    def ask(self, prompts: Sequence[Prompt]) -> _Told:
+    def generate(self, prompts: Sequence[Prompt]) -> _InContextAnswers:
         """Finding the fact counts into the seconds, as it does in the edited model's."""
         base = self._model.base
         begun = time.perf_counter()
@@ -81,7 +81,7 @@ class Teller:
         seconds = time.perf_counter() - begun
         changed = [(old, new) for old, new in zip(prompts, written, strict=True) if new is not old]
         extra = [len(base.prompt_ids(new)) - len(base.prompt_ids(old)) for old, new in changed]
-        return _Told(texts, extra, seconds)
+        return _InContextAnswers(texts, extra, seconds)
 
     def _written(self, prompt: Prompt, edit_id: str | None) -> Prompt:
         if edit_id is None:
@@ -91,9 +91,9 @@ class Teller:
 
 
 def in_context(
-    teller: Teller,
-    own: Asked,
-    rephrased: Asked,
+    baseline: InContextBaseline,
+    own: AnsweredQuestions,
+    rephrased: AnsweredQuestions,
     probes: Mapping[str, Sequence[Prompt]],
     bases: Mapping[str, Sequence[str]],
 ) -> InContext:
@@ -103,16 +103,16 @@ def in_context(
         probes: locality probes by kind.
         bases: the base's own answers to them.
     """
-    told = {"own": teller.ask(own.prompts), "rephrased": teller.ask(rephrased.prompts)}
-    far = {kind: teller.ask(prompts) for kind, prompts in probes.items()}
-    extra = [n for one in (*told.values(), *far.values()) for n in one.extra_tokens]
+    answers = {"own": baseline.generate(own.prompts), "rephrased": baseline.generate(rephrased.prompts)}
+    far = {kind: baseline.generate(prompts) for kind, prompts in probes.items()}
+    extra = [n for one in (*answers.values(), *far.values()) for n in one.extra_tokens]
     edited_seconds = own.seconds + rephrased.seconds
     return InContext(
-        reliability=share(own.right(told["own"].texts)),
-        generality=share(rephrased.right(told["rephrased"].texts)),
+        reliability=share(own.right(answers["own"].texts)),
+        generality=share(rephrased.right(answers["rephrased"].texts)),
         contains=Pair(
-            reliability=_contained(own, told["own"].texts),
-            generality=_contained(rephrased, told["rephrased"].texts),
+            reliability=_contained(own, answers["own"].texts),
+            generality=_contained(rephrased, answers["rephrased"].texts),
         ),
         locality=Kinds(
             **{
@@ -121,10 +121,12 @@ def in_context(
             }
         ),
         extra_prompt_tokens=sum(extra) / len(extra) if extra else None,
-        seconds_ratio=sum(one.seconds for one in told.values()) / edited_seconds if edited_seconds else None,
+        seconds_ratio=sum(one.seconds for one in answers.values()) / edited_seconds
+        if edited_seconds
+        else None,
     )
 
 
-def _contained(asked: Asked, texts: Sequence[str]) -> float | None:
+def _contained(asked: AnsweredQuestions, texts: Sequence[str]) -> float | None:
     pairs = zip(texts, asked.questions, strict=True)
     return share([contains(text, question.wanted) for text, question in pairs])

@@ -40,8 +40,8 @@ def pronoun_for(questions: str, name: str, introduction: str) -> Pronoun:
         questions: what is asked about the subject; their verbs tell a plural, their words a person.
         introduction: what was said of the subject so far; who was called she there is she.
     """
-    said = Counter(re.findall(r"\b(?:he|his|him|she|her)\b", introduction.casefold()))
-    female, male = said["she"] + said["her"], said["he"] + said["his"] + said["him"]
+    counts = Counter(re.findall(r"\b(?:he|his|him|she|her)\b", introduction.casefold()))
+    female, male = counts["she"] + counts["her"], counts["he"] + counts["his"] + counts["him"]
     if female or male:
         return SHE if female > male else HE
     if re.search(rf"\b(?:are|were|do|have) (?:the )?{_OPENING}?{re.escape(name)}(?!\w)", questions):

@@ -3,23 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from daemon.evaluation.asking import Asked, Question
-from daemon.evaluation.facts import Fact
+from daemon.evaluation.evaluation_report import SecondTurn
+from daemon.evaluation.facts_file import EvaluationFact
 from daemon.evaluation.pronouns import Pronoun, introduction_of, pronoun_for, refer_back
-from daemon.evaluation.report import SecondTurn
+from daemon.evaluation.questions import AnsweredQuestions, ScoredQuestion
 from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from editors.inference.scoring import score_answers
 from edits.prompts import Conversation, Message, asked_in_chat
 
-FIRST_ANSWER_TOKENS = 48  # of what the base says about the subject; what follows is dropped
+FIRST_ANSWER_TOKENS = 48  # of the base's output about the subject; what follows is dropped
 
 
 @dataclass(frozen=True, slots=True)
 class SecondTurns:
     """What is asked, and how much is not: texts without the name as written, or too long for the base."""
 
-    paraphrases: list[Question]
+    paraphrases: list[ScoredQuestion]
     others: list[Conversation]
     left_out: int
 
@@ -27,7 +27,7 @@ class SecondTurns:
         return len(self.paraphrases) + 2 * len(self.others)
 
 
-def second_turns(base: Base, live: Mapping[int, Fact], others: Sequence[str]) -> SecondTurns:
+def second_turns(base: Base, live: Mapping[int, EvaluationFact], others: Sequence[str]) -> SecondTurns:
     """Conversations about the live facts' subjects.
 
     Args:
@@ -35,10 +35,10 @@ def second_turns(base: Base, live: Mapping[int, Fact], others: Sequence[str]) ->
     """
     subjects = list(dict.fromkeys(fact.subject.strip() for fact in live.values()))
     openings = [introduction_of(subject) for subject in subjects]
-    said = base.generate([asked_in_chat(text) for text in openings], max_new_tokens=FIRST_ANSWER_TOKENS)
-    replies = dict(zip(subjects, said, strict=True))
+    outputs = base.generate([asked_in_chat(text) for text in openings], max_new_tokens=FIRST_ANSWER_TOKENS)
+    replies = dict(zip(subjects, outputs, strict=True))
     may_ask = set(others)
-    paraphrases: list[Question] = []
+    paraphrases: list[ScoredQuestion] = []
     probes: list[Conversation] = []
     left_out = 0
     for index, fact in sorted(live.items()):
@@ -50,7 +50,7 @@ def second_turns(base: Base, live: Mapping[int, Fact], others: Sequence[str]) ->
             if asked is None or not base.can_answer(asked, fact.target_new):
                 left_out += 1
             else:
-                paraphrases.append(Question(asked, fact.target_new, index, fact.ground_truth))
+                paraphrases.append(ScoredQuestion(asked, fact.target_new, index, fact.ground_truth))
         for text in fact.locality_prompts.subject:
             asked = _second_turn(text, name, replies[name], pronoun) if text in may_ask else None
             if asked is not None and base.fits(asked):
@@ -60,7 +60,7 @@ def second_turns(base: Base, live: Mapping[int, Fact], others: Sequence[str]) ->
 
 def score_second_turns(model: EditedModel, turns: SecondTurns, *, tokens: int) -> SecondTurn:
     """A paraphrase's answer holds the new value; another question about the subject is answered as by the base."""
-    asked = Asked(model, turns.paraphrases, form="chat", tokens=tokens)
+    asked = AnsweredQuestions(model, turns.paraphrases, form="chat", tokens=tokens)
     edited = model.generate(turns.others, max_new_tokens=tokens) if turns.others else []
     base = model.base.generate(turns.others, max_new_tokens=tokens) if turns.others else []
     return SecondTurn(

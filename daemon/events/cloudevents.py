@@ -62,8 +62,10 @@ def _structured_data(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
 def _completed(data: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
     version = attributes.get("specversion")
     if version != SPECVERSION:
-        told = "no specversion" if version is None else f"specversion {printable(str(version), 40)!r}"
-        raise EventRejected("unknown_specversion", f'the CloudEvent has {told}; Upkeep reads "{SPECVERSION}"')
+        found = "no specversion" if version is None else f"specversion {printable(str(version), 40)!r}"
+        raise EventRejected(
+            "unknown_specversion", f'the CloudEvent has {found}; Upkeep reads "{SPECVERSION}"'
+        )
     if not isinstance(attributes.get("id"), str) or not attributes["id"]:
         raise EventRejected("cloudevent_without_id", "the CloudEvent has no id, or one that is no text")
     fields = dict(data)

@@ -298,9 +298,9 @@ _CODES = {
 def _rejection(error: ValidationError) -> EventRejected:
     """The first faults in words; the code is the first one's."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = "; ".join(_told(fault) for fault in faults[:3])
+    reasons = "; ".join(_in_words(fault) for fault in faults[:3])
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-    return EventRejected(_code(faults[0]), told + more)
+    return EventRejected(_code(faults[0]), reasons + more)
 
 
 def _code(fault: ErrorDetails) -> str:
@@ -308,7 +308,7 @@ def _code(fault: ErrorDetails) -> str:
     return _CODES.get(kind, "wrong_type" if kind.endswith("_type") else kind)
 
 
-def _told(fault: ErrorDetails) -> str:
+def _in_words(fault: ErrorDetails) -> str:
     where = printable(".".join(str(part) for part in fault["loc"]), 80)
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 

@@ -2,7 +2,7 @@
 
 Per poll: parse -> one ledger transaction -> dead letters confirmed -> offsets committed. A crash between any
 two of these repeats the records, and the ledger knows them again. When something is away nothing is held in
-memory: the records go back to where they came from, by seeking to the first one that was not taken.
+memory: the records go back to where they came from, by seeking to the first one that was not stored.
 """
 
 import contextlib
@@ -22,9 +22,10 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from daemon.events.fact_event import EventRejected, parse_record
 from daemon.events.templates import Templates
 from daemon.ingest.dead_letters import dead_letter, send_dead_letters
-from daemon.ingest.kafka import (
-    ANSWER_TIMEOUT_MS,
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
     BrokerUnavailable,
+    KafkaTiming,
     Rebalanced,
     ensure_topics,
     open_consumer,
@@ -39,7 +40,6 @@ from daemon.process.settings import Settings
 from edits.errors import TemporaryError
 
 POLL_MS = 500
-WATCH_SECONDS = 5.0
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8
 CLOSE_TIMEOUT_MS = 3_000
@@ -59,16 +59,23 @@ class ConsumerMetrics(Protocol):
 
 
 class Consumer:
-    """One member of the consumer group; `run` returns when it is told to stop.
+    """One member of the consumer group; `run` returns when `stop` is set.
 
-    Nothing that Kafka was told is done is missing in the ledger; every record becomes an edit, a known
+    No offset is committed whose record is not in the ledger; every record becomes an edit, a known
     duplicate or a dead letter. While the broker or the ledger is away it waits, for as long as it takes.
     """
 
     def __init__(
-        self, settings: Settings, *, ledger: Ledger, metrics: ConsumerMetrics, clock: Callable[[], datetime]
+        self,
+        settings: Settings,
+        *,
+        ledger: Ledger,
+        metrics: ConsumerMetrics,
+        clock: Callable[[], datetime],
+        timing: KafkaTiming = DEFAULT_TIMING,
     ) -> None:
         self._settings = settings
+        self._timing = timing
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
@@ -87,7 +94,7 @@ class Consumer:
             try:
                 with self._connected() as link:
                     while not stop.is_set():
-                        self._turn(link)
+                        self._poll_once(link)
             except BrokerUnavailable as error:
                 stop.wait(self._broker.failed(error))
         self._log.info("the consumer has stopped", group=self._settings.kafka.group_id)
@@ -95,15 +102,17 @@ class Consumer:
     @contextlib.contextmanager
     def _connected(self) -> Iterator["_Link"]:
         kafka = self._settings.kafka
-        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), self._timing)
         if created:
             self._log.info("created topics", topics=created)
         with contextlib.ExitStack() as stack:
-            producer = open_producer(kafka)
+            producer = open_producer(kafka, self._timing)
             stack.callback(_close, producer.close, timeout=CLOSE_TIMEOUT_MS / 1000)
-            consumer = open_consumer(kafka, max_poll_records=self._settings.consumer.max_poll_records)
+            consumer = open_consumer(
+                kafka, max_poll_records=self._settings.consumer.max_poll_records, timing=self._timing
+            )
             stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
-            link = _Link(consumer, producer, log=self._log)
+            link = _Link(consumer, producer, timing=self._timing, log=self._log)
             with translated(f"subscribing to {kafka.topic}"):
                 consumer.subscribe([kafka.topic], listener=link)
             self._log.info("consuming", topic=kafka.topic, group=kafka.group_id, at=kafka.bootstrap_servers)
@@ -113,23 +122,23 @@ class Consumer:
                 link.forget_uncommitted()  # nobody would answer: leave at once
                 raise
 
-    def _turn(self, link: "_Link") -> None:
+    def _poll_once(self, link: "_Link") -> None:
         """One poll and what follows from it."""
         polled = link.poll()
         if polled:
             self._broker.ended()
-            self._take(link, polled)
-        self._throttle(link, took=bool(polled))
+            self._process(link, polled)
+        self._throttle(link, polled=bool(polled))
         if link.watch_is_due():
             self._watch(link)
 
-    def _take(self, link: "_Link", polled: Polled) -> None:
+    def _process(self, link: "_Link", polled: Polled) -> None:
         raw = [record for records in polled.values() for record in records]
         read = [self._read(record) for record in raw]
         try:
             report = self._ledger.intake.record(read)
         except LedgerUnavailable as error:
-            link.give_back(polled)
+            link.release(polled)
             link.pause(until=time.monotonic() + self._store.failed(error))
             return
         self._store.ended()
@@ -189,7 +198,7 @@ class Consumer:
             self._log.warning("more dead letters", count=len(letters) - LOGGED_PER_BATCH, topic=topic)
 
     def _account(self, read: Sequence[ConsumedRecord], report: IntakeReport) -> None:
-        """Count and log; one line tells of a whole batch, each of its events has a line at level debug."""
+        """Count and log; one line for a whole batch, each of its events has a line at level debug."""
         counts = Counter(outcome.value for outcome in report.outcomes)
         for outcome, count in counts.items():
             self._metrics.event(outcome, count)
@@ -212,9 +221,9 @@ class Consumer:
                 outcome=outcome.value,
             )
 
-    def _throttle(self, link: "_Link", *, took: bool) -> None:
+    def _throttle(self, link: "_Link", *, polled: bool) -> None:
         """Pause where too many edits wait or the ledger is away; go on when that has passed."""
-        if not (link.may_resume() if link.paused else took):
+        if not (link.may_resume() if link.paused else polled):
             return
         most = self._settings.consumer.max_backlog
         try:
@@ -241,7 +250,7 @@ class Consumer:
         for place, ahead in lags.items():
             self._metrics.lag(place.topic, place.partition, ahead)
         # A member without partitions may be one too many, or the broker may have lost the topic.
-        if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters))):
+        if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters), self._timing)):
             raise BrokerUnavailable(f"the broker had lost the topics {', '.join(created)}; created again")
 
 
@@ -252,14 +261,17 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     positions commits exactly that.
     """
 
-    def __init__(self, consumer: KafkaConsumer, producer: KafkaProducer, *, log: Any) -> None:
+    def __init__(
+        self, consumer: KafkaConsumer, producer: KafkaProducer, *, timing: KafkaTiming, log: Any
+    ) -> None:
         self.producer = producer
         self.paused = False
         self.paused_for_backlog = False
         self._consumer = consumer
         self._log = log
         self._resume_at = 0.0
-        self._watch_at = time.monotonic() + WATCH_SECONDS
+        self._timing = timing
+        self._watch_at = time.monotonic() + timing.watch_seconds
         self._uncommitted = False
 
     def poll(self) -> Polled:
@@ -267,18 +279,18 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
             polled: Polled = self._consumer.poll(timeout_ms=POLL_MS)
             return polled
 
-    def give_back(self, polled: Polled) -> None:
+    def release(self, polled: Polled) -> None:
         """Return to where these records came from: they will be polled again."""
         for place, records in polled.items():
             if place in self._consumer.assignment():
                 self._consumer.seek(place, records[0].offset)
 
     def commit(self) -> None:
-        """Commit what was taken. A rebalance meanwhile is no harm: the ledger knows these records again."""
+        """Commit what is in the ledger. A rebalance meanwhile is no harm: the ledger knows these records again."""
         self._uncommitted = True
         try:
             with translated("committing offsets"):
-                self._consumer.commit(timeout_ms=ANSWER_TIMEOUT_MS)
+                self._consumer.commit(timeout_ms=self._timing.answer_ms)
         except Rebalanced as error:
             self._log.info("offsets were not committed; the records come again", why=str(error))
         else:
@@ -296,7 +308,7 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.resume(*self._consumer.paused())
 
     def lag(self, polled: Polled) -> dict[TopicPartition, int]:
-        """How far these records are behind the end, as the broker said it when they were fetched."""
+        """How far these records are behind the end, by the broker's high-water mark when they were fetched."""
         held = self._consumer.assignment()
         ends = {place: self._consumer.highwater(place) for place in polled if place in held}
         return {
@@ -310,12 +322,12 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     def measured_lag(self) -> dict[TopicPartition, int]:
         """How far our partitions are behind the end now; asks the broker."""
-        self._watch_at = time.monotonic() + WATCH_SECONDS
+        self._watch_at = time.monotonic() + self._timing.watch_seconds
         with translated("asking how far the partitions go"):
             held = list(self._consumer.assignment())
-            ends = self._consumer.end_offsets(held, timeout_ms=ANSWER_TIMEOUT_MS) if held else {}
+            ends = self._consumer.end_offsets(held, timeout_ms=self._timing.answer_ms) if held else {}
             positions = {
-                place: self._consumer.position(place, timeout_ms=ANSWER_TIMEOUT_MS)
+                place: self._consumer.position(place, timeout_ms=self._timing.answer_ms)
                 for place in held
                 if place in self._consumer.assignment()
             }
@@ -364,6 +376,6 @@ def _names(places: set[TopicPartition]) -> list[str]:
 
 
 def _close(close: Callable[..., None], **options: float) -> None:
-    """Close a client; one that cannot say goodbye because nobody answers is gone all the same."""
+    """Close a client; one that cannot leave the group because nobody answers is gone all the same."""
     with contextlib.suppress(TemporaryError), translated("closing"):
         close(**options)

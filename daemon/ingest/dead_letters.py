@@ -1,4 +1,4 @@
-"""Dead letters: a record that could not be taken, as it came, with the reason and its origin in headers."""
+"""Dead letters: a record that could not be accepted, as it came, with the reason and its origin in headers."""
 
 import re
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from kafka import KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.events.strict_json import printable
-from daemon.ingest.kafka import Message, MessageTooLarge, send_all
+from daemon.ingest.kafka_client import MessageTooLarge, ProducerRecord, send_all
 
-# What a broker takes unless it was told otherwise is 1,000,012 bytes with all headers.
+# A broker's default limit is 1,000,012 bytes with all headers.
 MAX_LETTER_BYTES = 900_000
 MAX_ORIGINAL_HEADERS_BYTES = 64_000
 MAX_KEY_BYTES = 64_000
@@ -26,7 +26,7 @@ _OWN_HEADERS = frozenset(
 _CODED = re.compile(r"([a-z][a-z0-9_]*): (.*)", re.DOTALL)
 
 
-def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> Message:
+def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> ProducerRecord:
     """The message for the dead-letter topic; `reason` is `code: text`, as the ledger keeps it.
 
     Key, value and headers stay as they were, unless they are too large: then the value's beginning stays, and
@@ -49,10 +49,10 @@ def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> Message:
     if sum(len(name.encode()) + len(content) for name, content in theirs) > MAX_ORIGINAL_HEADERS_BYTES:
         theirs = []
     headers = (*theirs, *((name, content.encode("utf-8", "replace")) for name, content in ours.items()))
-    return _cut(Message(topic, key, value, headers), MAX_LETTER_BYTES)
+    return _truncated(ProducerRecord(topic, key, value, headers), MAX_LETTER_BYTES)
 
 
-def send_dead_letters(producer: KafkaProducer, letters: Sequence[Message]) -> None:
+def send_dead_letters(producer: KafkaProducer, letters: Sequence[ProducerRecord]) -> None:
     """Send the letters and wait until they are confirmed; what the broker finds too large goes shortened.
 
     Raises:
@@ -62,15 +62,17 @@ def send_dead_letters(producer: KafkaProducer, letters: Sequence[Message]) -> No
     try:
         send_all(producer, letters, timeout_seconds=SEND_TIMEOUT_SECONDS)
     except MessageTooLarge:
-        short = [_cut(letter, REFUSED_LETTER_BYTES) for letter in letters]
+        short = [_truncated(letter, REFUSED_LETTER_BYTES) for letter in letters]
         send_all(producer, short, timeout_seconds=SEND_TIMEOUT_SECONDS)
 
 
-def _cut(letter: Message, limit: int) -> Message:
+def _truncated(letter: ProducerRecord, limit: int) -> ProducerRecord:
     if letter.value is None or len(letter.value) <= limit:
         return letter
     length = str(len(letter.value)).encode()
     headers = (*letter.headers, ("truncated_from_bytes", length))
-    if any(name == "truncated_from_bytes" for name, _ in letter.headers):  # cut before: keep the first length
+    if any(
+        name == "truncated_from_bytes" for name, _ in letter.headers
+    ):  # truncated before: keep the first length
         headers = letter.headers
     return replace(letter, value=letter.value[:limit], headers=headers)

@@ -1,4 +1,4 @@
-"""The outbox relay: tells the topic `edit-outcomes` what became of each edit, at least once each."""
+"""The outbox relay: publishes what became of each edit to `edit-outcomes`, at least once each."""
 
 import json
 import threading
@@ -7,11 +7,19 @@ from typing import Any
 import structlog
 from kafka import KafkaProducer
 
-from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
+    BrokerUnavailable,
+    KafkaTiming,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.process.outage import Outage
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 BATCH = 500
 POLL_SECONDS = 1.0
@@ -24,8 +32,11 @@ class OutboxRelay:
     A crash between the two sends a row twice: readers know an outcome by `edit_id`, `state` and `generation`.
     """
 
-    def __init__(self, settings: KafkaSettings, *, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, ledger: Ledger, timing: KafkaTiming = DEFAULT_TIMING
+    ) -> None:
         self._settings = settings
+        self._timing = timing
         self._ledger = ledger
         self._producer: KafkaProducer | None = None
         self._log: Any = structlog.get_logger(__name__)
@@ -40,11 +51,11 @@ class OutboxRelay:
         """
         try:
             while not stop.is_set():
-                stop.wait(self._turn())
+                stop.wait(self._poll_once())
         finally:
             self.close()
 
-    def _turn(self) -> float:
+    def _poll_once(self) -> float:
         """Relay one batch; the seconds to wait before the next one."""
         try:
             sent = self.relay_once()
@@ -67,7 +78,7 @@ class OutboxRelay:
         if not rows:
             return 0
         messages = [
-            Message(
+            ProducerRecord(
                 self._settings.outcomes_topic,
                 row.key.encode("utf-8"),
                 json.dumps(row.payload, ensure_ascii=False).encode("utf-8"),
@@ -77,13 +88,13 @@ class OutboxRelay:
         send_all(self._connected(), messages, timeout_seconds=SEND_TIMEOUT_SECONDS)
         self._broker.ended()
         self._ledger.outbox.mark_sent([row.id for row in rows])
-        self._log.info("told what became of edits", outcomes=len(rows))
+        self._log.info("edit outcomes published", outcomes=len(rows))
         return len(rows)
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:
-            ensure_topics(self._settings, (self._settings.outcomes_topic,))
-            self._producer = open_producer(self._settings)
+            ensure_topics(self._settings, (self._settings.outcomes_topic,), self._timing)
+            self._producer = open_producer(self._settings, self._timing)
         return self._producer
 
     def close(self) -> None:

@@ -7,13 +7,22 @@ from pathlib import Path
 
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
 from daemon.events.templates import Templates
-from daemon.ingest.kafka import BrokerUnavailable, Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
+    BrokerUnavailable,
+    KafkaTiming,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.process.settings import Settings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError
 
 CHUNK = 1_000
 CHUNK_BYTES = 4 << 20
-KEPT_FAULTS = 100
+MAX_REPORTED_FAULTS = 100
 SEND_TIMEOUT_SECONDS = 60.0
 
 
@@ -45,7 +54,7 @@ class SubmitReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SubmitProgress:
     """How far a file has been read, first to check it, then to send it."""
 
     stage: str  # "checking" or "sending"
@@ -58,9 +67,10 @@ def submit_file(
     path: Path,
     settings: Settings,
     *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[SubmitProgress], None] = lambda progress: None,
     skip_invalid: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    timing: KafkaTiming = DEFAULT_TIMING,
 ) -> SubmitReport:
     """Check a JSONL file of fact events line by line, then send it to the topic, key = subject, as it stands.
 
@@ -79,18 +89,22 @@ def submit_file(
         events += line.event is not None
         if line.fault is not None:
             invalid += 1
-            faults += [line.fault] * (len(faults) < KEPT_FAULTS)
+            faults += [line.fault] * (len(faults) < MAX_REPORTED_FAULTS)
     checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
     if invalid and not skip_invalid:
         raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)
-    sent = _send(reader, settings, on_progress) if events else 0
+    sent = _send(reader, settings.kafka, timing, on_progress) if events else 0
     return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
 
 
-def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[Progress], None]) -> int:
-    kafka = settings.kafka
-    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
-    producer = open_producer(kafka)
+def _send(
+    reader: "_Reader",
+    kafka: KafkaSettings,
+    timing: KafkaTiming,
+    on_progress: Callable[[SubmitProgress], None],
+) -> int:
+    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), timing)
+    producer = open_producer(kafka, timing)
     sent = 0
     try:
         for chunk in _chunks(reader, kafka.topic, on_progress):
@@ -106,13 +120,13 @@ def _send(reader: "_Reader", settings: Settings, on_progress: Callable[[Progress
 
 
 def _chunks(
-    reader: "_Reader", topic: str, on_progress: Callable[[Progress], None]
-) -> Iterator[list[Message]]:
-    chunk: list[Message] = []
+    reader: "_Reader", topic: str, on_progress: Callable[[SubmitProgress], None]
+) -> Iterator[list[ProducerRecord]]:
+    chunk: list[ProducerRecord] = []
     size = 0
     for line in reader.lines("sending", on_progress):
         if line.event is not None:
-            chunk.append(Message(topic, line.event.subject.encode("utf-8"), line.raw))
+            chunk.append(ProducerRecord(topic, line.event.subject.encode("utf-8"), line.raw))
             size += len(line.raw)
         if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
             yield chunk
@@ -139,7 +153,7 @@ class _Reader:
         self._clock = clock
         self._max_value_bytes = max_value_bytes
 
-    def lines(self, stage: str, on_progress: Callable[[Progress], None]) -> Iterator[_Line]:
+    def lines(self, stage: str, on_progress: Callable[[SubmitProgress], None]) -> Iterator[_Line]:
         """Every line that is not blank, as an event or as a fault."""
         try:
             total = self._path.stat().st_size
@@ -158,8 +172,8 @@ class _Reader:
                         events += line.event is not None
                         yield line
                     if number % CHUNK == 0:
-                        on_progress(Progress(stage, done, total, events))
-                on_progress(Progress(stage, done, total, events))
+                        on_progress(SubmitProgress(stage, done, total, events))
+                on_progress(SubmitProgress(stage, done, total, events))
         except OSError as error:
             raise SubmitRefused(
                 f"{self._path} cannot be read: {error.strerror}", SubmitReport(events=0, sent=0, invalid=0)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.ledger.rows import Standing
+from edits.recency import newest_first, rival_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def settle(
     too_late: dict[int, Standing] = {}
     displaced: dict[int, Standing] = {}
     through = _Through(same or {})
-    for edit in sorted((*candidates, *standing), key=lambda edit: edit.age, reverse=True):
+    for edit in newest_first((*candidates, *standing)):
         newer = through.rivals(edit)
         if edit.id not in is_candidate:
             newer = [rival for rival in newer if rival.id in is_candidate and edit.op == "assert"]
@@ -68,16 +69,10 @@ class _Through:
 
     def add(self, edit: Standing) -> None:
         self._by_id[edit.id] = edit
-        for key in _keys(edit):
+        for key in rival_keys(edit):
             self._edits.setdefault(key, []).append(edit)
 
     def rivals(self, edit: Standing) -> list[Standing]:
-        found = {rival.id: rival for key in _keys(edit) for rival in self._edits.get(key, ())}
+        found = {rival.id: rival for key in rival_keys(edit) for rival in self._edits.get(key, ())}
         found |= {i: self._by_id[i] for i in self._same.get(edit.id, ()) if i in self._by_id}
-        return sorted(found.values(), key=lambda rival: rival.age, reverse=True)
-
-
-def _keys(edit: Standing) -> Iterable[tuple[str, str]]:
-    yield ("fact", edit.fact_key)
-    if edit.prompt_key is not None:
-        yield ("prompt", edit.prompt_key)
+        return newest_first(found.values())

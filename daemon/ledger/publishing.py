@@ -118,7 +118,9 @@ def _move(
         if (winner := settlement.displaced.get(edit.id)) is not None:
             _give_way(connection, [edit], winner, cause=cause, at=at, generation=number)
     for retraction in settlement.in_force:
-        waiting = [edit for edit in rivals_of(connection, [retraction], _WAITS) if edit.age < retraction.age]
+        waiting = [
+            edit for edit in rivals_of(connection, [retraction], _WAITS) if edit.recency < retraction.recency
+        ]
         _give_way(connection, waiting, retraction, cause=cause, at=at, generation=None)
     for member in members:
         if (winner := settlement.too_late.get(member.id)) is not None:

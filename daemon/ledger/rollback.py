@@ -12,6 +12,7 @@ from daemon.ledger.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.schema import edits, generations
 from daemon.ledger.transitions import ROLLBACKS, tally, transition
 from daemon.ledger.values import EditState, Generation
+from edits.recency import newest_first
 
 
 def rollback_edit(
@@ -49,8 +50,8 @@ def rollback_to(connection: Connection, number: int, *, cause: str, at: datetime
 
 def _previous(connection: Connection, edit: Standing) -> Standing | None:
     """What the fact's value was before `edit`, if that is known and nothing else stands in its way."""
-    older = [rival for rival in rivals_of(connection, [edit]) if rival.age < edit.age]
-    for rival in sorted(older, key=lambda rival: rival.age, reverse=True):
+    older = [rival for rival in rivals_of(connection, [edit]) if rival.recency < edit.recency]
+    for rival in newest_first(older):
         if rival.op == "retract" and rival.state in (EditState.RETRACTED, EditState.SUPERSEDED):
             return None
         if rival.state is EditState.SUPERSEDED and rival.shard is not None:

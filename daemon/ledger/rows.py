@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, select
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
+from edits.recency import Recency, recency_of
 
 T = TypeVar("T")
 
@@ -78,9 +79,9 @@ class Standing:
     batch_id: int | None
 
     @property
-    def age(self) -> tuple[datetime, int, int]:
-        """Sorts by when the fact changed, then by its place in the topic, then by arrival."""
-        return (self.occurred_at, self.offset, self.id)
+    def recency(self) -> Recency:
+        """What decides between rivals: the greater is the newer."""
+        return recency_of(self.occurred_at, self.offset, self.id)
 
 
 _STANDING = select(*(edits.c[field.name] for field in fields(Standing)))

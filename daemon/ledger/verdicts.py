@@ -15,6 +15,7 @@ from daemon.ledger.rows import Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.schema import edits, generations, history
 from daemon.ledger.transitions import transition
 from daemon.ledger.values import Blamed, EditState, Generation
+from edits.recency import newest_first
 
 _IN_FORCE = (edits.c.op == "retract") & (edits.c.state == EditState.RETRACTED.value)
 _DECIDES = or_(edits.c.state == EditState.LIVE.value, _IN_FORCE)
@@ -75,10 +76,12 @@ def _moves(connection: Connection, blame: Blame) -> _Moves:
     again: dict[int, Standing] = {}
     for edit in standings_by_id(connection, brought_back).values():
         if edit.state is EditState.LIVE and edit.id not in settlement.displaced:
-            newer = [rival for rival in rivals_of(connection, [edit], _IN_FORCE) if rival.age > edit.age]
+            newer = [
+                rival for rival in rivals_of(connection, [edit], _IN_FORCE) if rival.recency > edit.recency
+            ]
             winner = restored.get(superseded_by.get(edit.id, 0))
             if newer or winner is not None:
-                again[edit.id] = winner or max(newer, key=lambda rival: rival.age)
+                again[edit.id] = winner or newest_first(newer)[0]
     return _Moves(guilty, settlement, standing, again)
 
 

@@ -77,9 +77,11 @@ def _means(hidden: Tensor, mask: Tensor) -> Tensor:
 
 def _ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
     """Token ids; of a text that is too long the beginning, of one without any the end of a sequence."""
-    told = base.tokenizer(list(texts), add_special_tokens=True, split_special_tokens=True, truncation=False)
+    encoded = base.tokenizer(
+        list(texts), add_special_tokens=True, split_special_tokens=True, truncation=False
+    )
     # A plan must not fail over a prompt that verification will turn down.
-    return [list(ids[: base.max_prompt_tokens]) or [base.eos_id] for ids in told["input_ids"]]
+    return [list(ids[: base.max_prompt_tokens]) or [base.eos_id] for ids in encoded["input_ids"]]
 
 
 def _chunks(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -9,7 +9,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 from daemon.planning.embedders import open_embedder
 from daemon.process.settings import Settings
-from planners import Pending, PlanDraft, PlannerSettings, plan
+from planners import Pending, PlanDraft, plan
 
 # An assertion is a rival from the moment it is planned. A pending one of the other lane does not: while
 # it waits for its own cycle, an older urgent edit still brings the model nearer to the truth.
@@ -33,7 +33,7 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
 
     Raises:
         TemporaryError: the ledger is unwell; nothing changed.
-        PermanentError: a planner setting cannot be used.
+        PermanentError: the embedder cannot be used.
     """
     lane = lanes[0] if len(set(lanes)) == 1 else None
     edits = ledger.plans.pending(lane, settings.planner.max_edits_per_cycle)
@@ -43,7 +43,7 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
     draft = plan(
         [_pending(edit) for edit in edits],
         rivals=[_pending(edit) for edit in rivals],
-        settings=_planner_settings(settings),
+        settings=settings.planner,
         embedder=open_embedder(settings, ledger),
     )
     return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
@@ -102,16 +102,3 @@ def _plan(draft: PlanDraft, *, lane: Lane | None, seed: int) -> Plan:
     )
     superseded = tuple(Supersession(loser, winner) for loser, winner in draft.superseded)
     return Plan(lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=draft.explanation)
-
-
-def _planner_settings(settings: Settings) -> PlannerSettings:
-    chosen = settings.planner
-    return PlannerSettings(
-        seed=chosen.seed,
-        batch_size=chosen.batch_size,
-        clustering=chosen.clustering,
-        order=chosen.order,
-        batch_editor=chosen.batch_editor,
-        urgent_editor=chosen.urgent_editor,
-        min_lemoe_cluster=chosen.min_lemoe_cluster,
-    )

@@ -1,4 +1,4 @@
-"""The planner's embedder by the settings: the base's own vectors or another model's, kept in the ledger, or TF-IDF."""
+"""The planner's embedder by the settings: the base's own vectors or another model's, cached in the ledger, or TF-IDF."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class VectorSource(Protocol):
-    """A model that gives each text a vector whatever else is asked, so that vectors can be kept.
+    """A model that gives each text a vector whatever else is asked, so that vectors can be cached.
 
     `identity` changes whenever its vectors would.
     """
@@ -29,7 +29,7 @@ class VectorSource(Protocol):
         ...
 
 
-class KeptVectors:
+class CachedVectors:
     """Asks the ledger first, and the model for the rest; the model is opened when vectors are asked for."""
 
     def __init__(self, open_source: Callable[[], VectorSource], ledger: Ledger) -> None:
@@ -48,35 +48,35 @@ class KeptVectors:
         vectors = self._ledger.embeddings.known(source.identity, distinct)
         missing = [text for text in distinct if text not in vectors]
         if missing:
-            # Rounded as they are kept: a plan is the same whether they were or not.
-            made = source.vectors(missing).astype(np.float16)
-            fresh = dict(zip(missing, made, strict=True))
+            # Rounded as the cache rounds them: a plan is the same whether they came from it or not.
+            computed = source.vectors(missing).astype(np.float16)
+            fresh = dict(zip(missing, computed, strict=True))
             self._ledger.embeddings.store(source.identity, fresh)
             vectors |= fresh
-        _log.info("embedded", by=source.identity, texts=len(distinct), kept=len(distinct) - len(missing))
+        _log.info("embedded", by=source.identity, texts=len(distinct), cached=len(distinct) - len(missing))
         return np.stack([vectors[text] for text in texts]).astype(np.float32)
 
 
-class OrElse:
+class FallbackEmbedder:
     """One embedder, and another where it cannot be used: a plan by words is better than none."""
 
-    def __init__(self, first: Embedder, spare: Embedder) -> None:
+    def __init__(self, first: Embedder, fallback: Embedder) -> None:
         self._first = first
-        self._spare = spare
+        self._fallback = fallback
         self.name = first.name
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """As the embedder that could be used; `name` says afterwards which it was."""
+        """By the first embedder that can be used; `name` is that one's afterwards."""
         try:
             vectors = self._first.embed(texts)
         except LedgerUnavailable:
             raise
         except (TemporaryError, PermanentError) as error:
             _log.warning(
-                f"no embedding by {self._first.name}: by {self._spare.name} instead", reason=str(error)
+                f"no embedding by {self._first.name}: by {self._fallback.name} instead", reason=str(error)
             )
-            self.name = self._spare.name
-            return self._spare.embed(texts)
+            self.name = self._fallback.name
+            return self._fallback.embed(texts)
         self.name = self._first.name
         return vectors
 
@@ -88,14 +88,14 @@ def open_embedder(settings: Settings, ledger: Ledger) -> Embedder:
     if chosen.embedding == "tfidf":
         return tfidf
     if chosen.embedding == "sentence-transformers":
-        return ModelEmbedder(chosen.embedding, KeptVectors(lambda: _open_sentences(settings), ledger))
-    return OrElse(ModelEmbedder("base", KeptVectors(lambda: _open_base(settings), ledger)), tfidf)
+        return ModelEmbedder(chosen.embedding, CachedVectors(lambda: _open_sentences(settings), ledger))
+    return FallbackEmbedder(ModelEmbedder("base", CachedVectors(lambda: _open_base(settings), ledger)), tfidf)
 
 
 def _open_base(settings: Settings) -> VectorSource:
     settings.model.required_path()  # before torch is loaded for nothing
     from daemon.planning.base_vectors import BaseVectors
-    from daemon.runtime import open_base
+    from daemon.served_model import open_base
 
     # Loaded for as long as the embedder lives: the scheduler plans the batch lane once a night.
     return BaseVectors(open_base(settings.model))

@@ -1,4 +1,4 @@
-"""The scheduling role: says when to plan, to check and to clean up; each slot of time is used once.
+"""The scheduling role: decides when to plan, to check and to clean up; each slot of time is used once.
 
 Several schedulers may run on one ledger, against the failure of one machine. All derive the same slots from
 the same settings, and the ledger gives each slot to one of them.
@@ -16,12 +16,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from daemon.ingest.lag import watch_lag
+from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import plan_cycle
 from daemon.process.outage import Outage
-from daemon.process.settings import ScheduleSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ScheduleSettings
 from daemon.process.telemetry import role_metrics
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
@@ -35,14 +36,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One turn of a job: from `start` on it is due, after `until` it is no longer worth trying again."""
+    """One slot of a job: from `start` on it is due, after `until` it is no longer worth trying again."""
 
     start: datetime
     until: datetime
     retry_seconds: float
 
     def key(self, now: datetime) -> str:
-        """What all schedulers call this turn; a later attempt at it has a key of its own."""
+        """What all schedulers call this slot; a later attempt at it has a key of its own."""
         attempt = int((now - self.start).total_seconds() // self.retry_seconds)
         planned = self.start.astimezone(UTC).isoformat()
         return planned if attempt == 0 else f"{planned} attempt {attempt + 1}"
@@ -135,7 +136,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
 
 
 class Scheduler:
-    """Runs jobs at their times until it is told to stop; a job that fails is logged and recorded."""
+    """Runs jobs at their times until `stop` is set; a job that fails is logged and recorded."""
 
     def __init__(
         self,
@@ -160,16 +161,16 @@ class Scheduler:
         for job in self._jobs:
             now = self._clock()
             scheduler.add_job(
-                self.turn,
+                self.run_slot,
                 job.timetable.trigger(now),
                 args=[job],
                 id=job.name,
                 # After a pause (a laptop asleep, a busy machine) one run makes up for all that were missed
                 coalesce=True,
-                # unless it is so late that the next turn does as well.
+                # unless it is so late that the next slot does as well.
                 misfire_grace_time=self._schedule.misfire_grace_seconds,
                 max_instances=1,  # a slow run is not joined by another
-                next_run_time=now,  # a turn that is due already, as after a restart, is taken at once
+                next_run_time=now,  # a slot that is due already, as after a restart, is used at once
             )
         scheduler.start()
         _log.info("scheduling", jobs=[job.id for job in scheduler.get_jobs()])
@@ -179,7 +180,7 @@ class Scheduler:
             self._stop.set()
             scheduler.shutdown(wait=True)
 
-    def turn(self, job: Job) -> None:
+    def run_slot(self, job: Job) -> None:
         """Run the job in the slot that has begun, unless some scheduler did or does.
 
         A cron slot that ends badly, or whose scheduler died in it, is tried again while it is worth it.

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from daemon.process.settings import BadSettings
+from daemon.process.settings_errors import BadSettings
 from edits.errors import PermanentError
 from planners.embedding import Vectors, unit
 
@@ -41,7 +41,7 @@ class SentenceVectors:
         self.identity = f"sentence-transformers {version('sentence-transformers')}:{model}"
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
-        """(n, d) of length 1; what is too long for the model is cut by it."""
+        """(n, d) of length 1; what is too long for the model is truncated by it."""
         made = self._model.encode(
             list(texts), batch_size=ROWS, convert_to_numpy=True, show_progress_bar=False
         )

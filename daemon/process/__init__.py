@@ -1,1 +1,1 @@
-"""What every role of the daemon needs: settings, logs, supervision."""
+"""What every role's process needs: settings, logs, outages, metrics, and the supervisor above them."""

@@ -13,11 +13,11 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.settings import LogSettings
+from daemon.process.settings_tables import LogSettings
 
-# What these libraries say below this level repeats what our borders already report; at level debug they speak.
+# Below this level these libraries repeat what our borders already log; at level debug they are let through.
 LIBRARY_LEVELS = {
-    "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.process.outage speaks once a minute
+    "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.process.outage logs one a minute
     "apscheduler": logging.ERROR,
     "alembic": logging.ERROR,
     "sqlalchemy": logging.ERROR,

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -14,24 +15,24 @@ MAX_DELAY_SECONDS = 10.0
 
 
 class Outage:
-    """Notices that something is away and that it is back, and says each once; repeats itself every minute."""
+    """Logs once that something is away and once that it is back; while it lasts, once a minute."""
 
     def __init__(self, what: str, consequence: str) -> None:
         self._what = what
         self._consequence = consequence
         self._log: Any = structlog.get_logger(__name__)
         self._since: float | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
         self._delay = FIRST_DELAY_SECONDS
 
     def failed(self, error: TemporaryError) -> float:
         """Note one failure; the seconds to wait before the next try."""
         now = time.monotonic()
         if self._since is None:
-            self._since, self._told_at = now, now
+            self._since, self._logged_at = now, now
             self._log.warning(f"{self._what} is away: {self._consequence}", error=str(error))
-        elif now - self._told_at >= REPEAT_SECONDS:
-            self._told_at = now
+        elif now - self._logged_at >= REPEAT_SECONDS:
+            self._logged_at = now
             self._log.warning(
                 f"{self._what} is still away: {self._consequence}",
                 error=str(error),
@@ -52,12 +53,13 @@ class Outage:
 class RepeatsOncePerMinute(logging.Filter):
     """For a handler: lets each message of the libraries named pass once a minute.
 
-    During an outage kafka-python says at every attempt why it failed: worth one line, not thousands.
+    During an outage kafka-python logs at every attempt why it failed: worth one line, not thousands.
     """
 
-    def __init__(self, *libraries: str) -> None:
+    def __init__(self, *libraries: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._libraries = libraries
+        self._clock = clock
         self._passed_at: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -65,7 +67,7 @@ class RepeatsOncePerMinute(logging.Filter):
         if record.name.partition(".")[0] not in self._libraries:
             return True
         place = (record.pathname, record.lineno)  # bounded by the library's own lines
-        now = time.monotonic()
+        now = self._clock()
         if now - self._passed_at.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._passed_at[place] = now

@@ -1,4 +1,4 @@
-"""How a role learns that it shall stop: by signal, or because the supervisor that started it is gone.
+"""Parent-death watch: a role stops on a signal, or when the supervisor that started it is gone.
 
 A supervisor gives each child a pipe as standard input and never writes to it. However the supervisor dies,
 also by `kill -9`, the kernel closes the pipe, and the child reads its end.
@@ -12,7 +12,7 @@ from types import FrameType
 
 import structlog
 
-VARIABLE = "UPKEEP_LIFELINE"  # set by the supervisor: standard input is the pipe
+VARIABLE = "UPKEEP_PARENT_WATCH"  # set by the supervisor: standard input is the pipe
 ORPHAN_GRACE_SECONDS = 20.0
 
 
@@ -28,11 +28,11 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     if os.environ.get(VARIABLE) == "stdin":
-        threading.Thread(target=_follow_supervisor, args=(stop,), name="lifeline", daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(stop,), name="parent-watch", daemon=True).start()
     return stop
 
 
-def _follow_supervisor(stop: threading.Event) -> None:
+def _watch_parent(stop: threading.Event) -> None:
     # Not through sys.stdin: its lock, held by a thread that waits, ends an exiting interpreter with an abort.
     while os.read(sys.stdin.fileno(), 1):
         pass

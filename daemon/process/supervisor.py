@@ -34,15 +34,15 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a dead child stays down: first, twice that, four times ..., but never more than `most`."""
+    """How long a dead child stays down: first, twice that, four times ..., but never more than the maximum."""
 
     first_seconds: float = 1.0
-    most_seconds: float = 60.0
+    max_seconds: float = 60.0
     healthy_seconds: float = 60.0  # a child that ran this long starts again from `first_seconds`
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after this many short runs in a row (1: the first)."""
-        return min(self.most_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
+        return min(self.max_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class Supervisor:
         child.started = self._clock()
         child.process = subprocess.Popen(  # noqa: S603  -- our own interpreter and our own modules
             child.role.command,
-            stdin=subprocess.PIPE,  # the lifeline
+            stdin=subprocess.PIPE,  # for its parent-death watch
             env=self._environment,
             # A terminal's Ctrl-C reaches the supervisor alone, which then stops the roles in its own way.
             start_new_session=True,

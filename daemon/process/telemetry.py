@@ -15,7 +15,7 @@ MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # set by the supervisor for all
 def role_metrics(settings: Settings, *, expose: bool = True) -> Metrics:
     """This process's metrics; a role that runs alone exposes them on `metrics.port`, if that is set.
 
-    Under `upkeep run` the processes share a folder, and `serve` exposes the union. An errand such as `upkeep apply`
+    Under `upkeep run` the processes share a folder, and `serve` exposes the union. A one-off command such as `upkeep apply`
     does not `expose`: it may run beside the role that has the port.
 
     Raises:

@@ -27,8 +27,8 @@ from daemon.serving.chat_requests import (
     conversation_of,
     messages_of,
 )
-from daemon.serving.executor import FollowsHead, GivenAnswer, ModelDesk
-from daemon.serving.limits import RequestGuard
+from daemon.serving.model_executor import ModelExecutor, ModelOutput, ServableModel
+from daemon.serving.request_limits import RequestLimitsMiddleware
 from edits.errors import BadRequest, PermanentError, TemporaryError
 from edits.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
@@ -64,7 +64,7 @@ class Limits:
 
 
 class GenerateRequest(BaseModel):
-    """What `POST /v1/generate` is asked: plain prompts, one conversation (`messages`), or several."""
+    """The body of `POST /v1/generate`: plain prompts, one conversation (`messages`), or several."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,7 +80,7 @@ class GenerateRequest(BaseModel):
             raise ValueError("send exactly one of prompts, messages and conversations")
         return self
 
-    def asked(self, limits: Limits) -> list[Prompt]:
+    def bounded_prompts(self, limits: Limits) -> list[Prompt]:
         """The prompts; HTTPException (422) for one that is over the limits."""
         if self.prompts is not None:
             return [_bounded(prompt, limits) for prompt in self.prompts]
@@ -89,7 +89,7 @@ class GenerateRequest(BaseModel):
 
 
 class AnswerOut(BaseModel):
-    """One answer; `edit_id` names the edit that spoke, null means the base; "length": the limit of tokens cut it.
+    """One answer; `edit_id` names the edit that fired, null: none did; finish_reason "length": truncated at max_new_tokens.
 
     `prompt` is what was asked: a text, or a conversation's messages.
     """
@@ -121,43 +121,43 @@ class CompletionRequest(BaseModel):
 
 def create_app(
     *,
-    desk: ModelDesk,
+    executor: ModelExecutor,
     read_head: Callable[[], Head | None],
     limits: Limits,
     metrics: Metrics,
     exposed: CollectorRegistry,
     model_name: str,
 ) -> FastAPI:
-    """The application around a desk; `read_head` asks the ledger and raises TemporaryError if it cannot."""
+    """The application around a model executor; `read_head` asks the ledger and raises TemporaryError if it cannot."""
     app = FastAPI(title="Upkeep", version="1", summary="A language model whose facts are kept current.")
-    app.add_middleware(RequestGuard, max_body_bytes=limits.max_body_bytes, metrics=metrics)
+    app.add_middleware(RequestLimitsMiddleware, max_body_bytes=limits.max_body_bytes, metrics=metrics)
     _answer_errors(app)
-    _add_health(app, desk, read_head, exposed)
+    _add_health(app, executor, read_head, exposed)
 
     @app.post("/v1/generate")
-    async def generate(asked: GenerateRequest) -> GenerateResponse:
+    async def generate(body: GenerateRequest) -> GenerateResponse:
         """Answer each prompt greedily, with the newest published generation."""
-        answers, generation = await _ask(
-            desk, limits, asked.asked(limits), asked.max_new_tokens, base=asked.base
+        answers, generation = await _generate(
+            executor, limits, body.bounded_prompts(limits), body.max_new_tokens, base=body.base
         )
         return GenerateResponse(generation=generation, answers=[_answer_out(answer) for answer in answers])
 
     @app.post("/v1/completions")
-    async def completions(asked: CompletionRequest) -> dict[str, Any]:
-        """The same for clients that speak OpenAI's completions: greedy, one choice a prompt, no stream."""
-        if asked.stream or asked.n != 1 or asked.temperature:
+    async def completions(body: CompletionRequest) -> dict[str, Any]:
+        """OpenAI's completions API: greedy, one choice a prompt, no stream."""
+        if body.stream or body.n != 1 or body.temperature:
             raise HTTPException(400, "answers are greedy: no stream, n = 1, temperature = 0")
-        texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+        texts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
         prompts = [_bounded(text, limits) for text in texts]
-        answers, generation = await _ask(desk, limits, prompts, asked.max_tokens)
+        answers, generation = await _generate(executor, limits, prompts, body.max_tokens)
         return _completion(answers, generation, model_name)
 
     @app.post("/v1/chat/completions")
-    async def chat_completions(asked: ChatCompletionRequest) -> dict[str, Any]:
-        """One conversation for clients that speak OpenAI's chat completions: greedy, one choice, no stream."""
-        asked.refuse_what_is_not_served()
-        conversation = conversation_of(asked.messages, max_chars=limits.max_prompt_chars)
-        (answer,), generation = await _ask(desk, limits, [conversation], asked.wanted_tokens)
+    async def chat_completions(body: ChatCompletionRequest) -> dict[str, Any]:
+        """OpenAI's chat completions API, one conversation: greedy, one choice, no stream."""
+        body.refuse_what_is_not_served()
+        conversation = conversation_of(body.messages, max_chars=limits.max_prompt_chars)
+        (answer,), generation = await _generate(executor, limits, [conversation], body.wanted_tokens)
         return chat_completion(
             answer.text,
             finish_reason=_finish_reason(answer),
@@ -171,23 +171,23 @@ def create_app(
     return app
 
 
-async def _ask(
-    desk: ModelDesk,
+async def _generate(
+    executor: ModelExecutor,
     limits: Limits,
     prompts: Sequence[Prompt],
     wanted_tokens: int | None,
     *,
     base: bool = False,
-) -> tuple[Sequence[GivenAnswer], int]:
+) -> tuple[Sequence[ModelOutput], int]:
     if not 1 <= len(prompts) <= limits.max_batch:
         raise HTTPException(422, f"one request may hold 1 to {limits.max_batch} prompts")
     tokens = min(wanted_tokens or limits.max_new_tokens, limits.max_new_tokens)
 
-    def work(model: FollowsHead) -> tuple[Sequence[GivenAnswer], int]:
+    def work(model: ServableModel) -> tuple[Sequence[ModelOutput], int]:
         generate = model.generate_base if base else model.generate
         return generate(prompts, max_new_tokens=tokens), model.generation
 
-    return await desk.use(work)
+    return await executor.run(work)
 
 
 def _bounded(prompt: str, limits: Limits) -> str:
@@ -196,14 +196,14 @@ def _bounded(prompt: str, limits: Limits) -> str:
     return prompt
 
 
-def _finish_reason(answer: GivenAnswer) -> Literal["stop", "length"]:
+def _finish_reason(answer: ModelOutput) -> Literal["stop", "length"]:
     return "length" if answer.truncated else "stop"
 
 
-def _answer_out(answer: GivenAnswer) -> AnswerOut:
-    asked = answer.prompt
+def _answer_out(answer: ModelOutput) -> AnswerOut:
+    prompt = answer.prompt
     return AnswerOut(
-        prompt=messages_of(asked) if isinstance(asked, Conversation) else asked,
+        prompt=messages_of(prompt) if isinstance(prompt, Conversation) else prompt,
         text=answer.text,
         edit_id=answer.edit_id,
         score=answer.score,
@@ -211,7 +211,7 @@ def _answer_out(answer: GivenAnswer) -> AnswerOut:
     )
 
 
-def _completion(answers: Sequence[GivenAnswer], generation: int, model_name: str) -> dict[str, Any]:
+def _completion(answers: Sequence[ModelOutput], generation: int, model_name: str) -> dict[str, Any]:
     return {
         "id": f"cmpl-{uuid.uuid4().hex}",
         "object": "text_completion",
@@ -226,7 +226,7 @@ def _completion(answers: Sequence[GivenAnswer], generation: int, model_name: str
 
 
 def _add_health(
-    app: FastAPI, desk: ModelDesk, read_head: Callable[[], Head | None], exposed: CollectorRegistry
+    app: FastAPI, executor: ModelExecutor, read_head: Callable[[], Head | None], exposed: CollectorRegistry
 ) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -237,12 +237,12 @@ def _add_health(
     async def readyz() -> dict[str, str]:
         """The model is loaded and the ledger can be read; else 503 with the reason."""
         await run_in_threadpool(read_head)
-        return {"status": "ready", "generation": str(desk.generation)}
+        return {"status": "ready", "generation": str(executor.generation)}
 
     @app.get("/v1/generation")
     async def generation() -> dict[str, Any]:
         """The generation that answers, and the newest one that is published."""
-        served = desk.generation
+        served = executor.generation
         head = await run_in_threadpool(read_head)
         return {
             "generation": served,
@@ -279,8 +279,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
-        told = [
+        faults = [
             f"{'.'.join(str(part) for part in detail['loc'][1:])}: {detail['msg']}"
             for detail in error.errors()
         ]
-        return JSONResponse({"error": {"message": "; ".join(told[:5])}}, 422)
+        return JSONResponse({"error": {"message": "; ".join(faults[:5])}}, 422)

@@ -13,9 +13,9 @@ from edits.prompts import Conversation, Message, Role
 MAX_MESSAGES = 256  # of one conversation
 # Beside its contents, a message in JSON takes so many bytes at most.
 MESSAGE_BYTES = 64
-# What a greedy answer does not depend on: taken whatever it says.
+# Fields that a greedy answer does not depend on: accepted with any value.
 _WITHOUT_EFFECT = frozenset(("seed", "top_p", "user"))
-# What is taken where it says what is done anyway.
+# Fields that are accepted with the value that is done anyway.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "stream": (False,),
     "n": (1,),
@@ -59,12 +59,12 @@ class ChatCompletionRequest(BaseModel):
         Raises:
             HTTPException: 400, with every field that would have asked for another kind of answer.
         """
-        told = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+        given = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
         refused = [
             f"{name} must be {_ONLY[name][0]!r} or absent".replace("False", "false")
             if name in _ONLY
             else f"{name} is not supported"
-            for name, value in told.items()
+            for name, value in given.items()
             if name not in _WITHOUT_EFFECT and value not in _ONLY.get(name, ())
         ]
         if refused:
@@ -77,7 +77,7 @@ def conversation_of(messages: Sequence[MessageIn], *, max_chars: int) -> Convers
     """The conversation that these messages are.
 
     Raises:
-        HTTPException: 422; it has too many messages or characters, or the user does not speak last.
+        HTTPException: 422; it has too many messages or characters, or the last message is not the user's.
     """
     if not 1 <= len(messages) <= MAX_MESSAGES:
         raise HTTPException(422, f"a conversation may have 1 to {MAX_MESSAGES} messages")

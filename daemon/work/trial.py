@@ -8,12 +8,13 @@ from daemon.events.templates import Templates
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.process.settings import Settings
-from daemon.runtime import ServedModel
+from daemon.served_model import ServedModel
 from daemon.work.verify import Verdict, Verifier
 from editors.base.devices import device_errors
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
 from edits.errors import BadRequest, PermanentError
+from edits.recency import may_be_one_fact
 from edits.requests import EditRequest
 from monitoring.metrics import Metrics
 
@@ -154,7 +155,9 @@ class Trial:
         edits |= {edit.id: edit for edit in self._ledger.generations.live_among(unknown)}
         return {
             one: [
-                edits[other] for other in others if other in edits and _may_be_one(edits[one], edits[other])
+                edits[other]
+                for other in others
+                if other in edits and may_be_one_fact(edits[one], edits[other])
             ]
             for one, others in found.items()
         }
@@ -209,11 +212,6 @@ class Trial:
     def _timed(self, editor: str, stage: str) -> Iterator[None]:
         with self._metrics.batch_duration.labels(editor, stage).time():
             yield
-
-
-def _may_be_one(one: Edit, other: Edit) -> bool:
-    """Whether two edits that ask alike may be edits of one fact: not if both say that they are of different ones."""
-    return one.relation is None or other.relation is None or one.fact_key == other.fact_key
 
 
 def _ids(alike: Mapping[int, Sequence[Edit]]) -> dict[int, frozenset[int]]:

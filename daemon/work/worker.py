@@ -24,7 +24,7 @@ from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
-from daemon.runtime import ServedModel, open_model
+from daemon.served_model import ServedModel, open_model
 from daemon.work.lease import kept
 from daemon.work.trial import Result, Trial, UnexplainedFault
 from editors.base.passes import prove_replayable

@@ -9,7 +9,7 @@ from typing import Protocol
 from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.by_key import EditsByKey, age_rank
+from editors.index.names.by_key import EditsByKey
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
@@ -17,6 +17,7 @@ from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question, 
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
 from edits.prompts import Prompt, user_turns
+from edits.recency import arrival
 
 # A prompt that names subjects with more edits than this is compared with those of the longest names, the newest first.
 MAX_CANDIDATES = 64
@@ -173,7 +174,7 @@ class ScopeRouter:
     def _verbatim_routes(self, prompts: Sequence[Prompt]) -> list[Route]:
         """To the newest edit whose own prompt it is."""
         found = [self.with_prompt(prompt) for prompt in prompts]
-        return [Route(min(edits, key=_newest_first), 1.0) if edits else UNROUTED for edits in found]
+        return [Route(max(edits, key=arrival), 1.0) if edits else UNROUTED for edits in found]
 
     def _readings(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Reading | None]:
         """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
@@ -260,9 +261,9 @@ class ScopeRouter:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
         found: dict[str, int] = {}
         for length, names in groupby(self._names.names_in(text), key=lambda one: one[0]):
-            newest = heapq.merge(*(reversed(edits) for _, edits in names), key=age_rank, reverse=True)
+            newest = heapq.merge(*(reversed(edits) for _, edits in names), key=arrival, reverse=True)
             mine = (one for one, _ in groupby(newest) if one in self._experts and one not in found)
-            chosen = sorted(islice(mine, MAX_CANDIDATES - len(found)), key=_newest_first)
+            chosen = sorted(islice(mine, MAX_CANDIDATES - len(found)), key=arrival, reverse=True)
             found |= dict.fromkeys(chosen, length)
         return found
 
@@ -290,7 +291,3 @@ def _key(expert: ExpertRow) -> ScopeKey:
     tensors = expert.shard.tensors
     state = tensors["scope.key"][expert.row] if "scope.key" in tensors else None
     return ScopeKey(entry.base_answer_ids, entry.confidence, state)
-
-
-def _newest_first(edit_id: str) -> tuple[int, str]:
-    return (-int(edit_id) if edit_id.isdecimal() else 0, edit_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from acceptance_support import Daemon, House, eventually, furnished
 
-from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
+from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
 from demo.general import far_probes
 
 

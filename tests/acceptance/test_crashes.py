@@ -4,7 +4,7 @@ import json
 
 from acceptance_support import Daemon, House, eventually, news
 
-from daemon.ingest.kafka import Message
+from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger.values import EditState
 
 FACTS = 24
@@ -14,7 +14,7 @@ def test_a_daemon_killed_while_it_consumes_and_while_it_edits_loses_nothing(hous
     first = news("first", FACTS, priority="batch")
     newer = news("newer", 8, version=1, priority="batch")
     gone = news("gone", 4, skip=8, version=1, op="retract", priority="batch")
-    bad = [Message(house.settings.kafka.topic, b"k", b"no event %d" % n) for n in range(300)]
+    bad = [ProducerRecord(house.settings.kafka.topic, b"k", b"no event %d" % n) for n in range(300)]
     records = [item.record for item in (*first, *newer, *gone)]
     published = [*bad, *records, *records[:5]]
     house.publish(published)
@@ -73,7 +73,7 @@ def _partitions(process: Daemon) -> int:
     return len(told[-1]["partitions"]) if told else 0
 
 
-def _message(house: House, number: int) -> Message:
+def _message(house: House, number: int) -> ProducerRecord:
     """An event about a subject of its own, the same for the same number."""
     event = {
         "event_id": f"event-{number}",
@@ -82,4 +82,6 @@ def _message(house: House, number: int) -> Message:
         "target_new": f"Port {number}",
         "occurred_at": "2026-05-01T12:00:00Z",
     }
-    return Message(house.settings.kafka.topic, f"Subject {number}".encode(), json.dumps(event).encode())
+    return ProducerRecord(
+        house.settings.kafka.topic, f"Subject {number}".encode(), json.dumps(event).encode()
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from acceptance_support import eventually, furnished, news
 
-from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.embedded_broker import EmbeddedBroker
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from acceptance_support import BASE, environment
 
-from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.embedded_broker import EmbeddedBroker
 from demo.world import Fact, World
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "replay.py"

@@ -8,7 +8,7 @@ import time
 from acceptance_support import Daemon, House, eventually, news
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.ingest.broker import EmbeddedBroker
+from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ledger.values import EditState, HistoryEntry
 
 METRICS = {

@@ -15,8 +15,8 @@ from acceptance_support import Daemon, House, News, eventually, furnished, news
 from sqlalchemy import update
 from watching_support import Watch, every_query, tool, watched
 
-from daemon.ingest.broker import EmbeddedBroker
-from daemon.ingest.kafka import Message
+from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import utc_now
 from daemon.ledger.database import lock_head
 from daemon.ledger.manifests import append, child_of
@@ -229,7 +229,7 @@ def _live_through_everything(house: House) -> None:
     _wait_live(house, urgent)
     newer = news("newer", 2, skip=10, version=1)
     house.publish(
-        [*(item.record for item in newer), Message(house.settings.kafka.topic, b"key", b"no event")]
+        [*(item.record for item in newer), ProducerRecord(house.settings.kafka.topic, b"key", b"no event")]
     )
     _wait_live(house, newer)
     house.publish([item.record for item in nightly])

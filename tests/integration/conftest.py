@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from kafka_support import fresh_kafka_settings
 
-from daemon.ingest.broker import BrokerMissing, EmbeddedBroker
-from daemon.process.settings import KafkaSettings
+from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
+from daemon.process.settings_tables import KafkaSettings
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,18 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.ingest.consumer import Consumer
-from daemon.ingest.kafka import Message, ensure_topics, open_producer, send_all
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
+    KafkaTiming,
+    ProducerRecord,
+    ensure_topics,
+    open_producer,
+    send_all,
+)
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
-from daemon.process.settings import ConsumerSettings, KafkaSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ConsumerSettings, KafkaSettings
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROCESS = Path(__file__).with_name("consumer_process.py")
@@ -68,7 +76,7 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | Message]) -> None:
+def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | ProducerRecord]) -> None:
     """Events, or messages as they are, to the topic; confirmed."""
     ensure_topics(kafka, (kafka.topic, kafka.dead_letters))
     producer = open_producer(kafka)
@@ -78,8 +86,8 @@ def publish(kafka: KafkaSettings, events: Sequence[dict[str, Any] | Message]) ->
                 producer,
                 [
                     item
-                    if isinstance(item, Message)
-                    else Message(kafka.topic, item["subject"].encode(), json.dumps(item).encode())
+                    if isinstance(item, ProducerRecord)
+                    else ProducerRecord(kafka.topic, item["subject"].encode(), json.dumps(item).encode())
                     for item in events[start : start + 2_000]
                 ],
                 timeout_seconds=30,
@@ -111,7 +119,9 @@ def settings_for(kafka: KafkaSettings, **consumer: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def consuming(settings: Settings, ledger: Ledger) -> Iterator[CountingMetrics]:
+def consuming(
+    settings: Settings, ledger: Ledger, timing: KafkaTiming = DEFAULT_TIMING
+) -> Iterator[CountingMetrics]:
     """A consumer in a thread, stopped gracefully at the end; what it raises, this raises."""
     metrics = CountingMetrics()
     stop = threading.Event()
@@ -119,7 +129,7 @@ def consuming(settings: Settings, ledger: Ledger) -> Iterator[CountingMetrics]:
 
     def run() -> None:
         try:
-            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT).run(stop)
+            Consumer(settings, ledger=ledger, metrics=metrics, clock=lambda: MOMENT, timing=timing).run(stop)
         except BaseException as error:
             failures.append(error)
 

@@ -22,20 +22,15 @@ from kafka_support import (
     settings_for,
 )
 
-from daemon.ingest.broker import EmbeddedBroker
-from daemon.ingest.kafka import Message
+from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import KafkaTiming, ProducerRecord
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notice an outage within seconds instead of fifteen."""
-    for name in ("daemon.ingest.consumer.ANSWER_TIMEOUT_MS", "daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS"):
-        monkeypatch.setattr(name, 1_500)
-    monkeypatch.setattr("daemon.ingest.consumer.WATCH_SECONDS", 1)
+# Notices an outage within seconds instead of fifteen.
+IMPATIENT = KafkaTiming(answer_ms=1_500, bootstrap_ms=1_500, watch_seconds=1.0)
 
 
 @pytest.fixture
@@ -72,9 +67,12 @@ def test_whatever_cannot_be_read_becomes_a_dead_letter_with_its_reason(
         "prompt_without_subject": json.dumps(event(1, prompt="The capital is")).encode(),
         "unknown_specversion": b'{"specversion": "0.3", "id": "1", "data": {}}',
     }
-    letters = [Message(topic, code.encode(), value, (("from", b"x"),)) for code, value in hostile.items()]
+    letters = [
+        ProducerRecord(topic, code.encode(), value, (("from", b"x"),)) for code, value in hostile.items()
+    ]
     publish(
-        kafka_settings, [event(0), *letters, Message(topic, None, b""), event(0), event(0, target_new="Z")]
+        kafka_settings,
+        [event(0), *letters, ProducerRecord(topic, None, b""), event(0), event(0, target_new="Z")],
     )
 
     with consuming(settings_for(kafka_settings, max_value_bytes=65_536), ledger) as metrics:
@@ -99,7 +97,7 @@ def test_the_log_names_the_event_of_a_dead_letter_where_it_could_be_read(
 ) -> None:
     publish(
         kafka_settings,
-        [event(0), event(0, target_new="Z"), Message(kafka_settings.topic, b"k", b"{")],
+        [event(0), event(0, target_new="Z"), ProducerRecord(kafka_settings.topic, b"k", b"{")],
     )
     with (
         structlog.testing.capture_logs() as log,
@@ -119,7 +117,9 @@ def test_the_log_names_the_event_of_a_dead_letter_where_it_could_be_read(
 def test_a_redelivered_topic_changes_nothing_in_the_ledger(
     kafka_settings: KafkaSettings, ledger: Ledger
 ) -> None:
-    publish(kafka_settings, [*(event(n) for n in range(50)), Message(kafka_settings.topic, b"k", b"{")])
+    publish(
+        kafka_settings, [*(event(n) for n in range(50)), ProducerRecord(kafka_settings.topic, b"k", b"{")]
+    )
     for group in ("first", "second"):
         settings = settings_for(
             kafka_settings.model_copy(update={"group_id": kafka_settings.group_id + group})
@@ -231,12 +231,12 @@ def test_too_large_a_backlog_pauses_until_it_has_gone_down(
 
 
 def test_a_broker_that_is_silent_for_a_while_is_waited_for(
-    own_broker: EmbeddedBroker, ledger: Ledger, impatient: None
+    own_broker: EmbeddedBroker, ledger: Ledger
 ) -> None:
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, timing=IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGSTOP)
         time.sleep(6)
@@ -250,12 +250,12 @@ def test_a_broker_that_is_silent_for_a_while_is_waited_for(
 
 
 def test_a_broker_that_comes_back_empty_is_consumed_from_its_beginning(
-    own_broker: EmbeddedBroker, ledger: Ledger, impatient: None
+    own_broker: EmbeddedBroker, ledger: Ledger
 ) -> None:
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
     publish(kafka, [event(n) for n in range(300)])
 
-    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger):
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, timing=IMPATIENT):
         eventually(lambda: accepted(ledger) == 300, "the first records are taken")
         os.kill(own_broker.pid, signal.SIGKILL)
         time.sleep(6)
@@ -275,7 +275,7 @@ def test_a_record_whose_header_name_is_no_text_does_not_stop_the_partition(
         def encode(self, *args: Any, **options: Any) -> bytes:
             return b"\xff\xfe"
 
-    bad = Message(kafka_settings.topic, b"k", json.dumps(event(1)).encode(), ((Raw("x"), b"v"),))
+    bad = ProducerRecord(kafka_settings.topic, b"k", json.dumps(event(1)).encode(), ((Raw("x"), b"v"),))
     publish(kafka_settings, [event(0), bad, event(2)])
 
     with consuming(settings_for(kafka_settings), ledger):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka_support import fresh_kafka_settings
 
-from daemon.ingest.broker import EmbeddedBroker
-from daemon.ingest.kafka import Message, ensure_topics, open_consumer, open_producer, send_all
-from daemon.ingest.lag import group_lag, watch_lag
-from daemon.process.settings import KafkaSettings
+from daemon.ingest.consumer_lag import group_lag, watch_lag
+from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
+from daemon.process.settings_tables import KafkaSettings
 
 
 def _produce(settings: KafkaSettings, count: int) -> None:
@@ -18,7 +18,7 @@ def _produce(settings: KafkaSettings, count: int) -> None:
     producer = open_producer(settings)
     try:
         for _ in range(count):
-            send_all(producer, [Message(settings.topic, b"k", b"v")], timeout_seconds=30)
+            send_all(producer, [ProducerRecord(settings.topic, b"k", b"v")], timeout_seconds=30)
     finally:
         producer.close(timeout=2)
 

@@ -20,14 +20,14 @@ from kafka_support import (
 
 from daemon.events.fact_event import parse_record
 from daemon.events.templates import Templates
-from daemon.ingest.broker import EmbeddedBroker
 from daemon.ingest.consume_role import run_consume_role
-from daemon.ingest.kafka import BrokerUnavailable
+from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import BrokerUnavailable, KafkaTiming
 from daemon.ingest.outbox_relay import OutboxRelay
-from daemon.ingest.submit import Progress, SubmitRefused, submit_file
+from daemon.ingest.submit import SubmitProgress, SubmitRefused, submit_file
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, Plan, RecordOutcome, Supersession
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 @pytest.fixture
@@ -75,14 +75,11 @@ def test_every_outcome_is_told_once_and_in_order(kafka_settings: KafkaSettings, 
     relay.close()
 
 
-def test_outcomes_wait_while_the_broker_is_away(
-    own_broker: EmbeddedBroker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr("daemon.ingest.kafka.ANSWER_TIMEOUT_MS", 1_000)
+def test_outcomes_wait_while_the_broker_is_away(own_broker: EmbeddedBroker, ledger: Ledger) -> None:
+    timing = KafkaTiming(answer_ms=1_000, bootstrap_ms=1_000)
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers, request_timeout_ms=1_000)
     stop = threading.Event()
-    relay = threading.Thread(target=OutboxRelay(kafka, ledger=ledger).run, args=(stop,))
+    relay = threading.Thread(target=OutboxRelay(kafka, ledger=ledger, timing=timing).run, args=(stop,))
     own_broker.stop()
     with structlog.testing.capture_logs() as log:
         relay.start()
@@ -120,7 +117,7 @@ def test_a_file_is_sent_as_it_stands_with_the_subject_as_key(
     lines = [json.dumps(event(n)) for n in range(2_500)]
     path = tmp_path / "facts.jsonl"
     path.write_text("\n\n".join(lines))
-    seen: list[Progress] = []
+    seen: list[SubmitProgress] = []
 
     report = submit_file(path, settings_for(kafka_settings), on_progress=seen.append)
 
@@ -129,7 +126,7 @@ def test_a_file_is_sent_as_it_stands_with_the_subject_as_key(
     assert [record.value.decode() for record in records] == lines
     assert records[7].key == b"Subject 7"
     assert {progress.stage for progress in seen} == {"checking", "sending"}
-    assert seen[-1] == Progress("sending", path.stat().st_size, path.stat().st_size, 2_500)
+    assert seen[-1] == SubmitProgress("sending", path.stat().st_size, path.stat().st_size, 2_500)
 
 
 def test_nothing_of_a_file_with_a_bad_line_is_sent_unless_told_so(
@@ -154,15 +151,12 @@ def test_nothing_of_a_file_with_a_bad_line_is_sent_unless_told_so(
     assert sent == ["event-0", "event-4"]
 
 
-def test_submitting_without_a_broker_or_a_file_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 500)
+def test_submitting_without_a_broker_or_a_file_says_so(tmp_path: Path) -> None:
     settings = settings_for(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
     path = tmp_path / "facts.jsonl"
     path.write_text(json.dumps(event(0)))
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
-        submit_file(path, settings)
+        submit_file(path, settings, timing=KafkaTiming(bootstrap_ms=500))
     with pytest.raises(SubmitRefused, match="cannot be read"):
         submit_file(tmp_path / "absent.jsonl", settings)
 

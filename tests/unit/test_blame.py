@@ -16,7 +16,8 @@ from scripted_models import FollowingModel, Said
 
 from daemon.checks.check_queue import Outcome, work_on_check
 from daemon.ledger.values import Edit
-from daemon.process.settings import MonitoringSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import MonitoringSettings
 from monitoring.blame import bisect
 
 PROMPTS = [f"Question {number}?" for number in range(40)]

@@ -15,7 +15,7 @@ from daemon.__main__ import build_app
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.values import Edit
 from daemon.process.settings import Settings
-from daemon.runtime import open_model
+from daemon.served_model import open_model
 from daemon.work.worker import Worker
 from editors.adapters.apply import apply_adapters
 from editors.inference.likelihood import next_token_kls, text_changes

@@ -14,7 +14,9 @@ from daemon.ledger.values import Lane
 from daemon.planning.base_vectors import BaseVectors
 from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.embedders import open_embedder
-from daemon.process.settings import BadSettings, ModelSettings, PlannerSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_errors import BadSettings
+from daemon.process.settings_tables import ModelSettings, PlanningSettings
 from editors.base.base import load_base
 from planners import Embedder
 
@@ -57,7 +59,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(folder: Path | None, **planner: object) -> Settings:
     model = ModelSettings(path=None if folder is None else str(folder), device="cpu")
-    return Settings(model=model, planner=PlannerSettings.model_validate(planner))
+    return Settings(model=model, planner=PlanningSettings.model_validate(planner))
 
 
 @pytest.fixture(params=["base", "sentence-transformers", "tfidf"])

@@ -8,8 +8,8 @@ from tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.cli.evaluate import evaluate as command
 from daemon.evaluation.evaluate import EvaluateOptions, evaluate
-from daemon.evaluation.facts import BadFile
-from daemon.evaluation.report import Report
+from daemon.evaluation.evaluation_report import EvaluationReport
+from daemon.evaluation.facts_file import BadFile
 from edits.errors import PermanentError
 
 LONG = "The capital of " + "a long way " * 200
@@ -27,7 +27,9 @@ def fact(subject: str, target: str, **more: object) -> dict[str, object]:
     return {"subject": subject, "prompt": f"The capital of {subject} is", "target_new": target, **more}
 
 
-def scores(model: Path, folder: Path, *facts: dict[str, object], far: tuple[str, ...] = ()) -> Report:
+def scores(
+    model: Path, folder: Path, *facts: dict[str, object], far: tuple[str, ...] = ()
+) -> EvaluationReport:
     (folder / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in facts))
     (folder / "far.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in far))
     told: list[tuple[str, int, int]] = []

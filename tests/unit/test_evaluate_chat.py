@@ -10,7 +10,7 @@ from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_model, tiny_tokeniz
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
-from daemon.evaluation.facts import BadFile, Fact, read_facts
+from daemon.evaluation.facts_file import BadFile, EvaluationFact, read_facts
 from daemon.evaluation.in_context import reads_system_messages, with_fact
 from editors.base.base import Base, load_base
 from edits.errors import BadRequest
@@ -174,7 +174,7 @@ def test_a_bad_line_is_named(tmp_path: Path, bad: dict[str, Any], told: str) -> 
 
 
 def test_a_fact_is_written_where_the_template_reads_it(bases: dict[str, Path]) -> None:
-    fact = Fact(subject="Norland", prompt="The capital of Norland is", target_new="Marrow")
+    fact = EvaluationFact(subject="Norland", prompt="The capital of Norland is", target_new="Marrow")
     asked = asked_in_chat("Who rules?")
 
     def reads(name: str) -> bool:

@@ -14,7 +14,7 @@ from editors import load_base
 from editors.adapters.bank import ExpertRow
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.by_key import EditsByKey, age_rank
+from editors.index.names.by_key import EditsByKey
 from editors.index.names.near import NearNames
 from editors.index.names.surface import SurfaceIndex, Words, read_text, words_of
 from editors.index.questions import find_name, readings
@@ -25,6 +25,7 @@ from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.packed import BLOCK, PackedRows
 from editors.store.shards import Shard
+from edits.recency import arrival
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
 WORDS = ("new", "york", "city", "Yorks", "12", "old", "東京", "the", "C++")
@@ -61,7 +62,7 @@ def test_edits_by_key_are_those_that_were_added_and_not_removed_oldest_first(
         changed = (edit_id not in plain[key]) is adds
         assert (held.add if adds else held.remove)(key, edit_id) is changed
         (plain[key].add if adds else plain[key].discard)(edit_id)
-        assert list(held.get(key)) == sorted(plain[key], key=age_rank)
+        assert list(held.get(key)) == sorted(plain[key], key=arrival)
     assert len(held) == sum(bool(ids) for ids in plain.values())
 
 

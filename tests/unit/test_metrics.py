@@ -17,9 +17,10 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text as sql
 
 from daemon.ledger import open_ledger
-from daemon.process.settings import MetricsSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import MetricsSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
-from daemon.serving.figures import ledger_figures
+from daemon.serving.ledger_figures import ledger_figures
 from edits.errors import TemporaryError
 from monitoring.collector import LedgerCollector, LedgerFigures, OpenBatches, SuiteFigures
 from monitoring.metrics import (

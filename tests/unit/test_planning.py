@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sklearn.metrics import silhouette_samples
 
 from edits.errors import BadRequest
-from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, clustering, plan
-from planners.assignment import seat
-from planners.clustering import CLUSTERINGS
+from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
+from planners.assignment import assign_to_batches
+from planners.clustering import CLUSTERINGS, ClusteringLimits, cluster, group_means
 from planners.conflicts import resolve
 from planners.embedding import unit
 from planners.explain import EXPLAINED_EDITS, silhouettes
 from planners.ordering import ORDERS
+from planners.settings import Clustering
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -260,31 +262,27 @@ def test_the_silhouette_is_that_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("method", sorted(CLUSTERINGS))
 def test_very_many_edits_are_clustered_by_parts_as_well_as_at_once(
-    method: str, monkeypatch: pytest.MonkeyPatch
+    method: Clustering,
 ) -> None:
     generator = np.random.default_rng(0)
     vectors = unit(
         np.repeat(generator.normal(size=(40, 8)), 30, axis=0) + 0.1 * generator.normal(size=(1200, 8))
     )
 
-    def spread() -> float:
-        labels = clustering.cluster(vectors, clusters=40, method=method, seed=0)
-        again = clustering.cluster(vectors, clusters=40, method=method, seed=0)
+    def spread(limits: ClusteringLimits) -> float:
+        labels = cluster(vectors, clusters=40, method=method, seed=0, limits=limits)
+        again = cluster(vectors, clusters=40, method=method, seed=0, limits=limits)
         np.testing.assert_array_equal(labels, again)
-        return float(np.square(vectors - clustering.group_means(vectors, labels)[labels]).sum())
+        return float(np.square(vectors - group_means(vectors, labels)[labels]).sum())
 
-    at_once = spread()
-    monkeypatch.setattr(clustering, "EXACT_LIMIT", 300)
-    monkeypatch.setattr(clustering, "PART", 100)
-    monkeypatch.setattr(clustering, "SUMMARIES", 100)
-    assert spread() < 1.5 * at_once
+    by_parts = ClusteringLimits(exact=300, part=100, summaries=100)
+    assert spread(by_parts) < 1.5 * spread(ClusteringLimits())
 
 
-def test_equal_vectors_are_many_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "EXACT_LIMIT", 100)
-    monkeypatch.setattr(clustering, "PART", 50)
+def test_equal_vectors_are_many_too() -> None:
     same = Given(np.ones((400, 4)))
-    draft = plan(world(400), settings=PlannerSettings(batch_size=30, batch_editor="lemoe"), embedder=same)
+    chosen = PlannerSettings(batch_size=30, batch_editor="lemoe")
+    draft = plan(world(400), settings=chosen, embedder=same, limits=ClusteringLimits(exact=100, part=50))
     assert sorted(len(batch.edit_ids) for batch in draft.batches) == [10] + 13 * [30]
 
 
@@ -340,16 +338,17 @@ def test_equal_prompts_are_cut_into_bounded_batches_all_the_same(clustering: str
 def test_many_clusters_of_one_vector_each_still_fit() -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(500, 8)))
     labels = np.concatenate([np.zeros(400, dtype=np.intp), np.arange(1, 101, dtype=np.intp)])
-    seats = seat(vectors, labels, capacity=10)
-    assert np.bincount(seats).max() <= 10
-    assert np.bincount(seats).min() >= 1
+    batches = assign_to_batches(vectors, labels, capacity=10)
+    assert np.bincount(batches).max() <= 10
+    assert np.bincount(batches).min() >= 1
 
 
 @pytest.mark.parametrize(
     "option", [{"clustering": "dbscan"}, {"order": "sideways"}, {"batch_editor": "rome"}, {"batch_size": 0}]
 )
 def test_an_unknown_strategy_is_refused_by_name(option: dict[str, object]) -> None:
-    with pytest.raises(BadRequest, match=str(next(iter(option.values())))):
+    ((name, value),) = option.items()
+    with pytest.raises(ValidationError, match=rf"(?s){name}.*input_value='?{value}"):
         make(world(60), **option)
 
 

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from daemon.checks.check_queue import apply_policy, run_checks, work_on_check
 from daemon.ledger.values import CheckResult
-from daemon.process.settings import MonitoringSettings, Settings
-from daemon.serving.figures import ledger_figures
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import MonitoringSettings
+from daemon.serving.ledger_figures import ledger_figures
 from editors.index.names.surface import SurfaceIndex
 from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite

@@ -19,7 +19,8 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, EditState
 from daemon.planning.scheduler import EPOCH, Cron, Every, Job, Scheduler, run
-from daemon.process.settings import LedgerSettings, ScheduleSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import LedgerSettings, ScheduleSettings
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
@@ -157,7 +158,7 @@ def test_a_nightly_run_that_fails_for_now_is_tried_again_in_its_slot(ledger: Led
             raise trouble.pop()
         return "done"
 
-    scheduler(ledger, Job("nightly", every_minute(), work)).turn(Job("nightly", every_minute(), work))
+    scheduler(ledger, Job("nightly", every_minute(), work)).run_slot(Job("nightly", every_minute(), work))
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["0", "0", "1"]
 
 
@@ -168,7 +169,7 @@ def test_a_nightly_run_whose_scheduler_died_is_taken_over(ledger: Ledger, path: 
     slot = cron.slot(now)
     assert slot is not None
     assert ledger.jobs.try_start("nightly", slot.key(now))  # and then its scheduler was killed
-    scheduler(ledger, job).turn(job)
+    scheduler(ledger, job).run_slot(job)
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["1", "None"]
 
 
@@ -180,7 +181,7 @@ def test_a_nightly_run_that_went_well_is_not_repeated(ledger: Ledger, path: Path
         lambda: runs.append(1) or "",
     )  # type: ignore[func-returns-value]
     for _ in range(2):
-        scheduler(ledger, job).turn(job)
+        scheduler(ledger, job).run_slot(job)
     assert runs == [1]
 
 
@@ -221,7 +222,7 @@ def test_the_role_plans_urgent_edits_and_asks_for_checks_by_itself(ledger: Ledge
 
 def test_scheduling_and_planning_do_not_import_torch() -> None:
     script = (
-        "import sys, daemon.planning.scheduler, daemon.serving.figures, monitoring.collector\n"
+        "import sys, daemon.planning.scheduler, daemon.serving.ledger_figures, monitoring.collector\n"
         "from planners import TfidfEmbedder\n"
         "TfidfEmbedder().embed(['a b', 'c'])\n"
         "import sklearn.cluster\n"

@@ -3,24 +3,23 @@
 import contextlib
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
-from daemon.process.settings import LedgerSettings, ModelSettings, ServeSettings, Settings
-from daemon.serving import serve
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import LedgerSettings, ModelSettings, ServeSettings
+from daemon.serving import serve_role
 from daemon.serving.api import Head, Limits, create_app
-from daemon.serving.executor import MAX_WAITING, ModelDesk
+from daemon.serving.model_executor import MAX_WAITING, ModelExecutor
 from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
 
@@ -67,13 +66,13 @@ class Served:
 
     def __init__(self, *, loaded: bool = True) -> None:
         self.model = CountingModel()
-        self.desk = ModelDesk()
+        self.executor = ModelExecutor()
         self.ledger_is_away = False
         registry = CollectorRegistry()
         if loaded:
-            self.desk.load(lambda: self.model)
+            self.executor.load(lambda: self.model)
         app = create_app(
-            desk=self.desk,
+            executor=self.executor,
             read_head=self._head,
             limits=LIMITS,
             metrics=Metrics(registry),
@@ -92,7 +91,7 @@ class Served:
 def served() -> Iterator[Served]:
     served = Served()
     yield served
-    served.desk.close()
+    served.executor.close()
 
 
 def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) -> None:
@@ -115,11 +114,11 @@ def test_an_answer_names_its_generation_and_the_edit_that_spoke(served: Served) 
 def test_a_published_generation_is_taken_over_between_requests(served: Served) -> None:
     served.model.published = 5
 
-    assert served.desk.refresh()
+    assert served.executor.refresh()
 
     reply = served.client.post("/v1/generate", json={"prompts": ["a", "b"]}).json()
     assert (reply["generation"], reply["answers"][1]["text"]) == (5, "edited 5")
-    assert not served.desk.refresh()
+    assert not served.executor.refresh()
 
 
 def test_the_base_can_be_asked_beside_it(served: Served) -> None:
@@ -181,9 +180,9 @@ def test_alive_is_not_ready() -> None:
     assert served.client.get("/readyz").status_code == 503
     assert served.client.post("/v1/generate", json={"prompts": ["a"]}).status_code == 503
 
-    served.desk.load(lambda: served.model)
+    served.executor.load(lambda: served.model)
     assert served.client.get("/readyz").json() == {"status": "ready", "generation": "0"}
-    served.desk.close()
+    served.executor.close()
 
 
 def test_not_ready_while_the_ledger_is_away_but_still_answering(served: Served) -> None:
@@ -232,23 +231,19 @@ def test_requests_are_counted_by_route_and_never_by_what_clients_invent(served: 
 
 
 @pytest.fixture
-def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["RunningRole"]:
+def role(tmp_path: Path) -> Iterator["RunningRole"]:
     """The whole role on a real socket and a real ledger; only the model is the counting one."""
-    running = RunningRole(tmp_path, monkeypatch)
+    running = RunningRole(tmp_path)
     yield running
     running.end()
 
 
 class RunningRole:
-    """`daemon.serving.serve.run` in a thread, and a client for it."""
+    """`daemon.serving.serve_role.run` in a thread, and a client for it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self.model = CountingModel()
         self.may_load = threading.Event()
-        runtime = ModuleType("daemon.runtime")
-        runtime.open_model = self._open_model  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "daemon.runtime", runtime)
-        monkeypatch.setattr("daemon.serving.serve.FOLLOW_SECONDS", 0.02)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.settings = Settings(
@@ -257,7 +252,11 @@ class RunningRole:
             serve=ServeSettings(port=self.port),
         )
         self.stop = threading.Event()
-        self._thread = threading.Thread(target=serve.run, args=(self.settings, self.stop))
+        self._thread = threading.Thread(
+            target=serve_role.run,
+            args=(self.settings, self.stop),
+            kwargs={"open_model": self._open_model, "follow_seconds": 0.02},
+        )
         self._thread.start()
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
         self.wait_for("/healthz", lambda reply: reply.status_code == 200)
@@ -298,4 +297,4 @@ def test_the_role_is_alive_at_once_ready_when_loaded_and_follows_the_head(role: 
 
 def test_a_taken_port_is_told_before_the_model_is_loaded(role: RunningRole) -> None:
     with pytest.raises(TemporaryError, match=f"cannot listen on 127.0.0.1:{role.port}"):
-        serve.run(role.settings, threading.Event())
+        serve_role.run(role.settings, threading.Event())

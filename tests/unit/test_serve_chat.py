@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.settings import Settings
-from daemon.runtime import open_model
+from daemon.served_model import open_model
 from daemon.serving.api import Limits, create_app
 from daemon.serving.chat_requests import MAX_MESSAGES
-from daemon.serving.executor import ModelDesk
+from daemon.serving.model_executor import ModelExecutor
 from edits.prompts import Conversation, Message
 from monitoring.metrics import Metrics
 
@@ -65,13 +65,13 @@ class Served:
     """The HTTP interface before a real model."""
 
     def __init__(self, base: Path, ledger: Ledger) -> None:
-        self.desk = ModelDesk()
+        self.executor = ModelExecutor()
         self.model = open_model(_settings(base), ledger)
-        self.desk.load(lambda: self.model)
+        self.executor.load(lambda: self.model)
         registry = CollectorRegistry()
         self.client = TestClient(
             create_app(
-                desk=self.desk,
+                executor=self.executor,
                 read_head=lambda: None,
                 limits=Limits(max_batch=3, max_prompt_chars=200, max_new_tokens=6),
                 metrics=Metrics(registry),
@@ -96,7 +96,7 @@ def serve(save: Save, tmp_path: Path) -> Iterator[Callable[[str | None], Served]
 
         yield served
         for one in opened:
-            one.desk.close()
+            one.executor.close()
 
 
 def test_messages_are_answered_as_the_library_answers_them(serve: Callable[..., Served]) -> None:

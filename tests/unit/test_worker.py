@@ -15,7 +15,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit
 from daemon.process.settings import Settings
-from daemon.runtime import ServedModel, open_model
+from daemon.served_model import ServedModel, open_model
 from daemon.work.worker import Worker
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
@@ -138,7 +138,8 @@ def test_a_longer_name_for_something_else_does_not_silence_an_earlier_edit(
     shop.work()
     assert shop.states(early) == ["live"]
     assert shop.ask(FRANCE) == "Lyon"
-    assert shop.states(late)[0] in ("live", "rejected")
+    assert shop.states(late) == ["live"]
+    assert shop.ask("The Mona Lisa was painted by") == "Monet"
 
 
 def test_what_its_editor_cannot_learn_gets_an_expert_of_its_own(story: Story, tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
+from edits.recency import arrival
+
 _Key = TypeVar("_Key", bound=Hashable)
-
-
-def age_rank(edit_id: str) -> tuple[int, str]:
-    """Orders edits from the oldest to the newest; ids that are no numbers stand before all others."""
-    return (int(edit_id) if edit_id.isdecimal() else 0, edit_id)
 
 
 class EditsByKey(Generic[_Key]):
@@ -40,7 +37,7 @@ class EditsByKey(Generic[_Key]):
         elif isinstance(held, str):
             if held == edit_id:
                 return False
-            self._held[key] = sorted((held, edit_id), key=age_rank)
+            self._held[key] = sorted((held, edit_id), key=arrival)
         else:
             place = _place(held, edit_id)
             if _stands(held, place, edit_id):
@@ -67,9 +64,9 @@ class EditsByKey(Generic[_Key]):
 
 
 def _place(ids: Sequence[str], edit_id: str) -> int:
-    if age_rank(edit_id) > age_rank(ids[-1]):  # as a rule: edits come in the order of their ids
+    if arrival(edit_id) > arrival(ids[-1]):  # as a rule: edits come in the order of their ids
         return len(ids)
-    return bisect_left(ids, age_rank(edit_id), key=age_rank)
+    return bisect_left(ids, arrival(edit_id), key=arrival)
 
 
 def _stands(ids: Sequence[str], place: int, edit_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Measure from outside how far the consumer group is behind: a consumer that is stopped cannot say so itself."""
+"""Measure from outside how far the consumer group is behind: a stopped consumer cannot report it itself."""
 
 import contextlib
 import threading
@@ -7,9 +7,9 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka import ANSWER_TIMEOUT_MS, open_consumer, translated
+from daemon.ingest.kafka_client import DEFAULT_TIMING, open_consumer, translated
 from daemon.process.outage import Outage
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
 _log = structlog.get_logger(__name__)
@@ -22,10 +22,10 @@ def watch_lag(
     every_seconds: float,
     stop: threading.Event,
 ) -> None:
-    """Tell `report` topic, partition and records behind, again and again until `stop` is set.
+    """Call `report` with topic, partition and records behind, every so often until `stop` is set.
 
     Joins no group and commits nothing. A broker that is away is waited for; where we have no right to ask, that
-    is said once, and nothing is reported.
+    is logged once, and nothing is reported.
     """
     outage = Outage("the Kafka broker", "the lag of the consumer group is not known")
     while not stop.is_set():
@@ -60,9 +60,9 @@ def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
         ]
         if not places:
             return {}
-        ends = asking.end_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
-        starts = asking.beginning_offsets(places, timeout_ms=ANSWER_TIMEOUT_MS)
-        done = {place: asking.committed(place, timeout_ms=ANSWER_TIMEOUT_MS) for place in places}
+        ends = asking.end_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+        starts = asking.beginning_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+        done = {place: asking.committed(place, timeout_ms=DEFAULT_TIMING.answer_ms) for place in places}
     # Nothing committed yet: the group will begin with the oldest record.
     return {
         place: max(ends[place] - max(done[place] or 0, starts[place]), 0) for place in places if place in ends

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from daemon.events.fact_event import fact_key_of, prompt_key
 from edits.errors import PermanentError
@@ -26,34 +26,30 @@ class BadFile(PermanentError):
     """A facts or probes file cannot be read; the message names the file and the line."""
 
 
-class LocalityPrompts(BaseModel):
+class LocalityProbes(BaseModel, frozen=True):
     """Prompts whose answer must stay the base's, by how near they are to the edit."""
 
-    model_config = ConfigDict(frozen=True)
     relation: tuple[Text, ...] = ()
     subject: tuple[Text, ...] = ()
 
 
-class Reasoning(BaseModel):
+class Reasoning(BaseModel, frozen=True):
     """A question whose answer follows from the edited fact."""
 
-    model_config = ConfigDict(frozen=True)
     prompt: Text
     answer: Text
 
 
-class PortabilityPrompts(BaseModel):
+class PortabilityPrompts(BaseModel, frozen=True):
     """Prompts that name the subject otherwise, and questions that follow from the fact."""
 
-    model_config = ConfigDict(frozen=True)
     alias: tuple[Text, ...] = ()
     reasoning: tuple[Reasoning, ...] = ()
 
 
-class Fact(BaseModel):
+class EvaluationFact(BaseModel, frozen=True):
     """One line of a facts file; what is for scoring alone never reaches an editor."""
 
-    model_config = ConfigDict(frozen=True)
     subject: Text
     prompt: Text
     target_new: Text
@@ -61,13 +57,13 @@ class Fact(BaseModel):
     ground_truth: str | None = None
     aliases: tuple[Text, ...] = ()
     rephrase_prompts: tuple[Text, ...] = ()
-    locality_prompts: LocalityPrompts = LocalityPrompts()
+    locality_prompts: LocalityProbes = LocalityProbes()
     yes_prompts: tuple[Text, ...] = ()
     no_prompts: tuple[Text, ...] = ()
     portability_prompts: PortabilityPrompts = PortabilityPrompts()
 
     @property
-    def key(self) -> str:
+    def fact_key(self) -> str:
         """What makes two lines speak of one fact, as in the ledger: subject and relation, else the prompt."""
         return fact_key_of(self.subject, self.relation, self.prompt)
 
@@ -77,10 +73,9 @@ class Fact(BaseModel):
         return (*self.yes_prompts, *self.no_prompts)
 
 
-class Probe(BaseModel):
+class EvaluationProbe(BaseModel, frozen=True):
     """One line of a probes file."""
 
-    model_config = ConfigDict(frozen=True)
     prompt: Text
     kind: str = "far"
 
@@ -89,12 +84,14 @@ class Probe(BaseModel):
 class Readable:
     """The facts and probes that a base can read, by their place in the file; `left_out` counts the others by kind."""
 
-    facts: dict[int, Fact]
+    facts: dict[int, EvaluationFact]
     far: tuple[str, ...]
     left_out: dict[str, int]
 
 
-def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, str], bool]) -> Readable:
+def readable(
+    facts: Sequence[EvaluationFact], far: Iterable[str], can_ask: Callable[[str, str], bool]
+) -> Readable:
     """What is left when everything goes that the base cannot read.
 
     Args:
@@ -102,56 +99,57 @@ def readable(facts: Sequence[Fact], far: Iterable[str], can_ask: Callable[[str, 
     """
     gone: Counter[str] = Counter()
 
-    def kept(kind: str, prompts: Iterable[str], answer: str = "") -> tuple[str, ...]:
+    def readable_of(kind: str, prompts: Iterable[str], answer: str = "") -> tuple[str, ...]:
         asked = tuple(prompts)
         fitting = tuple(prompt for prompt in asked if can_ask(prompt, answer))
         gone[kind] += len(asked) - len(fitting)
         return fitting
 
-    found: dict[int, Fact] = {}
+    found: dict[int, EvaluationFact] = {}
     for index, fact in enumerate(facts):
-        if not kept("facts", [fact.prompt], fact.target_new):
+        if not readable_of("facts", [fact.prompt], fact.target_new):
             continue
         near, further = fact.locality_prompts, fact.portability_prompts
-        reasoning = tuple(r for r in further.reasoning if kept("reasoning", [r.prompt], r.answer))
+        reasoning = tuple(r for r in further.reasoning if readable_of("reasoning", [r.prompt], r.answer))
         found[index] = fact.model_copy(
             update={
-                "rephrase_prompts": kept("rephrase", fact.rephrase_prompts, fact.target_new),
-                "locality_prompts": LocalityPrompts(
-                    relation=kept("relation", near.relation), subject=kept("subject", near.subject)
+                "rephrase_prompts": readable_of("rephrase", fact.rephrase_prompts, fact.target_new),
+                "locality_prompts": LocalityProbes(
+                    relation=readable_of("relation", near.relation),
+                    subject=readable_of("subject", near.subject),
                 ),
-                "yes_prompts": kept("yes_no", fact.yes_prompts),
-                "no_prompts": kept("yes_no", fact.no_prompts),
+                "yes_prompts": readable_of("yes_no", fact.yes_prompts),
+                "no_prompts": readable_of("yes_no", fact.no_prompts),
                 "portability_prompts": PortabilityPrompts(
-                    alias=kept("alias", further.alias, fact.target_new), reasoning=reasoning
+                    alias=readable_of("alias", further.alias, fact.target_new), reasoning=reasoning
                 ),
             }
         )
-    return Readable(found, kept("far", far), dict(gone))
+    return Readable(found, readable_of("far", far), dict(gone))
 
 
-def read_facts(path: Path, limit: int | None) -> list[Fact]:
+def read_facts(path: Path, limit: int | None) -> list[EvaluationFact]:
     """The first `limit` facts of a file.
 
     Raises:
         BadFile: it cannot be read, holds no fact, or a line is not a fact.
     """
-    facts = list(_read(path, Fact, limit))
+    facts = list(_read(path, EvaluationFact, limit))
     if not facts:
         raise BadFile(f"{path} holds no facts")
     return facts
 
 
-def read_probes(path: Path) -> list[Probe]:
+def read_probes(path: Path) -> list[EvaluationProbe]:
     """All probes of a file.
 
     Raises:
         BadFile: it cannot be read, or a line is not a probe.
     """
-    return list(_read(path, Probe, None))
+    return list(_read(path, EvaluationProbe, None))
 
 
-def pending_edit(index: int, fact: Fact) -> Pending:
+def pending_edit(index: int, fact: EvaluationFact) -> Pending:
     """The fact as a pending edit of the batch lane; the index tells when it arrived."""
     return Pending(
         edit_id=index,
@@ -159,7 +157,7 @@ def pending_edit(index: int, fact: Fact) -> Pending:
         subject=fact.subject,
         relation=fact.relation,
         prompt=fact.prompt,
-        fact_key=fact.key,
+        fact_key=fact.fact_key,
         prompt_key=prompt_key(fact.prompt),
         urgent=False,
         occurred_at=_EPOCH + timedelta(seconds=index),
@@ -168,7 +166,7 @@ def pending_edit(index: int, fact: Fact) -> Pending:
     )
 
 
-def edit_request(index: int, fact: Fact) -> EditRequest:
+def edit_request(index: int, fact: EvaluationFact) -> EditRequest:
     """What an editor sees of a fact: nothing that it is scored on."""
     return EditRequest(
         edit_id=str(index),

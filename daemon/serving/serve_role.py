@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.settings import ServeSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ServeSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Head, Limits, create_app
-from daemon.serving.executor import FollowsHead, ModelDesk
-from daemon.serving.figures import ledger_figures
+from daemon.serving.ledger_figures import ledger_figures
+from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
 from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
@@ -26,57 +27,68 @@ SHUTDOWN_SECONDS = 10  # for the requests in hand
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def _open_model(settings: Settings, ledger: Ledger) -> ServableModel:
+    from daemon.served_model import open_model  # loads torch
+
+    return open_model(settings, ledger)
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    open_model: Callable[[Settings, Ledger], ServableModel] = _open_model,
+    follow_seconds: float = FOLLOW_SECONDS,
+) -> None:
     """Serve until `stop` is set; `/readyz` answers 503 until the model is loaded.
 
     Raises:
         PermanentError: the model or the ledger cannot be used at all.
         TemporaryError: the ledger or the port is not to be had at this moment.
     """
-    from daemon.runtime import open_model  # loads torch
-
     settings.model.required_path()
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
-        _serve(settings, ledger, open_model, stop)
+        _serve(settings, ledger, open_model, stop, follow_seconds)
 
 
 def _serve(
     settings: Settings,
     ledger: Ledger,
-    open_model: Callable[[Settings, Ledger], FollowsHead],
+    open_model: Callable[[Settings, Ledger], ServableModel],
     stop: threading.Event,
+    follow_seconds: float,
 ) -> None:
-    desk = ModelDesk()
-    server = _server(settings, ledger, desk)
+    executor = ModelExecutor()
+    server = _server(settings, ledger, executor)
     listener = _listen(settings.serve)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
     thread.start()
     try:
         _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
-        desk.load(lambda: open_model(settings, ledger))
-        _log.info("model loaded", generation=desk.generation)
-        while not stop.wait(FOLLOW_SECONDS) and thread.is_alive():
-            follow_head(desk)
+        executor.load(lambda: open_model(settings, ledger))
+        _log.info("model loaded", generation=executor.generation)
+        while not stop.wait(follow_seconds) and thread.is_alive():
+            follow_head(executor)
     finally:
         server.should_exit = True
         thread.join()
-        desk.close()
+        executor.close()
         listener.close()
 
 
-def follow_head(desk: ModelDesk) -> None:
+def follow_head(executor: ModelExecutor) -> None:
     """Take over a newer generation; if that fails, the one that is loaded goes on answering."""
     try:
-        if desk.refresh():
-            _log.info("generation taken over", generation=desk.generation)
+        if executor.refresh():
+            _log.info("generation taken over", generation=executor.generation)
     except TemporaryError as error:
         _log.warning("cannot follow the ledger for now", reason=str(error))
     except PermanentError as error:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Server:
+def _server(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> uvicorn.Server:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
@@ -88,7 +100,7 @@ def _server(settings: Settings, ledger: Ledger, desk: ModelDesk) -> uvicorn.Serv
         )
     )
     app = create_app(
-        desk=desk,
+        executor=executor,
         read_head=lambda: _head(ledger),
         limits=Limits(
             max_batch=settings.serve.max_batch,
@@ -118,7 +130,7 @@ def _head(ledger: Ledger) -> Head | None:
 
 
 def _listen(serve: ServeSettings) -> socket.socket:
-    """Bind before the model is loaded: a taken port is told at once, and may be free again soon."""
+    """Bind before the model is loaded: a taken port is reported at once, and may be free again soon."""
     family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
     try:
         listener = socket.create_server((serve.host, serve.port), family=family, backlog=256)

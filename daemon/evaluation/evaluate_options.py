@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from edits.errors import BadRequest
 from edits.judging import Form
+from planners.settings import BatchEditor
 
 FORMS = ("plain", "chat")
 BASELINES = ("in-context",)
@@ -44,6 +46,8 @@ class EvaluateOptions:
         Raises:
             BadRequest: which options do not go together, and what to choose instead.
         """
+        if self.editor not in get_args(BatchEditor):
+            raise BadRequest(f"--editor {self.editor}: use one of {', '.join(get_args(BatchEditor))}")
         if self.form not in FORMS:
             raise BadRequest(f"--form {self.form}: use one of {', '.join(FORMS)}")
         if self.baseline is not None and self.baseline not in BASELINES:

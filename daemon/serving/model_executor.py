@@ -1,4 +1,4 @@
-"""The desk at which the one model of a serving process is asked: one piece of work at a time, in order.
+"""The model executor of a serving process: runs requests on its one model, one at a time, in order.
 
 One thread owns the model. It takes over a new generation between requests: no answer mixes generations.
 """
@@ -12,13 +12,13 @@ from typing import Protocol, TypeVar
 from edits.errors import TemporaryError
 from edits.prompts import Prompt
 
-MAX_WAITING = 64  # requests in the queue before the next is told to come back
+MAX_WAITING = 64  # requests in the queue before the next is refused with Retry-After
 
 _T = TypeVar("_T")
 
 
-class GivenAnswer(Protocol):
-    """What the model says to one prompt, which edit spoke (None: the base did), and whether the limit of tokens cut it."""
+class ModelOutput(Protocol):
+    """The output for one prompt, the edit that fired (None: the base answered), and whether it was truncated."""
 
     @property
     def prompt(self) -> Prompt: ...
@@ -39,22 +39,22 @@ class GivenAnswer(Protocol):
         """How many it generated, with the one that ended the answer."""
 
 
-class FollowsHead(Protocol):
+class ServableModel(Protocol):
     """A model that can be asked, and can be brought to the newest published generation."""
 
     @property
     def generation(self) -> int: ...
     def refresh(self) -> bool: ...
-    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[GivenAnswer]: ...
-    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[GivenAnswer]: ...
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[ModelOutput]: ...
+    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[ModelOutput]: ...
 
 
-class ModelDesk:
-    """Gives the model to one piece of work at a time; work that finds the queue full is refused."""
+class ModelExecutor:
+    """Runs work on the model one at a time, on the one thread that owns it; a full queue refuses more."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._model: FollowsHead | None = None
+        self._model: ServableModel | None = None
         self._waiting = 0
         self._counter = threading.Lock()
 
@@ -63,7 +63,7 @@ class ModelDesk:
         """The generation that answers now; TemporaryError until the model is loaded."""
         return self._loaded().generation
 
-    def load(self, open_model: Callable[[], FollowsHead]) -> None:
+    def load(self, open_model: Callable[[], ServableModel]) -> None:
         """Load the model on its thread and wait for it; its errors are raised here."""
         self._model = self._thread.submit(open_model).result()
 
@@ -72,8 +72,8 @@ class ModelDesk:
         model = self._loaded()
         return self._thread.submit(model.refresh).result()
 
-    async def use(self, work: Callable[[FollowsHead], _T]) -> _T:
-        """Run `work` with the model when its turn comes.
+    async def run(self, work: Callable[[ServableModel], _T]) -> _T:
+        """Run `work` with the model, after all work that came before it.
 
         Raises:
             TemporaryError: the model is not loaded yet, or too many requests are waiting.
@@ -93,7 +93,7 @@ class ModelDesk:
         """Finish the request in hand, drop those that wait."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _loaded(self) -> FollowsHead:
+    def _loaded(self) -> ServableModel:
         if self._model is None:
             raise TemporaryError("the model is still being loaded", retry_after_seconds=5.0)
         return self._model

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.process.settings import ModelSettings, Settings
+from daemon.process.settings import Settings
+from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.inference.edited_model import Answer, EditedModel
@@ -88,12 +89,9 @@ class ServedModel:
         return self.edited.generate(prompts, max_new_tokens=max_new_tokens)
 
     def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
-        """What the frozen base says, whatever was edited."""
-        said = self.edited.base.generate_outputs(prompts, max_new_tokens=max_new_tokens)
-        return [
-            Answer(prompt, one.text, None, 0.0, one.truncated, one.prompt_tokens, one.new_tokens)
-            for prompt, one in zip(prompts, said, strict=True)
-        ]
+        """The frozen base's output, whatever was edited."""
+        outputs = self.edited.base.generate_outputs(prompts, max_new_tokens=max_new_tokens)
+        return [Answer.of(prompt, output) for prompt, output in zip(prompts, outputs, strict=True)]
 
     def divergences(self, prompts: Sequence[str]) -> list[float]:
         """KL(base || edited) in nats of each prompt's next token; exactly 0 where no edit fires."""
@@ -155,8 +153,8 @@ def open_matcher(settings: Settings) -> QuestionMatcher | None:
     if not settings.index.encoder:
         _log.warning(
             "no_sentence_encoder",
-            told='index.encoder = "": the base\'s own answers decide whether an edit fires, which few real models give '
-            "reliably",
+            consequence='index.encoder = "": the base\'s own answers decide whether an edit fires, which few real '
+            "models give reliably",
         )
         return None
     return load_matcher(settings.index.encoder, heads=settings.store.path / "heads")

@@ -1,4 +1,4 @@
-"""Turns what pydantic says about a wrong setting into one sentence: which key, where, and what would do."""
+"""Turns pydantic's complaint about a wrong setting into one sentence: which key, where, and what would do."""
 
 import difflib
 import os
@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from edits.errors import PermanentError
+
 _BOUNDS = {
     "ge": "at least {}",
     "gt": "more than {}",
@@ -19,6 +21,10 @@ _BOUNDS = {
     "max_length": "at most {} characters",
     "pattern": "of the form {}",
 }
+
+
+class BadSettings(PermanentError):
+    """A setting is unknown, missing or out of its range; the message says which, where, and what would do."""
 
 
 def explain(detail: ErrorDetails, root: type[BaseModel], prefix: str, path: Path | None, text: str) -> str:

@@ -10,25 +10,25 @@ from typing import Any
 
 import torch
 
-from daemon.evaluation.asking import Asked, probes_of, questions_of
 from daemon.evaluation.editing import Edited
-from daemon.evaluation.facts import Readable
-from daemon.evaluation.in_context import Teller, in_context
-from daemon.evaluation.options import EvaluateOptions
-from daemon.evaluation.report import (
+from daemon.evaluation.evaluate_options import EvaluateOptions
+from daemon.evaluation.evaluation_report import (
     Encoder,
+    EvaluationReport,
     FalseFire,
     InContext,
     Kinds,
-    LeftOut,
+    LeftOutCounts,
     Oldest,
     Pair,
     Portability,
-    Report,
     Routing,
     SecondTurn,
     Speed,
 )
+from daemon.evaluation.facts_file import Readable
+from daemon.evaluation.in_context import InContextBaseline, in_context
+from daemon.evaluation.questions import AnsweredQuestions, probes_of, questions_of
 from daemon.evaluation.second_turn import SecondTurns, score_second_turns, second_turns
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
@@ -52,7 +52,7 @@ class _Probed:
 
 
 class Scorer:
-    """Asks everything once, in order, and tells how far it is."""
+    """Asks everything once, in order, and reports its progress."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Scorer:
         self._done = 0
         self._total = self._count()
 
-    def report(self, requested: int) -> Report:
+    def report(self, requested: int) -> EvaluationReport:
         """All scores of the final model."""
         asked = {name: self._ask(name) for name in self._questions}
         probed = {kind: self._probe(kind) for kind in LOCALITY}
@@ -88,11 +88,11 @@ class Scorer:
         left_out = dict(self._known.left_out)
         unreadable_yes_no = left_out.pop("yes_no", 0)
         readable = len(self._edited.live) / (len(self._edited.live) + left_out.get("facts", 0))
-        return Report(
+        return EvaluationReport(
             requested=requested,
             edits=len(self._edited.live),
             superseded=len(self._edited.superseded),
-            left_out=LeftOut(**left_out),
+            left_out=LeftOutCounts(**left_out),
             reliability=(own.score or 0.0) * readable,
             generality=rephrased.score,
             exact=Pair(reliability=(own.exact or 0.0) * readable, generality=rephrased.exact),
@@ -118,18 +118,18 @@ class Scorer:
             **self._conditions(),
         )
 
-    def _ask(self, name: str) -> Asked:
-        asked = Asked(
+    def _ask(self, name: str) -> AnsweredQuestions:
+        asked = AnsweredQuestions(
             self._model, self._questions[name], form=self._options.form, tokens=self._options.tokens
         )
-        self._told(len(asked.questions))
+        self._report_progress(len(asked.questions))
         return asked
 
     def _probe(self, kind: str) -> _Probed:
         prompts, tokens = self._probes[kind], self._options.tokens
         answers = self._model.generate(prompts, max_new_tokens=tokens)
         base = self._model.base.generate(prompts, max_new_tokens=tokens)
-        self._told(len(prompts))
+        self._report_progress(len(prompts))
         return _Probed(prompts, answers, base)
 
     def _false_fire(self, probed: Mapping[str, _Probed]) -> FalseFire:
@@ -139,18 +139,20 @@ class Scorer:
             fired[kind] = share([route.edit_id is not None for route in routes])
         return FalseFire(**fired)
 
-    def _in_context(self, own: Asked, rephrased: Asked, probed: Mapping[str, _Probed]) -> InContext | None:
+    def _in_context(
+        self, own: AnsweredQuestions, rephrased: AnsweredQuestions, probed: Mapping[str, _Probed]
+    ) -> InContext | None:
         if self._options.baseline is None:
             return None
-        teller = Teller(self._model, self._edited.live, tokens=self._options.tokens)
+        baseline = InContextBaseline(self._model, self._edited.live, tokens=self._options.tokens)
         found = in_context(
-            teller,
+            baseline,
             own,
             rephrased,
             {kind: one.prompts for kind, one in probed.items()},
             {kind: one.base for kind, one in probed.items()},
         )
-        self._told(self._count_in_context())
+        self._report_progress(self._count_in_context())
         return found
 
     def _second_turns(self) -> SecondTurns | None:
@@ -162,7 +164,7 @@ class Scorer:
         if self._turns is None:
             return None
         found = score_second_turns(self._model, self._turns, tokens=self._options.tokens)
-        self._told(len(self._turns))
+        self._report_progress(len(self._turns))
         return found
 
     def _count(self) -> int:
@@ -174,11 +176,11 @@ class Scorer:
         edits = len(self._questions["own"]) + len(self._questions["rephrased"])
         return edits + sum(len(self._probes[kind]) for kind in LOCALITY)
 
-    def _told(self, count: int) -> None:
+    def _report_progress(self, count: int) -> None:
         self._done += count
         self._progress("scores", self._done, self._total)
 
-    def _cost(self, own: Asked) -> dict[str, Any]:
+    def _cost(self, own: AnsweredQuestions) -> dict[str, Any]:
         seconds = sorted(self._edited.seconds)
         return {
             "edit_seconds_total": sum(seconds),
@@ -213,7 +215,7 @@ class Scorer:
 
 
 def _retention(
-    own: Asked, rephrased: Asked, *, newest: int
+    own: AnsweredQuestions, rephrased: AnsweredQuestions, *, newest: int
 ) -> Iterator[tuple[int, float | None, float | None]]:
     """Scores by age (edits since), each point over the edits older than the point before."""
     younger = -1
@@ -224,7 +226,7 @@ def _retention(
         younger = age - 1
 
 
-def _oldest(edited: Edited, own: Asked) -> Oldest:
+def _oldest(edited: Edited, own: AnsweredQuestions) -> Oldest:
     """What the oldest edits that are still live lost since they were new."""
     still = {index for index in edited.when_new if index in edited.live}
     new = sum(edited.when_new[index] for index in still) / len(still) if still else None
@@ -239,10 +241,10 @@ def _speed(model: EditedModel, prompts: Sequence[Prompt], tokens: int) -> Speed:
         else:
             texts = model.base.generate(prompts, max_new_tokens=tokens)
         seconds = time.perf_counter() - begun
-        said = sum(
+        new_tokens = sum(
             len(model.base.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts
         )
-        return said / seconds
+        return new_tokens / seconds
 
     rate(edited=True)  # warm up both
     return Speed(base=rate(edited=False), edited=rate(edited=True))

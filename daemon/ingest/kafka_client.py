@@ -19,13 +19,9 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 from kafka.record.default_records import DefaultRecordBatch
 
-from daemon.process.settings import KafkaSettings
+from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
-# How long a call that only asks something may take: an outage is noticed after this time.
-ANSWER_TIMEOUT_MS = 10_000
-# Nothing else happens meanwhile, a stop signal has to wait for it; tries follow each other anyway.
-BOOTSTRAP_TIMEOUT_MS = 5_000
 # A message of 1 MiB must fit with its key and headers; the broker's own limit is the one that counts.
 MAX_REQUEST_BYTES = 80 << 20
 
@@ -57,7 +53,20 @@ class Rebalanced(BrokerUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class KafkaTiming:
+    """How long the clients wait for a broker, and how often the consumer looks whether it is there."""
+
+    answer_ms: int = 10_000  # a call that only asks something: an outage is noticed after this time
+    # Nothing else happens meanwhile, a stop signal has to wait for it; tries follow each other anyway.
+    bootstrap_ms: int = 5_000
+    watch_seconds: float = 5.0
+
+
+DEFAULT_TIMING = KafkaTiming()
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerRecord:
     """One record to produce."""
 
     topic: str
@@ -89,7 +98,7 @@ def translated(doing: str) -> Iterator[None]:
         raise BrokerUnavailable(f"{doing}: {error}") from error
 
 
-def open_producer(settings: KafkaSettings) -> KafkaProducer:
+def open_producer(settings: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> KafkaProducer:
     """A producer whose confirmations mean that every in-sync replica has the message.
 
     Raises:
@@ -99,7 +108,7 @@ def open_producer(settings: KafkaSettings) -> KafkaProducer:
     with translated(f"connecting to {settings.bootstrap_servers}"):
         return _built(
             KafkaProducer,
-            **_connection(settings),
+            **_connection(settings, timing),
             metrics_enabled=False,  # kafka-python's own; ours are in monitoring/metrics.py
             acks="all",
             # At least once is enough, for every reader of ours knows what it has seen; an idempotent producer
@@ -108,13 +117,15 @@ def open_producer(settings: KafkaSettings) -> KafkaProducer:
             max_in_flight_requests_per_connection=1,  # so that a retry does not change the order
             linger_ms=5,
             max_request_size=MAX_REQUEST_BYTES,
-            max_block_ms=ANSWER_TIMEOUT_MS,
-            delivery_timeout_ms=max(settings.request_timeout_ms, ANSWER_TIMEOUT_MS) + 5_000,
+            max_block_ms=timing.answer_ms,
+            delivery_timeout_ms=max(settings.request_timeout_ms, timing.answer_ms) + 5_000,
         )
 
 
-def open_consumer(settings: KafkaSettings, *, max_poll_records: int) -> KafkaConsumer:
-    """A consumer of the group that commits only when it is told to, and starts at the beginning.
+def open_consumer(
+    settings: KafkaSettings, *, max_poll_records: int, timing: KafkaTiming = DEFAULT_TIMING
+) -> KafkaConsumer:
+    """A consumer of the group that commits only on `commit`, and starts at the beginning.
 
     Raises:
         BrokerUnavailable: no broker answers.
@@ -124,7 +135,7 @@ def open_consumer(settings: KafkaSettings, *, max_poll_records: int) -> KafkaCon
     with translated(f"connecting to {settings.bootstrap_servers}"):
         return _built(
             KafkaConsumer,
-            **_connection(settings),
+            **_connection(settings, timing),
             metrics_enabled=False,
             group_id=settings.group_id,
             enable_auto_commit=False,
@@ -137,7 +148,9 @@ def open_consumer(settings: KafkaSettings, *, max_poll_records: int) -> KafkaCon
         )
 
 
-def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
+def ensure_topics(
+    settings: KafkaSettings, topics: Sequence[str], timing: KafkaTiming = DEFAULT_TIMING
+) -> list[str]:
     """Create those of `topics` that are missing; the ones created.
 
     Raises:
@@ -145,7 +158,9 @@ def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
         KafkaRefused: we have no right to look or to create.
     """
     with translated(f"looking for the topics at {settings.bootstrap_servers}"):
-        admin = _built(KafkaAdminClient, **_connection(settings) | {"request_timeout_ms": ANSWER_TIMEOUT_MS})
+        admin = _built(
+            KafkaAdminClient, **_connection(settings, timing) | {"request_timeout_ms": timing.answer_ms}
+        )
         try:
             existing = set(admin.list_topics())
             missing = [name for name in topics if name not in existing]
@@ -157,14 +172,14 @@ def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> list[str]:
                 with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):  # somebody else was faster
                     admin.create_topics(
                         {name: {"num_partitions": settings.partitions, "replication_factor": -1}},
-                        timeout_ms=ANSWER_TIMEOUT_MS,
+                        timeout_ms=timing.answer_ms,
                     )
             return missing
         finally:
             admin.close()
 
 
-def send_all(producer: KafkaProducer, messages: Sequence[Message], *, timeout_seconds: float) -> None:
+def send_all(producer: KafkaProducer, messages: Sequence[ProducerRecord], *, timeout_seconds: float) -> None:
     """Send the messages and wait until each of them is confirmed.
 
     Raises:
@@ -200,14 +215,14 @@ def _built(kind: Callable[..., Any], **options: Any) -> Any:
         raise
 
 
-def _connection(settings: KafkaSettings) -> dict[str, Any]:
+def _connection(settings: KafkaSettings, timing: KafkaTiming) -> dict[str, Any]:
     """What every client needs to find the cluster and to be let in."""
     options: dict[str, Any] = {
         "bootstrap_servers": [address.strip() for address in settings.bootstrap_servers.split(",")],
         "client_id": settings.client_id,
         "security_protocol": settings.security_protocol,
         "request_timeout_ms": settings.request_timeout_ms,
-        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "bootstrap_timeout_ms": timing.bootstrap_ms,
         "reconnect_backoff_max_ms": 2_000,
     }
     if settings.security_protocol.startswith("SASL"):

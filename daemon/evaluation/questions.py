@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.evaluation.editing import Edited, stale_values
-from daemon.evaluation.facts import Fact
+from daemon.evaluation.facts_file import EvaluationFact
 from daemon.events.fact_event import prompt_key
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.edited_model import Answer, EditedModel
@@ -17,7 +17,7 @@ NOBODY = -1  # the owner of a question that no live edit shall answer
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ScoredQuestion:
     """One prompt, what it shall generate, the edit that shall answer, and a value that a right answer does not hold."""
 
     prompt: Prompt
@@ -26,10 +26,12 @@ class Question:
     never: str | None = None
 
 
-class Asked:
+class AnsweredQuestions:
     """Questions and the edited model's answers to them."""
 
-    def __init__(self, model: EditedModel, questions: Sequence[Question], *, form: Form, tokens: int) -> None:
+    def __init__(
+        self, model: EditedModel, questions: Sequence[ScoredQuestion], *, form: Form, tokens: int
+    ) -> None:
         self.model = model
         self.questions = questions
         self.form = form
@@ -71,12 +73,14 @@ class Asked:
         return share([one for one, q in zip(right, self.questions, strict=True) if q.owner in owners])
 
 
-def questions_of(edited: Edited, facts: Mapping[int, Fact], form: Form) -> dict[str, list[Question]]:
+def questions_of(
+    edited: Edited, facts: Mapping[int, EvaluationFact], form: Form
+) -> dict[str, list[ScoredQuestion]]:
     """What is asked of the live edits, by kind; `stale` are the prompts and values of edits that lost to newer ones."""
     live = sorted(edited.live.items())
 
-    def asked(text: str, wanted: str, owner: int, never: str | None = None) -> Question:
-        return Question(as_prompt(form, text), wanted, owner, never)
+    def asked(text: str, wanted: str, owner: int, never: str | None = None) -> ScoredQuestion:
+        return ScoredQuestion(as_prompt(form, text), wanted, owner, never)
 
     return {
         "own": [asked(f.prompt, f.target_new, i, f.ground_truth) for i, f in live],
@@ -92,7 +96,7 @@ def questions_of(edited: Edited, facts: Mapping[int, Fact], form: Form) -> dict[
     }
 
 
-def probes_of(live: Mapping[int, Fact], far: Sequence[str]) -> dict[str, list[str]]:
+def probes_of(live: Mapping[int, EvaluationFact], far: Sequence[str]) -> dict[str, list[str]]:
     """Texts by kind that no edit may answer, without those that lie in the scope of one."""
     subjects = SurfaceIndex()
     for index, fact in live.items():

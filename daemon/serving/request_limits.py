@@ -1,4 +1,4 @@
-"""What stands before every HTTP request: a bound on its size, and the clock that measures it."""
+"""Middleware in front of every HTTP request: a bound on its size, a count and a duration."""
 
 import time
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitoring.metrics import Metrics
 
 
-class RequestGuard:
+class RequestLimitsMiddleware:
     """An ASGI middleware: refuses bodies over `max_body_bytes` with 413, and counts and times the rest."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, metrics: Metrics) -> None:
@@ -38,7 +38,7 @@ class RequestGuard:
                 )
                 await refusal(scope, receive, note_status)
             else:
-                await self._app(scope, _replay(body, receive), note_status)
+                await self._app(scope, _receive_again(body, receive), note_status)
         finally:
             # The template, never the path: a label must not grow with what clients ask for.
             route = getattr(scope.get("route"), "path", "other")
@@ -63,11 +63,11 @@ class RequestGuard:
         return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _receive_again(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body in one piece, and then what the connection says."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Message:
+    async def receive_again() -> Message:
         return pending.pop() if pending else await receive()
 
-    return replay
+    return receive_again

@@ -72,7 +72,7 @@ class EmbeddedBroker:
             if self._launch(binary, port):
                 self._port = port
                 return
-        raise BrokerMissing(f"the embedded broker did not start: {self._last_words()}")
+        raise BrokerMissing(f"the embedded broker did not start: {self._last_errors()}")
 
     def stop(self) -> None:
         """End the broker, and with it all that it held."""
@@ -114,11 +114,11 @@ class EmbeddedBroker:
             time.sleep(0.02)
         return False
 
-    def _last_words(self) -> str:
+    def _last_errors(self) -> str:
         if self._errors is None:
-            return "it said nothing"
+            return "it printed nothing"
         self._errors.seek(0)
-        return self._errors.read(2_000).decode("utf-8", "replace").strip() or "it said nothing"
+        return self._errors.read(2_000).decode("utf-8", "replace").strip() or "it printed nothing"
 
 
 def _binary() -> str:

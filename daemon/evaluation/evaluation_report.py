@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Kinds(BaseModel):
+class _Scores(BaseModel, frozen=True):
+    """One object of the report."""
+
+
+class Kinds(_Scores):
     """One number per kind of locality probe; None where there is no probe."""
 
-    model_config = ConfigDict(frozen=True)
     far: float | None
     relation: float | None
     subject: float | None
@@ -21,61 +24,55 @@ class FalseFire(Kinds):
     two_hop: float | None
 
 
-class Pair(BaseModel):
+class Pair(_Scores):
     """Reliability and generality."""
 
-    model_config = ConfigDict(frozen=True)
     reliability: float | None
     generality: float | None
 
 
-class Routing(BaseModel):
+class Routing(_Scores):
     """What the scope index did: on held-out rephrases, and on probes that no edit may answer.
 
     `unreadable_yes_no` of the yes/no questions were not asked because the base cannot read them.
     """
 
-    model_config = ConfigDict(frozen=True)
     right_expert: float | None
     miss: float | None
     false_fire: FalseFire
     unreadable_yes_no: int
 
 
-class Portability(BaseModel):
+class Portability(_Scores):
     """Other names of the subject; questions that follow from the fact."""
 
-    model_config = ConfigDict(frozen=True)
     alias: float | None
     reasoning: float | None
 
 
-class Oldest(BaseModel):
+class Oldest(_Scores):
     """The oldest edits that are still live: how they answered when they were new, and after all the others."""
 
-    model_config = ConfigDict(frozen=True)
     edits: int
     reliability_new: float | None
     reliability_final: float | None
 
 
-class Speed(BaseModel):
+class Speed(_Scores):
     """Generated tokens a second on the edits' own prompts."""
 
-    model_config = ConfigDict(frozen=True)
     base: float
     edited: float
 
 
-class Encoder(BaseModel):
+class Encoder(_Scores):
     """The sentence encoder that the scope index reads with."""
 
-    model_config = ConfigDict(frozen=True)
     place: str
     hash: str
 
 
-class InContext(BaseModel):
+class InContext(_Scores):
     """No edit: where the index fires, the fact stands in the prompt, and the base answers.
 
     `reliability`, `generality` and `locality` are judged as the edited model's; `contains` counts any answer that holds the
@@ -83,7 +80,6 @@ class InContext(BaseModel):
     for the edits' prompts and rephrases by the edited model's for the same.
     """
 
-    model_config = ConfigDict(frozen=True)
     reliability: float | None
     generality: float | None
     contains: Pair
@@ -92,10 +88,9 @@ class InContext(BaseModel):
     seconds_ratio: float | None
 
 
-class SecondTurn(BaseModel):
+class SecondTurn(_Scores):
     """Asked with a pronoun after a first turn that named the subject; `left_out` paraphrases do not name it as written."""
 
-    model_config = ConfigDict(frozen=True)
     generality: float | None
     miss: float | None
     locality_subject: float | None
@@ -103,10 +98,9 @@ class SecondTurn(BaseModel):
     left_out: int
 
 
-class LeftOut(BaseModel):
+class LeftOutCounts(_Scores):
     """How many prompts were not asked because the base cannot read them; `facts` count against reliability."""
 
-    model_config = ConfigDict(frozen=True)
     facts: int = 0
     rephrase: int = 0
     far: int = 0
@@ -116,7 +110,7 @@ class LeftOut(BaseModel):
     reasoning: int = 0
 
 
-class Report(BaseModel):
+class EvaluationReport(_Scores):
     """All scores (0..1 unless the name says a unit); None where the files lack the probes.
 
     Of the `requested` facts, `edits` are live at the end, `superseded` lost to a later fact with their prompt or, so the
@@ -126,11 +120,10 @@ class Report(BaseModel):
     the first rule in both; `ended`: answers to the edits' prompts and rephrases that stopped by themselves.
     """
 
-    model_config = ConfigDict(frozen=True)
     requested: int
     edits: int
     superseded: int
-    left_out: LeftOut
+    left_out: LeftOutCounts
     reliability: float | None
     generality: float | None
     exact: Pair

@@ -1,4 +1,4 @@
-"""What the ledger says at one moment, as the metrics want to have it."""
+"""The ledger's figures at one moment, in the form that the metrics export."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -7,8 +7,8 @@ from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import CheckResult
 from monitoring.collector import LedgerFigures, OpenBatches, SuiteFigures
 
-WORKER_SILENT_SECONDS = 120.0  # a worker that has said nothing for so long does not count
-# A suite that was taken out of the settings is no longer checked: what it said last is no news, and no alert.
+WORKER_SILENT_SECONDS = 120.0  # a worker whose last heartbeat is older does not count
+# A suite that was taken out of the settings is no longer checked: its last result is no news, and no alert.
 SUITE_FORGOTTEN = timedelta(days=3)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, settings_for_errand
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def rollback(
     if restore_previous and edit is None:
         raise typer.BadParameter("--restore-previous goes with --edit")
     cause = f"rollback: {cause}"
-    with ledger_of(settings_for_errand(config)) as ledger:
+    with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
             made = ledger.generations.rollback_edit(edit, cause=cause, restore_previous=restore_previous)
         else:

@@ -1,11 +1,11 @@
-"""The picture of a plan: well-formed, harmless whatever the events say, and complete."""
+"""The plot of a plan: well-formed, harmless whatever the events say, and complete."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
 
 from test_planning import make, pending, world
 
-from planners import picture
+from planners import render_plot
 
 SVG = "{http://www.w3.org/1999/xhtml}"
 HOSTILE = '</title><script>alert("x")</script><img src=x onerror=y>&#0;\x0b\u202e'
@@ -20,7 +20,7 @@ def drawn(page: str, attribute: str) -> list[int]:
 def test_every_batch_is_drawn_in_its_order_and_every_clustered_one_in_the_map() -> None:
     edits = [*world(200), pending(900, "U", urgent=True), pending(901, "R", op="retract")]
     draft = make(edits, batch_size=20)
-    page = picture(draft, {edit.edit_id: edit.subject for edit in edits})
+    page = render_plot(draft, {edit.edit_id: edit.subject for edit in edits})
     assert drawn(page, "data-sequence") == list(range(len(draft.batches)))
     assert drawn(page, "data-batch") == list(range(2, len(draft.batches)))
     assert page.count("<circle") == 200
@@ -29,23 +29,23 @@ def test_every_batch_is_drawn_in_its_order_and_every_clustered_one_in_the_map() 
 
 def test_what_events_say_stays_text() -> None:
     edits = [replace(edit, subject=HOSTILE) for edit in world(30)]
-    page = picture(make(edits, batch_size=5), {edit.edit_id: edit.subject for edit in edits})
+    page = render_plot(make(edits, batch_size=5), {edit.edit_id: edit.subject for edit in edits})
     assert drawn(page, "data-sequence")
     assert "<script" not in page
     assert "<img" not in page
     assert "default-src 'none'" in page
 
 
-def test_a_plan_without_a_batch_lane_has_a_picture_too() -> None:
+def test_a_plan_without_a_batch_lane_has_a_plot_too() -> None:
     urgent = make([pending(1, "U", urgent=True)])
-    assert drawn(picture(urgent, {}), "data-sequence") == [0]
+    assert drawn(render_plot(urgent, {}), "data-sequence") == [0]
     nothing = make([pending(1, minute=1)], rivals=[pending(7, minute=2)])
-    assert drawn(picture(nothing, {}), "data-sequence") == []
+    assert drawn(render_plot(nothing, {}), "data-sequence") == []
 
 
-def test_the_picture_of_very_many_edits_stays_small() -> None:
+def test_the_plot_of_very_many_edits_stays_small() -> None:
     edits = world(9_000)
     draft = make(edits, batch_size=100)
-    page = picture(draft, {edit.edit_id: "x" * 5_000 for edit in edits})
+    page = render_plot(draft, {edit.edit_id: "x" * 5_000 for edit in edits})
     assert len(page) < 2_000_000
     assert len(set(drawn(page, "data-batch"))) == len(draft.batches)
