@@ -29,7 +29,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from daemon.checks.check_queue import run_checks
+from daemon.checks.claimed_check import run_checks
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, PlannedBatch

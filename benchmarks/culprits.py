@@ -1,11 +1,11 @@
 """How many scorings does blame need to find the culprits of a batch, and is its verdict ever wrong?
 
-    python benchmarks/bisect.py --batch 256 --runs 50
+    python benchmarks/culprits.py --batch 256 --runs 50
 
-Prints one JSON object. The search is the worker's own (`daemon.checks.bisection`) on a real ledger; the model is simulated,
+Prints one JSON object. The search is the worker's own (`daemon.checks.blame`) on a real ledger; the model is simulated,
 whose answers say nothing about who spoiled them, so that no attribution helps the search. A scoring is one pass over
 the failing probes; the figures are the most that any run needed. A verdict is wrong when anybody but the culprits is
-quarantined, when a culprit stays live, or when an innocent edit does not.
+quarantined, when a culprit stays live, or when a cleared edit does not.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.checks.bisection import Case, work_on_case
+from daemon.checks.blame import Case, work_on_case
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, EditState, Lane, Plan, PlannedBatch
@@ -104,12 +104,12 @@ def tried(culprits: int, batch: int, runs: int, seed: int) -> Tried:
         ledger.generations.start("base")
         for run in range(runs):
             edits = publish(ledger, batch, run)
-            guilty = set(random.Random(seed * 1_000 + run).sample(edits, culprits))
+            offending = set(random.Random(seed * 1_000 + run).sample(edits, culprits))
             model = SpoiledModel(
-                {c: {f"run {run}, probe {c}.{n}" for n in range(PROBES_EACH)} for c in guilty}
+                {c: {f"run {run}, probe {c}.{n}" for n in range(PROBES_EACH)} for c in offending}
             )
             found.scorings.append(verdict(ledger, model))
-            found.wrong += is_wrong(ledger, edits, guilty)
+            found.wrong += is_wrong(ledger, edits, offending)
         sys.stderr.write(f"{culprits} of {batch}: {found.scorings}\n")
     return found
 
@@ -165,8 +165,12 @@ def head(ledger: Ledger) -> int:
     return newest.number if newest is not None else 0
 
 
-def is_wrong(ledger: Ledger, edits: list[str], guilty: set[str]) -> bool:
+def is_wrong(ledger: Ledger, edits: list[str], offending: set[str]) -> bool:
     """Whether anybody stands where the truth would not have put them."""
     live = ledger.generations.live().keys()
     stuck = {edit.edit_id for edit in ledger.audit.facts(state=EditState.QUARANTINED, limit=100_000)}
-    return bool(stuck & set(edits) != guilty or (set(edits) - guilty) - live)
+    return bool(stuck & set(edits) != offending or (set(edits) - offending) - live)
+
+
+if __name__ == "__main__":
+    main()

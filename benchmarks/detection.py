@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.checks.check_queue import work_on_check
+from daemon.checks.check_context import CheckContext
 from daemon.checks.check_run import CheckRun
+from daemon.checks.claimed_check import work_on_check
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckResult
 from daemon.process.log import configure_logging
@@ -126,8 +127,8 @@ def simulate(known: float, options: argparse.Namespace) -> Stream:
     caught = alarms = checks = 0
     each = options.repetitions // options.streams
     for stream in range(options.streams):
-        lottery = random.Random(f"{options.seed} {known} {stream}")
-        differing = set(lottery.sample(prompts, round(known * len(prompts))))
+        rng = random.Random(f"{options.seed} {known} {stream}")
+        differing = set(rng.sample(prompts, round(known * len(prompts))))
         with watched(prompts) as (ledger, settings):
             model = SimulatedModel(differing)
             first = check(ledger, settings, model)  # nothing to compare with yet
@@ -135,7 +136,7 @@ def simulate(known: float, options: argparse.Namespace) -> Stream:
             alarms += sum(not result.passed for result in (first, *results))
             checks += 1 + len(results)
             for _ in range(each):
-                harmed = set(lottery.sample(sorted(set(prompts) - differing), round(CHANGED * len(prompts))))
+                harmed = set(rng.sample(sorted(set(prompts) - differing), round(CHANGED * len(prompts))))
                 caught += not check(ledger, settings, SimulatedModel(differing | harmed), keep=False).passed
     return Stream(caught, each * options.streams, alarms, checks)
 
@@ -163,7 +164,7 @@ def check(ledger: Ledger, settings: Settings, model: SimulatedModel, *, keep: bo
     if keep:
         (result,), _ = work_on_check(ledger, settings, model, claimed, clock=utc_now)
         return result
-    run = CheckRun(ledger, settings, model, claimed, clock=utc_now)
+    run = CheckRun(CheckContext(ledger, settings, model, claimed, clock=utc_now))
     while run.step():
         pass
     ledger.checks.fail(claimed.id, claimed.token, "a rehearsal")

@@ -9,7 +9,7 @@ One event, in order; each module opens with what it promises:
     daemon/planning/cycle.py           pending edits -> a plan, by planners/        (upkeep plan)
     daemon/work/worker.py              a batch -> experts, by editors/              (upkeep worker, apply)
     daemon/work/verify.py              no generation goes live unverified
-    daemon/checks/check_queue.py       is the rest as it was? by monitoring/        (upkeep check)
+    daemon/checks/claimed_check.py     is the rest as it was? by monitoring/        (upkeep check)
     daemon/serving/serve_role.py       answers over HTTP                            (upkeep serve, ask)
     daemon/process/supervisor.py       all roles in one process tree                (upkeep run)
 

@@ -92,7 +92,7 @@ def _state(figures: LedgerFigures) -> Iterator[tuple[StateMetric, list[Sample]]]
 
 
 def _checks(figures: LedgerFigures) -> Mapping[StateMetric, list[Sample]]:
-    """What the newest check of each suite said."""
+    """What the newest check of each suite found."""
     found: dict[StateMetric, list[Sample]] = {}
     for name, suite in figures.suites.items():
         found.setdefault(metrics.CHECK_PASSED, []).append(((name,), float(suite.passed)))

@@ -54,7 +54,7 @@ def drift(now: Seen, past: Sequence[Seen], settings: DriftSettings) -> Drift | N
     """The statistic after `now`; `past` holds the earlier checks of the same probes, the newest first.
 
     None where there is no past: the first check of a suite has nothing to differ from. After an alarm the sum begins
-    anew, so that it goes on alarming while the rise lasts and falls silent with it.
+    anew, so that it goes on alarming while the rise lasts and ends with it.
     """
     window = past[: settings.window]
     if not window or not now.asked:

@@ -42,17 +42,17 @@ def _counted() -> Iterator[tuple[str, str, Iterable[str], str]]:
             yield name, family.type, metric._labelnames, _explained(metric, family.documentation)
 
 
-def _explained(metric: MetricWrapperBase, told: str) -> str:
+def _explained(metric: MetricWrapperBase, text: str) -> str:
     if not isinstance(metric, Histogram):
-        return told
+        return text
     bounds = ", ".join(f"{bound:g}" for bound in metric._upper_bounds[:-1])
-    return f"{told} Buckets up to: {bounds}."
+    return f"{text} Buckets up to: {bounds}."
 
 
 def _table(rows: Iterable[tuple[str, str, Iterable[str], str]]) -> str:
     lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for name, kind, labels, told in rows:
-        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |")
+    for name, kind, labels, text in rows:
+        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Ask the edited model, compare with the base or with what it was told, and count: one bounded piece at a time."""
+"""Ask the edited model, compare with the base or with the facts that were edited, and count: one bounded piece at a time."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -62,7 +62,7 @@ class AnswersPrompts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class LiveFact:
     """A live edit as retention asks for it.
 
     `ages` are the windows of age that it counts for (see `AGES`): one that was drawn only to fill a window counts there
@@ -121,7 +121,7 @@ def ask_probes(
     )
 
 
-def ask_facts(facts: Sequence[Fact], model: AnswersPrompts, *, max_new_tokens: int) -> RetentionTally:
+def ask_facts(facts: Sequence[LiveFact], model: AnswersPrompts, *, max_new_tokens: int) -> RetentionTally:
     """Ask one chunk of live edits for their own facts, by their prompt and by one other phrasing."""
     rephrased = [fact for fact in facts if fact.rephrase is not None]
     prompts = [fact.prompt for fact in facts] + [fact.rephrase or "" for fact in rephrased]
@@ -166,13 +166,13 @@ def _finite(nats: float) -> float:
     return nats if math.isfinite(nats) else BOUNDLESS
 
 
-def _by_age(facts: Sequence[Fact], answers: Sequence[Answered]) -> dict[str, Share]:
+def _by_age(facts: Sequence[LiveFact], answers: Sequence[Answered]) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for age in AGES:
-        kept = [
+        right = [
             answer.text == fact.answer.strip()
             for fact, answer in zip(facts, answers, strict=True)
             if age in fact.ages
         ]
-        found[age] = Share(hits=sum(kept), asked=len(kept))
+        found[age] = Share(hits=sum(right), asked=len(right))
     return found

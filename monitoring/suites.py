@@ -46,12 +46,12 @@ class ProbeSuite:
         content = [[probe.prompt, probe.kind, probe.answer] for probe in self.probes]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def drawn(self, *, seed: int) -> tuple[Probe, ...]:
-        """All probes in the order of a lottery that is the same for the same seed: its first n are a sample of n.
+    def in_sample_order(self, *, seed: int) -> tuple[Probe, ...]:
+        """All probes by hash sampling, the same for the same seed: the first n are a sample of n.
 
-        A probe's lot is drawn from its own content, not from its place: a suite that grows keeps most of a sample.
+        A probe is hashed by its own content, not by its place: a suite that grows keeps most of a sample.
         """
-        return tuple(sorted(self.probes, key=lambda probe: lot(probe.prompt, seed)))
+        return tuple(sorted(self.probes, key=lambda probe: sampling_hash(probe.prompt, seed)))
 
 
 def distinct(probes: Iterable[Probe]) -> tuple[Probe, ...]:
@@ -128,6 +128,6 @@ def _probe(line: str, where: str) -> Probe:
     return Probe(prompt, kind, answer)
 
 
-def lot(text: str, seed: int) -> bytes:
-    """Where a text stands in the lottery of that seed."""
+def sampling_hash(text: str, seed: int) -> bytes:
+    """Texts sorted by it stand in a random order, the same for the same seed."""
     return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "surrogatepass")).digest()

@@ -6,11 +6,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from monitoring.sampling import wilson
-from monitoring.suites import MAX_PROBES, lot
+from monitoring.suites import MAX_PROBES, sampling_hash
 
 # The largest 1 % of the largest suite: enough for its 99th percentile.
-KEPT_DIVERGENCES = MAX_PROBES // 100 + 1
-KEPT_FAILURES = 256  # failing probes that are kept as evidence, drawn by lot where there are more
+MAX_DIVERGENCES = MAX_PROBES // 100 + 1
+MAX_FAILURES = 256  # failing probes that are kept as evidence, chosen by hash sampling where there are more
 AGE_DAYS = {"1d": 1, "7d": 7, "30d": 30}  # windows: edits that have been live for at most so long
 AGES = (*AGE_DAYS, "all")
 
@@ -78,10 +78,10 @@ class ProbeTally(_Value):
             fired=self.fired.plus(other.fired),
             expected=self.expected.plus(other.expected),
             kl_total=self.kl_total + other.kl_total,
-            kl_largest=tuple(sorted((*self.kl_largest, *other.kl_largest), reverse=True)[:KEPT_DIVERGENCES]),
+            kl_largest=tuple(sorted((*self.kl_largest, *other.kl_largest), reverse=True)[:MAX_DIVERGENCES]),
             text_nats=self.text_nats + other.text_nats,
             text_tokens=self.text_tokens + other.text_tokens,
-            failures=_by_lot((*self.failures, *other.failures)),
+            failures=_sampled((*self.failures, *other.failures)),
         )
 
     def scores(self) -> Scores:
@@ -98,6 +98,11 @@ class ProbeTally(_Value):
             "kl_p99": self._kl_p99() if asked else None,
             "perplexity_ratio": _ratio_of_perplexities(self.text_nats, self.text_tokens),
         }
+
+    @property
+    def good(self) -> Share:
+        """What is judged: the answers that stayed the same."""
+        return self.same
 
     def _kl_p99(self) -> float:
         """The nearest-rank 99th percentile; those that are not kept are zero, or smaller than it."""
@@ -121,7 +126,7 @@ class RetentionTally(_Value):
             rephrase={age: self.rephrase[age].plus(other.rephrase[age]) for age in AGES},
             stale=self.stale.plus(other.stale),
             routed=self.routed.plus(other.routed),
-            failures=_by_lot((*self.failures, *other.failures)),
+            failures=_sampled((*self.failures, *other.failures)),
         )
 
     def scores(self) -> Scores:
@@ -138,12 +143,17 @@ class RetentionTally(_Value):
             found[f"retention_rephrase_{age}"] = self.rephrase[age].ratio
         return {**found, "stale_answers": self.stale.ratio, "routing_consistency": self.routed.ratio}
 
+    @property
+    def good(self) -> Share:
+        """What is judged: all edits that answer their own prompt, whatever their age."""
+        return self.prompt["all"]
 
-def _by_lot(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
-    """At most `KEPT_FAILURES`, each with the same chance, whatever chunk they came from."""
-    if len(failures) <= KEPT_FAILURES:
+
+def _sampled(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
+    """At most `MAX_FAILURES`, each with the same chance, whatever chunk they came from."""
+    if len(failures) <= MAX_FAILURES:
         return failures
-    return tuple(sorted(failures, key=lambda failure: lot(failure.prompt, 0))[:KEPT_FAILURES])
+    return tuple(sorted(failures, key=lambda failure: sampling_hash(failure.prompt, 0))[:MAX_FAILURES])
 
 
 def _ratio_of_perplexities(nats: float, tokens: int) -> float | None:

@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit
-from monitoring.regression import AnswersPrompts, Fact
-from monitoring.suites import lot
+from monitoring.regression import AnswersPrompts, LiveFact
+from monitoring.suites import sampling_hash
 from monitoring.tally import AGE_DAYS
 
 
-class Draw(BaseModel):
+class FactSample(BaseModel):
     """Which live edits are asked: drawn ones, by id and with the windows of age that they count for, or all of them.
 
     Attributes:
@@ -31,15 +31,15 @@ class Draw(BaseModel):
     whole: bool = False
 
 
-def draw_facts(
+def sample_facts(
     ledger: Ledger, *, count: int | None, generation: int, seed: int, clock: Callable[[], datetime]
-) -> Draw:
-    """Draw what is asked of the live edits of a generation; `count` None: everything."""
+) -> FactSample:
+    """FactSample what is asked of the live edits of a generation; `count` None: everything."""
     first = {
         age: ledger.samples.first_after(clock() - timedelta(days=days)) for age, days in AGE_DAYS.items()
     }
     if count is None:
-        return Draw(first=first, everything=True, whole=True)
+        return FactSample(first=first, everything=True, whole=True)
     edits = ledger.samples.live(count, seed=seed)
     drawn = [(edit.id, "") for edit in edits if _was_live(edit, generation)]
     for age, since in first.items():
@@ -50,13 +50,13 @@ def draw_facts(
         known = {edit.id for edit in young}
         fill = [edit.id for edit in more if edit.id not in known and _was_live(edit, generation)]
         drawn += [(edit_id, age) for edit_id in fill[: count - len(young)]]
-    return Draw(first=first, drawn=tuple(drawn), whole=len(edits) < count)
+    return FactSample(first=first, drawn=tuple(drawn), whole=len(edits) < count)
 
 
 def next_facts(
-    draw: Draw, ledger: Ledger, model: AnswersPrompts, *, count: int, seed: int
-) -> tuple[list[Fact], Draw, bool]:
-    """The next facts to ask, the draw without them, and whether it is now exhausted."""
+    draw: FactSample, ledger: Ledger, model: AnswersPrompts, *, count: int, seed: int
+) -> tuple[list[LiveFact], FactSample, bool]:
+    """The next facts to ask, the sample without them, and whether it is now exhausted."""
     if draw.everything:
         edits = ledger.samples.live_page(draw.after, count)
         rest = draw.model_copy(update={"after": edits[-1].id if edits else draw.after})
@@ -75,7 +75,7 @@ def next_facts(
     ]
     older = ledger.samples.older_values([edit for edit, _ in askable])
     facts = [
-        Fact(
+        LiveFact(
             edit_id=edit.edit_id,
             prompt=edit.prompt or "",
             answer=edit.target_new or "",
@@ -99,6 +99,6 @@ def _ages(edit: Edit, first: dict[str, int | None]) -> frozenset[str]:
 
 
 def _rephrase(edit: Edit, model: AnswersPrompts, seed: int) -> str | None:
-    """One of the phrasings that came with the event, by lot."""
+    """One of the phrasings that came with the event, chosen by hash sampling."""
     readable: Sequence[str] = [prompt for prompt in edit.event.rephrase_prompts if model.fits(prompt)]
-    return min(readable, key=lambda prompt: lot(prompt, seed), default=None)
+    return min(readable, key=lambda prompt: sampling_hash(prompt, seed), default=None)

@@ -8,21 +8,21 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from monitoring.report import Point, Report, Step
 
-MOST_RESULTS = 2_000  # of all suites together
-MOST_POINTS = 120  # of one suite: a drawing has no room for more
-MOST_GENERATIONS = 30
+MAX_RESULTS = 2_000  # of all suites together
+MAX_POINTS = 120  # of one suite: a plot shows no more
+MAX_GENERATIONS = 30
 
 
 def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
     """The newest checks of every suite, with the failing probes of each one's newest."""
     head = ledger.generations.head()
     suites: dict[str, list[Point]] = {}
-    for result in ledger.checks.results(MOST_RESULTS):  # the newest first
+    for result in ledger.checks.results(MAX_RESULTS):  # the newest first
         points = suites.setdefault(result.suite, [])
-        if len(points) < MOST_POINTS:
+        if len(points) < MAX_POINTS:
             points.append(_point(result))
     newest = head.number if head is not None else 0
-    steps = ledger.generations.since(max(-1, newest - MOST_GENERATIONS))
+    steps = ledger.generations.since(max(-1, newest - MAX_GENERATIONS))
     return Report(
         made_at=clock(),
         base_hash=head.base_hash if head is not None else "",

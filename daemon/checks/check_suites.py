@@ -30,7 +30,7 @@ RETENTION = "retention"
 TEXT = "text"
 OWN_SUITES = (*KINDS, RETENTION)
 MAX_SUITE_NAME = 100
-MOST_NAMED = 64  # live edits that one probe names: of more it cannot be told which it may ask for
+MAX_NAMED = 64  # live edits that one probe names: of more it is unknown which it may ask for
 
 _NOT_EDITED = frozenset(EditState) - {EditState.LIVE}
 # Names of nothing: were one of these an edited subject, hardly any probe would be left to ask.
@@ -101,7 +101,7 @@ def ledger_probes(name: str, ledger: Ledger, *, count: int, seed: int) -> tuple[
         prompts += [prompt for subject, prompt in found if (subject in edited) == (name == "subject")]
     probes = distinct(Probe(prompt, name) for prompt in prompts)
     whole = len(live) < count and len(others) < count and len(probes) <= count
-    return ProbeSuite(name, probes).drawn(seed=seed)[: 2 * count], whole
+    return ProbeSuite(name, probes).in_sample_order(seed=seed)[: 2 * count], whole
 
 
 def _unedited_facts(ledger: Ledger, live: Sequence[Edit], others: Sequence[Edit]) -> list[tuple[str, str]]:
@@ -149,13 +149,13 @@ class Scope:
         """Whether the probe asks what an edit was made for, or names an edited subject.
 
         A subject of function words alone ("The") is no name: what its edit changes elsewhere is a failure. A "subject"
-        probe names its subject on purpose; but of a subject with several live edits it cannot be told which of them
+        probe names its subject on purpose; but of a subject with several live edits it is unknown which of them
         the probe may ask for. Running text asks nothing: whatever fires on it is wrong.
         """
         named = set(self._model.named(probe.prompt)) if probe.kind != TEXT else set()
         if not named:
             return False
-        if len(named) > MOST_NAMED or not self._look_up(named):
+        if len(named) > MAX_NAMED or not self._look_up(named):
             return True
         key = prompt_key(probe.prompt)
         found = self._subjects.find(probe.prompt).keys() & named

@@ -11,7 +11,7 @@ from edits.errors import TemporaryError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daemon.checks.check_queue import Outcome
+    from daemon.checks.check_policy import CheckOutcome
     from daemon.ledger import Ledger
     from daemon.ledger.values import CheckResult, ClaimedCheck
     from daemon.process.settings import Settings
@@ -72,7 +72,7 @@ def _check_now(
 
     Where the check fails, the search for the culprits is run as well, unless a worker is quicker.
     """
-    from daemon.checks.check_queue import run_checks
+    from daemon.checks.claimed_check import run_checks
     from daemon.ledger import utc_now
     from daemon.ledger.values import CheckKind
 
@@ -94,17 +94,17 @@ def _check_now(
 
 def _run_claimed(
     ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", claimed: "ClaimedCheck"
-) -> "tuple[list[CheckResult], Outcome]":
+) -> "tuple[list[CheckResult], CheckOutcome]":
     """Run a claimed check under a lease that is kept alive; however it ends, the request is not left leased."""
     from contextlib import suppress
 
-    from daemon.checks.check_queue import work_on_check
+    from daemon.checks.claimed_check import work_on_check
     from daemon.ledger import utc_now
-    from daemon.work.lease import kept
+    from daemon.work.lease import keep_alive
 
     checks, lease = ledger.checks, settings.worker.lease_seconds
     try:
-        with kept(
+        with keep_alive(
             lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease), every_seconds=lease / 3
         ):
             return work_on_check(ledger, settings, model, claimed, clock=utc_now)

@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def kept(beat: Callable[[], None], *, every_seconds: float) -> Iterator[None]:
+def keep_alive(beat: Callable[[], None], *, every_seconds: float) -> Iterator[None]:
     """Call `beat` every so many seconds, from a thread, while the block runs.
 
     A lease that is lost meanwhile stops the beat only: whoever finishes the work is refused its stale token.

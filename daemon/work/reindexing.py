@@ -1,6 +1,6 @@
 """Make the text index of stored shards again for another encoder: no base, no training, nothing of the ledger changes.
 
-Each shard's index is written whole or not at all, and what is there already is kept: a run that was killed is run again.
+Each shard's index is written whole or not at all, and what is there already stays: a run that was killed is run again.
 """
 
 import time
@@ -16,7 +16,7 @@ from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 
 
-class Outcome(StrEnum):
+class ReindexOutcome(StrEnum):
     """What became of one shard."""
 
     MADE = "made"
@@ -49,7 +49,7 @@ def reindex_store(
         StoreUnwell: the disk is full or refuses to write; what was made stays.
     """
     started = time.monotonic()
-    outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
+    outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in ReindexOutcome})
     edits = 0
     for digest in digests:
         outcome, count = _reindexed(store, digest, matcher)
@@ -59,16 +59,16 @@ def reindex_store(
     return Reindexed(matcher.hash, dict(outcomes), edits, round(time.monotonic() - started, 3))
 
 
-def _reindexed(store: AdapterStore, digest: str, matcher: QuestionMatcher) -> tuple[Outcome, int]:
+def _reindexed(store: AdapterStore, digest: str, matcher: QuestionMatcher) -> tuple[ReindexOutcome, int]:
     shard = store.load(digest)
     if shard.header.encoder_hash is None or not shard.header.questions:
-        return Outcome.NO_TEXT, 0
+        return ReindexOutcome.NO_TEXT, 0
     if shard.header.encoder_hash == matcher.hash:
-        return Outcome.OWN, 0
+        return ReindexOutcome.OWN, 0
     if _is_there(store, shard, matcher.hash):
-        return Outcome.KEPT, 0
+        return ReindexOutcome.KEPT, 0
     store.derived.save(digest, reindex(shard, matcher))
-    return Outcome.MADE, len(shard.header.entries)
+    return ReindexOutcome.MADE, len(shard.header.entries)
 
 
 def _is_there(store: AdapterStore, shard: Shard, encoder_hash: str) -> bool:

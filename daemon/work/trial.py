@@ -9,11 +9,12 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
 from daemon.process.settings import Settings
 from daemon.served_model import ServedModel
-from daemon.work.verify import Verdict, Verifier
+from daemon.work.decision import UnexplainedFault
+from daemon.work.verify import Verification, Verifier
 from editors.base.devices import device_errors
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
-from edits.errors import BadRequest, PermanentError
+from edits.errors import BadRequest
 from edits.recency import may_be_one_fact
 from edits.requests import EditRequest
 from monitoring.metrics import Metrics
@@ -21,11 +22,7 @@ from monitoring.metrics import Metrics
 # An edit that its batch's editor failed on gets an expert of its own before it is rejected.
 SECOND_EDITOR = "scen"
 # Live edits whose subjects the batch's own names contain, asked in addition to the sample.
-MOST_NEIGHBOURS = 256
-
-
-class UnexplainedFault(PermanentError):
-    """A floor is missed though no edit of the batch is to blame: what is live, or the device, needs a look."""
+MAX_NEIGHBOURS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +34,33 @@ class Part:
 
     def only(self, ids: set[int]) -> "Part | None":
         """The part with these edits alone; None where none of them is in it."""
-        kept = tuple(edit for edit in self.edits if edit.id in ids)
-        return Part(self.shard.keep([edit.edit_id for edit in kept]), kept) if kept else None
+        chosen = tuple(edit for edit in self.edits if edit.id in ids)
+        return Part(self.shard.keep([edit.edit_id for edit in chosen]), chosen) if chosen else None
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a batch came to, and on top of which generation it was verified together in this form (None: not yet)."""
+class TrainedBatch:
+    """A batch's shards, which nobody may be served by yet, and the edits that this base cannot take in."""
 
     parts: tuple[Part, ...] = ()
     rejected: Mapping[int, RejectedEdit] = field(default_factory=dict)
-    scores: Mapping[str, float | None] = field(default_factory=dict)
-    verified_on: int | None = None
-    same: Mapping[int, frozenset[int]] = field(default_factory=dict)  # edit -> others that ask what it asks
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBatch:
+    """What may be published on top of one generation: its parts were verified together in just this form.
+
+    Attributes:
+        scores: 0..1 by name; None where there was nothing to ask.
+        generation: on top of which it was verified; on top of another it is verified again.
+        duplicates: edit -> others that ask what it asks.
+    """
+
+    parts: tuple[Part, ...]
+    rejected: Mapping[int, RejectedEdit]
+    scores: Mapping[str, float | None]
+    generation: int
+    duplicates: Mapping[int, frozenset[int]]
 
 
 class Trial:
@@ -67,49 +78,54 @@ class Trial:
         self._templates = Templates.load(settings.consumer.templates)
         self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
 
-    def train(self, editor: str, edits: Sequence[Edit]) -> Result:
-        """Train a batch, and what fails once more as experts of their own.
+    def train(self, editor: str, edits: Sequence[Edit]) -> TrainedBatch | VerifiedBatch:
+        """Train a batch, and what fails once more as experts of their own; verified already where nothing failed.
 
         Raises:
             TemporaryError: the device or the ledger is unwell.
         """
-        refused = self._unusable(edits)
-        first = self._trained(editor, [edit for edit in edits if edit.id not in refused])
+        unusable = self._unusable(edits)
+        first = self._trained(editor, [edit for edit in edits if edit.id not in unusable])
         if not first or editor == SECOND_EDITOR:
-            return Result(tuple(first), refused)
-        alike = self._alike(first)
-        verdict = self._judge(first, alike, editor)
-        if not verdict.failed and verdict.fault is None:
-            return Result(tuple(first), refused, verdict.scores, self._model.generation, _ids(alike))
-        parts = [kept for part in first if (kept := part.only(set(verdict.passed)))]
-        again = [edit for edit in edits if edit.id in verdict.failed]
-        return Result((*parts, *self._trained(SECOND_EDITOR, again)), refused)
+            return TrainedBatch(tuple(first), unusable)
+        duplicates = self._duplicates(first)
+        verification = self._verification(first, duplicates, editor)
+        if not verification.failed and verification.fault is None:
+            return self._verified(first, unusable, verification, duplicates)
+        again = [edit for edit in edits if edit.id in verification.failed]
+        parts = (*_passed(first, verification), *self._trained(SECOND_EDITOR, again))
+        return TrainedBatch(parts, unusable)
 
-    def verify(self, trained: Result, editor: str) -> Result:
+    def verify(self, batch: TrainedBatch | VerifiedBatch, editor: str) -> VerifiedBatch:
         """Verify together what would be published together; who fails is left out, until nobody does.
 
         Raises:
             UnexplainedFault: a floor is missed and no edit of the batch is the cause.
             TemporaryError: the device or the ledger is unwell.
         """
-        if trained.verified_on == self._model.generation:
-            return trained
-        parts, rejected = list(trained.parts), dict(trained.rejected)
-        scores: Mapping[str, float | None] = {}
-        alike: dict[int, list[Edit]] = {}
+        if isinstance(batch, VerifiedBatch) and batch.generation == self._model.generation:
+            return batch
+        parts, rejected = list(batch.parts), dict(batch.rejected)
         while parts:
-            alike = self._alike(parts)
-            verdict = self._judge(parts, alike, editor)
-            if verdict.fault is not None:
-                raise UnexplainedFault(verdict.fault)
-            scores = verdict.scores
-            if not verdict.failed:
-                break
-            rejected |= verdict.failed
-            parts = [kept for part in parts if (kept := part.only(set(verdict.passed)))]
-        if not parts:
-            return Result((), rejected, {}, self._model.generation)
-        return Result(tuple(parts), rejected, scores, self._model.generation, _ids(alike))
+            duplicates = self._duplicates(parts)
+            verification = self._verification(parts, duplicates, editor)
+            if verification.fault is not None:
+                raise UnexplainedFault(verification.fault)
+            if not verification.failed:
+                return self._verified(parts, rejected, verification, duplicates)
+            rejected |= verification.failed
+            parts = _passed(parts, verification)
+        return VerifiedBatch((), rejected, {}, self._model.generation, {})
+
+    def _verified(
+        self,
+        parts: Sequence[Part],
+        rejected: Mapping[int, RejectedEdit],
+        verification: Verification,
+        duplicates: Mapping[int, Sequence[Edit]],
+    ) -> VerifiedBatch:
+        ids = {one: frozenset(other.id for other in others) for one, others in duplicates.items()}
+        return VerifiedBatch(tuple(parts), rejected, verification.scores, self._model.generation, ids)
 
     def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
         if not edits:
@@ -138,7 +154,7 @@ class Trial:
             phrasings=tuple(p for p in request.phrasings if base.fits(p)),
         )
 
-    def _alike(self, parts: Sequence[Part]) -> dict[int, list[Edit]]:
+    def _duplicates(self, parts: Sequence[Part]) -> dict[int, list[Edit]]:
         """For each edit, others of the batch or live that ask the same of the same subject in other words.
 
         The base finds them; of two edits that name their relation, the relation has decided already.
@@ -162,21 +178,25 @@ class Trial:
             for one, others in found.items()
         }
 
-    def _judge(self, parts: Sequence[Part], alike: Mapping[int, Sequence[Edit]], editor: str) -> Verdict:
+    def _verification(
+        self, parts: Sequence[Part], duplicates: Mapping[int, Sequence[Edit]], editor: str
+    ) -> Verification:
         edits = [edit for part in parts for edit in part.edits]
         with self._timed(editor, "verify"), device_errors():
             return self._verifier.check(
                 self._model.edited,
                 [part.shard for part in parts],
                 edits,
-                replaced=self._replaced(edits, alike),
+                replaced=self._replaced(edits, duplicates),
                 earlier=self._earlier(edits),
             )
 
-    def _replaced(self, edits: Sequence[Edit], alike: Mapping[int, Sequence[Edit]]) -> list[str]:
+    def _replaced(self, edits: Sequence[Edit], duplicates: Mapping[int, Sequence[Edit]]) -> list[str]:
         """Live edits that the batch would end: rivals by fact or prompt, and older ones that ask the same."""
         rivals = self._ledger.plans.rivals(edits)
-        older = (other for edit in edits for other in alike.get(edit.id, ()) if other.recency < edit.recency)
+        older = (
+            other for edit in edits for other in duplicates.get(edit.id, ()) if other.recency < edit.recency
+        )
         live = {edit.id for edit in (*rivals, *older) if edit.state is EditState.LIVE}
         return [str(edit_id) for edit_id in sorted(live)]
 
@@ -187,26 +207,26 @@ class Trial:
         names = {form for edit in edits for form in (edit.subject, *edit.event.aliases)}
         near = sorted({int(edit_id) for name in names for edit_id in self._model.edited.named(name)})
         known = {edit.id for edit in sample}
-        neighbours = generations.live_among([i for i in near if i not in known][-MOST_NEIGHBOURS:])
+        neighbours = generations.live_among([i for i in near if i not in known][-MAX_NEIGHBOURS:])
         # The ledger may be ahead of the model: what it does not have yet says nothing about it.
         live = self._model.edited.live
         return [edit for edit in (*sample, *neighbours) if edit.edit_id in live]
 
     def _unusable(self, edits: Sequence[Edit]) -> dict[int, RejectedEdit]:
         """Edits that this base cannot take in at all: too long for its context or for an answer."""
-        refused: dict[int, RejectedEdit] = {}
+        unusable: dict[int, RejectedEdit] = {}
         base, longest = self._model.edited.base, self._settings.model.max_new_tokens
         for edit in edits:
             request = edit.request()
             try:
                 tokens = len(base.answer_ids(request.prompt, request.target_new)) - 1
             except BadRequest as error:
-                refused[edit.id] = RejectedEdit(str(error))
+                unusable[edit.id] = RejectedEdit(str(error))
                 continue
             if tokens > longest:
-                told = f"target_new has {tokens} tokens, model.max_new_tokens is {longest}"
-                refused[edit.id] = RejectedEdit(told)
-        return refused
+                reason = f"target_new has {tokens} tokens, model.max_new_tokens is {longest}"
+                unusable[edit.id] = RejectedEdit(reason)
+        return unusable
 
     @contextmanager
     def _timed(self, editor: str, stage: str) -> Iterator[None]:
@@ -214,5 +234,7 @@ class Trial:
             yield
 
 
-def _ids(alike: Mapping[int, Sequence[Edit]]) -> dict[int, frozenset[int]]:
-    return {one: frozenset(other.id for other in others) for one, others in alike.items()}
+def _passed(parts: Sequence[Part], verification: Verification) -> list[Part]:
+    """The parts without the edits that failed."""
+    ids = set(verification.passed)
+    return [passed for part in parts if (passed := part.only(ids)) is not None]

@@ -1,7 +1,7 @@
 """Verify a candidate before anybody is served by it: do the edits answer, does all else stay as it was?
 
 Every answer says which edit gave it, so that a failure always has a culprit: the batch's edits are judged one by one,
-and the innocent ones go live. Where the base is asked through its chat template, too, an edit must hold in both forms.
+and those that pass go live. Where the base is asked through its chat template, too, an edit must hold in both forms.
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ _SUFFIX: Mapping[Form, str] = {"plain": "", "chat": "_chat"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """Who passed, who failed and why, and the batch's scores (0..1; None where there was nothing to ask)."""
 
     passed: tuple[int, ...]
@@ -32,13 +32,13 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Expectation:
     """A text in one form, and what must come.
 
     Attributes:
         edit_id: the batch's edit that asks; None: an earlier edit or what must stay as it was.
         never: the value that the expected one replaces, if that is known.
-        told: the answer may say what is expected in words of its own, must not say `never`, and must end by itself.
+        free: the answer may give what is expected in words of its own, must not give `never`, and must end by itself.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Question:
     expected: str
     edit_id: int | None = None
     never: str | None = None
-    told: bool = False
+    free: bool = False
 
     @property
     def form(self) -> Form:
@@ -54,7 +54,7 @@ class Question:
 
     def is_right(self, answer: Answer) -> bool:
         """Whether this answer will do."""
-        if self.told:
+        if self.free:
             return not answer.truncated and is_stated(answer.text, self.expected, self.never)
         return is_exact(answer.text, self.expected)
 
@@ -74,7 +74,7 @@ class Verifier:
         *,
         replaced: Iterable[str],
         earlier: Sequence[Edit],
-    ) -> Verdict:
+    ) -> Verification:
         """Ask the candidate: the batch's own prompts, earlier edits, and what must not change.
 
         Args:
@@ -95,7 +95,7 @@ class Verifier:
                 "retention": retained,
                 "locality": untouched,
             }
-            answers = self._ask(model, asked)
+            answers = self._answers(model, asked)
         scores = _scores(asked, answers, model.base)
         failed = self._failures([*own, *rephrased], [*answers["reliability"], *answers["generality"]], edits)
         # An earlier edit that stopped firing through this batch is always somebody's fault, however large the sample.
@@ -103,7 +103,7 @@ class Verifier:
         for name in _under_floor("locality", scores, self._settings.locality_floor):
             failed |= _culprits(name, scores[name], untouched, answers["locality"], edits)
         passed = tuple(edit.id for edit in edits if edit.id not in failed)
-        return Verdict(passed, failed, scores, self._fault_without_culprit(scores, failed))
+        return Verification(passed, failed, scores, self._fault_without_culprit(scores, failed))
 
     def _fault_without_culprit(
         self, scores: Mapping[str, float | None], failed: Mapping[int, RejectedEdit]
@@ -120,12 +120,12 @@ class Verifier:
         return None
 
     def _failures(
-        self, questions: Sequence[Question], answers: Sequence[Answer], edits: Sequence[Edit]
+        self, questions: Sequence[Expectation], answers: Sequence[Answer], edits: Sequence[Edit]
     ) -> dict[int, RejectedEdit]:
         """Edits that in one of the forms do not answer their own prompt, or too few of the phrasings that came with them."""
         failed: dict[int, RejectedEdit] = {}
         counts = Counter((question.edit_id, question.form) for question in questions)
-        missed: defaultdict[tuple[int | None, Form], list[tuple[Question, Answer]]] = defaultdict(list)
+        missed: defaultdict[tuple[int | None, Form], list[tuple[Expectation, Answer]]] = defaultdict(list)
         for asked, given in zip(questions, answers, strict=True):
             if not asked.is_right(given):
                 missed[asked.edit_id, asked.form].append((asked, given))
@@ -135,10 +135,10 @@ class Verifier:
                 right = 1 - len(wrong) / max(1, counts[edit.id, form])
                 if wrong and (right < self._settings.reliability_floor or wrong[0][0].text == edit.prompt):
                     scores = {f"reliability{suffix}": right, "score": wrong[0][1].score}
-                    failed.setdefault(edit.id, RejectedEdit(_complaint(*wrong[0]), scores))
+                    failed.setdefault(edit.id, RejectedEdit(_reason(*wrong[0]), scores))
         return failed
 
-    def _untouched(self, model: EditedModel, edits: Sequence[Edit]) -> list[Question]:
+    def _untouched(self, model: EditedModel, edits: Sequence[Edit]) -> list[Expectation]:
         """What must be answered as by the base: the batch's locality prompts that name no other edited subject.
 
         Probes that name no edited subject at all are the regression's: no edit can fire on them.
@@ -147,11 +147,16 @@ class Verifier:
         mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
         texts = [p for p in dict.fromkeys(mine) if p not in asked and model.base.fits(p)]
         prompts = [(text, prompt) for text in texts for prompt in _forms_of(text, model.base)]
-        said = model.base.generate([prompt for _, prompt in prompts], max_new_tokens=self._tokens)
-        return [Question(text, prompt, told) for (text, prompt), told in zip(prompts, said, strict=True)]
+        base_answers = model.base.generate([prompt for _, prompt in prompts], max_new_tokens=self._tokens)
+        return [
+            Expectation(text, prompt, answer)
+            for (text, prompt), answer in zip(prompts, base_answers, strict=True)
+        ]
 
-    def _ask(self, model: EditedModel, asked: Mapping[str, Sequence[Question]]) -> dict[str, list[Answer]]:
-        """The answers to all of them, asked together: as few batches as there can be."""
+    def _answers(
+        self, model: EditedModel, asked: Mapping[str, Sequence[Expectation]]
+    ) -> dict[str, list[Answer]]:
+        """The answers to all of them in one call: as few batches as there can be."""
         prompts = [question.prompt for part in asked.values() for question in part]
         answers = model.generate(prompts, max_new_tokens=self._tokens)
         ends = accumulate(map(len, asked.values()), initial=0)
@@ -167,27 +172,27 @@ def _forms_of(text: str, base: Base) -> list[Prompt]:
     return [text, in_chat] if base.chat and base.fits(in_chat) else [text]
 
 
-def _questions_of(edit: Edit, texts: Iterable[str], base: Base) -> list[Question]:
+def _questions_of(edit: Edit, texts: Iterable[str], base: Base) -> list[Expectation]:
     """An edit's own prompt, or phrasings of it, in all forms; those that the base cannot read are passed over."""
     wanted, never = edit.target_new or "", edit.event.ground_truth
     return [
-        Question(text, prompt, wanted, edit.id, never, told=not isinstance(prompt, str))
+        Expectation(text, prompt, wanted, edit.id, never, free=not isinstance(prompt, str))
         for text in texts
         if text == edit.prompt or base.fits(text)
         for prompt in _forms_of(text, base)
     ]
 
 
-def _retention(edit: Edit, base: Base) -> Question:
+def _retention(edit: Edit, base: Base) -> Expectation:
     """An earlier edit is asked as it came: it was verified in all forms when it was new."""
     text = edit.prompt or ""
     prompt = base.conversation(text) or text
-    told = not isinstance(prompt, str)
-    return Question(text, prompt, edit.target_new or "", never=edit.event.ground_truth, told=told)
+    free = not isinstance(prompt, str)
+    return Expectation(text, prompt, edit.target_new or "", never=edit.event.ground_truth, free=free)
 
 
 def _scores(
-    asked: Mapping[str, Sequence[Question]], answers: Mapping[str, Sequence[Answer]], base: Base
+    asked: Mapping[str, Sequence[Expectation]], answers: Mapping[str, Sequence[Answer]], base: Base
 ) -> dict[str, float | None]:
     """The share of right answers of each kind, by form; retention's is one for both."""
     scores: dict[str, float | None] = {}
@@ -208,22 +213,24 @@ def _under_floor(kind: str, scores: Mapping[str, float | None], floor: float) ->
     return [name for name in names if (found := scores.get(name)) is not None and found < floor]
 
 
-def _complaint(question: Question, answer: Answer) -> str:
+def _reason(question: Expectation, answer: Answer) -> str:
     """Why an edit is turned down, with the form that failed."""
     gave = "the base" if answer.edit_id is None else f"edit {answer.edit_id}"
-    told = f"{question.text[:100]!r} is answered {answer.text[:100]!r} (by {gave})"
-    if not question.told:
-        return f"{told}, not {question.expected[:100]!r}"
+    given = f"{question.text[:100]!r} is answered {answer.text[:100]!r} (by {gave})"
+    if not question.free:
+        return f"{given}, not {question.expected[:100]!r}"
     if answer.truncated:
-        return f"in chat, {told}, which does not end within {answer.new_tokens} tokens (model.max_new_tokens)"
+        return (
+            f"in chat, {given}, which does not end within {answer.new_tokens} tokens (model.max_new_tokens)"
+        )
     never = f" and not {question.never[:100]!r}" if question.never else ""
-    return f"in chat, {told}, which must say {question.expected[:100]!r}{never}"
+    return f"in chat, {given}, which must say {question.expected[:100]!r}{never}"
 
 
 def _culprits(
     name: str,
     right: float | None,
-    questions: Sequence[Question],
+    questions: Sequence[Expectation],
     answers: Sequence[Answer],
     edits: Sequence[Edit],
 ) -> dict[int, RejectedEdit]:

@@ -11,12 +11,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 
 import structlog
 
-from daemon.checks.check_queue import work_on_check
 from daemon.checks.check_suites import fixed_probes, known_suites
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.errors import HeadMoved, LeaseLost
@@ -25,18 +24,29 @@ from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
 from daemon.served_model import ServedModel, open_model
-from daemon.work.lease import kept
-from daemon.work.trial import Result, Trial, UnexplainedFault
+from daemon.work.check_slice import work_on_next_check
+from daemon.work.decision import (
+    AttemptsExhausted,
+    Decision,
+    Drop,
+    Hold,
+    Quarantine,
+    Retry,
+    Split,
+    decide,
+    ends_worker,
+)
+from daemon.work.lease import keep_alive
+from daemon.work.trial import TrainedBatch, Trial, VerifiedBatch
 from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import AdapterStore
-from edits.errors import BadRequest, DeviceBusy, PermanentError, ShardCorrupt, TemporaryError
+from edits.errors import ShardCorrupt, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20
-RETRY_SECONDS = 5.0
-MOST_NAMED = 50  # events named in one log line
+MAX_LOGGED_EVENTS = 50  # in one log line
 STORE_RETRY_SECONDS = 10.0
 SWEEP_SECONDS = 3_600.0
 # A shard that no generation names after this time belongs to a batch that failed or whose worker died.
@@ -72,52 +82,73 @@ class Worker:
         self._sign_of_life(None)
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
-        if batch is None and self._check_once(CheckKind.BLAME, CheckKind.SAMPLE):
+        if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE):
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
-            return self._check_once(CheckKind.FULL)
+            return self._check(CheckKind.FULL)
         with structlog.contextvars.bound_contextvars(batch_id=batch.id):
             self._work_on(batch)
         return True
 
     def _work_on(self, batch: ClaimedBatch) -> None:
-        """One claimed batch, whatever happens: published, given back for later, split or quarantined."""
-        editor = batch.editor or "none"
-        if batch.attempts > self._settings.verify.max_attempts:
-            self._give_up(batch, f"{batch.attempts - 1} workers died or failed on it")
-            return
+        """One claimed batch, whatever happens: published, or what `decide` says."""
         try:
-            with self._leased(batch):
-                generation = self.apply_batch(batch)
-        except LeaseLost as error:
-            _log.warning("batch taken over by another worker", reason=str(error))
-            self._metrics.batches.labels(editor, "lease_lost").inc()
-        except (BadRequest, DeviceBusy) as error:
-            # This may be the batch's fault: it is split when it has failed too often.
-            _log.warning("batch put off", reason=str(error))
-            self._put_off(batch, str(error), RETRY_SECONDS)
-        except TemporaryError as error:
-            _log.warning("batch put off", reason=str(error))
-            self._put_off(batch, str(error), error.retry_after_seconds, blameless=True)
-        except UnexplainedFault as error:
-            # Not this batch's doing, and no batch should go on top of it before somebody has looked.
-            _log.exception("batches are held")
-            self._ledger.control.hold(str(error))
-            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
-        except PermanentError as error:
-            # The base, the store or the settings: no edit is to blame, and no other batch would fare better.
-            self._put_off(batch, str(error), RETRY_SECONDS, blameless=True)
-            raise
+            generation = self._process(batch)
         except Exception as error:
-            # Unknown errors are retried a bounded number of times, then quarantined.
-            _log.exception("batch failed")
-            self._put_off(batch, f"{type(error).__name__}: {error}", RETRY_SECONDS)
-            if self._model.edited.base.device.type == "cuda":
-                raise  # a failed kernel spoils the whole process; the supervisor starts a fresh one
+            self._count(batch, self._recover(batch, error))
+            if ends_worker(error, device=self._model.edited.base.device.type):
+                raise
         else:
-            self._metrics.batches.labels(editor, "published").inc()
+            self._count(batch, "published")
             self._report(batch, generation)
+
+    def _process(self, batch: ClaimedBatch) -> Generation | None:
+        if batch.attempts > self._settings.verify.max_attempts:
+            raise AttemptsExhausted(f"{batch.attempts - 1} workers died or failed on it")
+        with self._leased(batch):
+            return self.apply_batch(batch)
+
+    def _recover(self, batch: ClaimedBatch, error: Exception) -> str:
+        """Decide about a batch that failed, and carry that out; how it ended, in the metric's words."""
+        if not isinstance(error, UpkeepError):
+            _log.exception("batch failed")
+        decision = decide(error, batch, max_attempts=self._settings.verify.max_attempts)
+        try:
+            return self._carry_out(decision, batch)
+        except LeaseLost as lost:
+            return self._carry_out(Drop(str(lost)), batch)
+
+    def _carry_out(self, decision: Decision, batch: ClaimedBatch) -> str:
+        match decision:
+            case Drop(reason):
+                _log.warning("batch taken over by another worker", reason=reason)
+                return "lease_lost"
+            case Split(reason, parts):
+                self._ledger.batches.split(batch.id, batch.token, parts, reason=reason)
+                _log.warning("batch split in halves", reason=reason)
+                return "split"
+            case Quarantine(reason):
+                self._retry_later(batch, reason)
+                _log.warning("batch quarantined", reason=reason)
+                return "quarantined"
+            case Hold(reason):
+                self._ledger.control.hold(reason)
+                _log.error("batches are held", reason=reason)
+                return self._carry_out(Retry(reason, counts=False), batch)
+            case Retry(reason, delay_seconds, counts):
+                self._retry_later(batch, reason, delay_seconds, counts=counts)
+                _log.warning("batch put off", reason=reason)
+                return "put_off"
+
+    def _retry_later(
+        self, batch: ClaimedBatch, reason: str, delay_seconds: float = 0, *, counts: bool = True
+    ) -> None:
+        """Release the batch; the ledger quarantines it when its attempts are used up."""
+        most = self._settings.verify.max_attempts if counts else None
+        self._ledger.batches.retry_later(
+            batch.id, batch.token, reason=reason, delay_seconds=delay_seconds, max_attempts=most
+        )
 
     def apply_batch(self, batch: ClaimedBatch) -> Generation | None:
         """Edit, verify, publish: serving never sees an unverified generation.
@@ -130,75 +161,36 @@ class Worker:
         asserts = [edit for edit in batch.edits if edit.op == "assert"]
         editor = batch.editor or "none"
         self._follow_head()
-        trained = self._trial.train(editor, asserts) if asserts else Result()
+        trained = self._trial.train(editor, asserts) if asserts else TrainedBatch()
         for _ in range(PUBLISH_ATTEMPTS):
             self._follow_head()
-            result = self._trial.verify(trained, editor)
-            carriers = {edit.id: self._store.save(part.shard) for part in result.parts for edit in part.edits}
+            verified = self._trial.verify(trained, editor)
+            carriers = {
+                edit.id: self._store.save(part.shard) for part in verified.parts for edit in part.edits
+            }
             try:
                 with self._metrics.batch_duration.labels(editor, "publish").time():
                     generation = self._ledger.generations.publish(
                         batch=batch,
                         expected_head=self._model.generation,
                         live=carriers,
-                        rejected=result.rejected,
-                        scores=result.scores,
-                        same=result.same,
+                        rejected=verified.rejected,
+                        scores=verified.scores,
+                        same=verified.duplicates,
                         cause=f"batch {batch.id} ({batch.editor or 'retractions'}, {batch.lane})",
                     )
             except HeadMoved:
                 _log.info("another generation was published meanwhile; verifying on top of it")
                 continue
-            self._metrics.verdict(editor, passed=len(carriers), rejected=len(result.rejected))
-            _log_rejected(batch, result)
+            self._metrics.verdict(editor, passed=len(carriers), rejected=len(verified.rejected))
+            _log_rejected(batch, verified)
             return generation
         raise TemporaryError(
             "other workers publish faster than this batch is verified", retry_after_seconds=5.0
         )
 
-    def _check_once(self, *kinds: CheckKind) -> bool:
-        """One slice of the oldest check of these kinds, if there is any."""
-        checks, lease = self._ledger.checks, self._settings.worker.lease_seconds
-        claimed = checks.claim(self.name, lease_seconds=lease, kinds=kinds)
-        if claimed is None:
-            return False
-        until = time.monotonic() + self._settings.monitoring.slice_seconds
-        try:
-            with kept(
-                lambda: checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease),
-                every_seconds=lease / 3,
-            ):
-                _, outcome = work_on_check(
-                    self._ledger,
-                    self._settings,
-                    self._model,
-                    claimed,
-                    clock=utc_now,
-                    time_is_up=lambda: time.monotonic() > until,
-                )
-        except LeaseLost as error:
-            _log.warning("check taken over by another worker", reason=str(error))
-        except DeviceBusy:
-            # This may be the check's own fault: the lease runs out, the attempt counts, batches have their turn.
-            _log.exception("check failed")
-        except TemporaryError as error:
-            with suppress(TemporaryError):  # the ledger may be what is unwell; then the lease runs out
-                checks.release(claimed.id, claimed.token, delay_seconds=error.retry_after_seconds)
-            raise
-        except Exception as error:
-            # A check that cannot be run must not be claimed for ever, before all that waits behind it.
-            _log.exception("check failed")
-            with suppress(LeaseLost):
-                checks.fail(claimed.id, claimed.token, f"{type(error).__name__}: {error}")
-        else:
-            if outcome != "paused":
-                _log.info(
-                    "regression checked",
-                    generation=self._model.generation,
-                    kind=claimed.kind.value,
-                    outcome=outcome,
-                )
-        return True
+    def _check(self, *kinds: CheckKind) -> bool:
+        return work_on_next_check(self._ledger, self._settings, self._model, worker=self.name, kinds=kinds)
 
     def _sweep_if_due(self) -> None:
         """Now and then, remove shards of batches that were never published."""
@@ -210,16 +202,6 @@ class Worker:
         if removed := self._store.sweep(keep=named, older_than_seconds=UNPUBLISHED_SECONDS):
             _log.info("unpublished shards removed", shards=removed)
 
-    def _give_up(self, batch: ClaimedBatch, reason: str) -> None:
-        """Keep the innocent: halve a batch that nobody survives; quarantine the edit that is left alone."""
-        ids = [edit.id for edit in batch.edits]
-        if len(ids) > 1:
-            parts = [ids[: len(ids) // 2], ids[len(ids) // 2 :]]
-            self._ledger.batches.split(batch.id, batch.token, parts, reason=reason)
-            _log.warning("batch split in halves", reason=reason)
-            return
-        self._put_off(batch, reason, RETRY_SECONDS)
-
     def _follow_head(self) -> None:
         """Take over what was published; a store that has lost a published shard is no batch's fault."""
         try:
@@ -229,20 +211,8 @@ class Worker:
                 f"no batch can be worked on: {error}", retry_after_seconds=STORE_RETRY_SECONDS
             ) from error
 
-    def _put_off(
-        self, batch: ClaimedBatch, reason: str, delay_seconds: float, *, blameless: bool = False
-    ) -> None:
-        most = None if blameless else self._settings.verify.max_attempts
-        try:
-            if most is not None and batch.attempts >= most and len(batch.edits) > 1:
-                self._give_up(batch, reason)
-                return
-            self._ledger.batches.retry_later(
-                batch.id, batch.token, reason=reason, delay_seconds=delay_seconds, max_attempts=most
-            )
-        except LeaseLost as error:
-            _log.warning("batch taken over by another worker", reason=str(error))
-        self._metrics.batches.labels(batch.editor or "none", "put_off").inc()
+    def _count(self, batch: ClaimedBatch, outcome: str) -> None:
+        self._metrics.batches.labels(batch.editor or "none", outcome).inc()
 
     def _report(self, batch: ClaimedBatch, generation: Generation | None) -> None:
         if generation is None:
@@ -260,7 +230,7 @@ class Worker:
             generation=generation.number,
             live=len(live),
             disabled=len(generation.disabled),
-            event_ids=[edit.event_id for edit in live[:MOST_NAMED]],
+            event_ids=[edit.event_id for edit in live[:MAX_LOGGED_EVENTS]],
             **{name: round(score, 4) for name, score in generation.scores.items() if score is not None},
         )
 
@@ -273,17 +243,17 @@ class Worker:
             self._sign_of_life(batch.id)
 
         self._sign_of_life(batch.id)
-        with kept(beat, every_seconds=lease / 3):
+        with keep_alive(beat, every_seconds=lease / 3):
             yield
 
     def _sign_of_life(self, batch_id: int | None) -> None:
         self._ledger.control.workers_seen(self.name, str(self._model.edited.base.device), batch_id)
 
 
-def _log_rejected(batch: ClaimedBatch, result: Result) -> None:
+def _log_rejected(batch: ClaimedBatch, verified: VerifiedBatch) -> None:
     events = {edit.id: edit.event_id for edit in batch.edits}
-    for edit_id, verdict in list(result.rejected.items())[:MOST_NAMED]:
-        _log.warning("edit rejected", edit_id=edit_id, event_id=events[edit_id], reason=verdict.reason)
+    for edit_id, rejected in list(verified.rejected.items())[:MAX_LOGGED_EVENTS]:
+        _log.warning("edit rejected", edit_id=edit_id, event_id=events[edit_id], reason=rejected.reason)
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -318,7 +288,7 @@ def work_until_idle(settings: Settings) -> None:
 
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
     for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
-        build_editor(name, table)  # a wrong setting is told now, not at two in the morning
+        build_editor(name, table)  # a wrong setting fails now, not at two in the morning
     for suite in known_suites(settings):
         fixed_probes(suite, settings)
     ledger.migrate()

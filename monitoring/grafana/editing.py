@@ -2,9 +2,9 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from monitoring.grafana.panels import Chart, Line, Section, build
+from monitoring.grafana.panels import Chart, DashboardSection, Line, build
 
-OBJECTIVES = Section(
+OBJECTIVES = DashboardSection(
     "Objectives: 99 % live within 5 minutes (urgent), within 28 hours (batch)",
     (
         Chart(
@@ -54,7 +54,7 @@ OBJECTIVES = Section(
     ),
 )
 
-BATCHES = Section(
+BATCHES = DashboardSection(
     "Batches",
     (
         Chart(
@@ -98,7 +98,7 @@ BATCHES = Section(
     ),
 )
 
-VERDICTS = Section(
+VERDICTS = DashboardSection(
     "Verdicts",
     (
         Chart(
@@ -136,7 +136,7 @@ VERDICTS = Section(
     ),
 )
 
-JOBS = Section(
+JOBS = DashboardSection(
     "Jobs",
     (
         Chart(

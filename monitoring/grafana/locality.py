@@ -2,14 +2,14 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from monitoring.grafana.panels import Chart, Line, Section, build
+from monitoring.grafana.panels import Chart, DashboardSection, Line, build
 
 
 def _by_suite(metric: str, kind: str = "max") -> list[Line]:
     return [Line(f"{kind} by (suite) ({metric})", "{{suite}}")]
 
 
-LOCALITY = Section(
+LOCALITY = DashboardSection(
     "Is the rest as it was?",
     (
         Chart(
@@ -58,7 +58,7 @@ LOCALITY = Section(
     ),
 )
 
-RETENTION = Section(
+RETENTION = DashboardSection(
     "Is what was edited as it was told?",
     (
         Chart(
@@ -96,7 +96,7 @@ RETENTION = Section(
     ),
 )
 
-DRIFT = Section(
+DRIFT = DashboardSection(
     "Drift and checks",
     (
         Chart(

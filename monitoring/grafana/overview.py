@@ -2,9 +2,9 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from monitoring.grafana.panels import Chart, Figure, Line, Section, build
+from monitoring.grafana.panels import Chart, DashboardSection, Figure, Line, build
 
-WELL = Section(
+WELL = DashboardSection(
     "Is it well?",
     (
         Figure(
@@ -53,7 +53,7 @@ WELL = Section(
     ),
 )
 
-FLOW = Section(
+FLOW = DashboardSection(
     "Does it keep up?",
     (
         Chart(
@@ -89,7 +89,7 @@ FLOW = Section(
     ),
 )
 
-SERVING = Section(
+SERVING = DashboardSection(
     "Does it answer?",
     (
         Chart(

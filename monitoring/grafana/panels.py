@@ -120,14 +120,14 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class DashboardSection:
     """A heading and the panels under it."""
 
     title: str
     panels: Sequence[Chart | Figure]
 
 
-def build(uid: str, title: str, tells: str, sections: Sequence[Section]) -> dashboard.Dashboard:
+def build(uid: str, title: str, tells: str, sections: Sequence[DashboardSection]) -> dashboard.Dashboard:
     """A dashboard: read-only, since its source is here; it links to the others."""
     made = (
         dashboard.Dashboard(title)

@@ -328,7 +328,7 @@ def _check_that_raises(trouble: BaseException, ledger: Ledger, monkeypatch: pyte
     def broken(*_arguments: object, **_options: object) -> None:
         raise trouble
 
-    monkeypatch.setattr("daemon.checks.check_queue.work_on_check", broken)
+    monkeypatch.setattr("daemon.checks.claimed_check.work_on_check", broken)
     check._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
 
 

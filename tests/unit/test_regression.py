@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,11 @@ from ledger_backends import START, Clock, Story, event
 from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
-from daemon.checks.check_queue import apply_policy, run_checks, work_on_check
-from daemon.ledger.values import CheckResult
+from daemon.checks.check_context import CheckContext
+from daemon.checks.check_policy import apply_policy
+from daemon.checks.check_run import CheckRun
+from daemon.checks.claimed_check import run_checks, work_on_check
+from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import MonitoringSettings
 from daemon.serving.ledger_figures import ledger_figures
@@ -279,9 +283,9 @@ def test_a_probe_file_is_refused_with_the_place_and_the_reason(
 def test_a_sample_is_the_same_for_its_seed_and_changes_little_as_the_suite_grows() -> None:
     small = ProbeSuite("far", tuple(Probe(f"prompt {number}") for number in range(1_000)))
     large = ProbeSuite("far", (Probe("new"), *small.probes))
-    one, two = small.drawn(seed=7)[:100], large.drawn(seed=7)[:100]
-    assert one == small.drawn(seed=7)[:100]
-    assert one != small.drawn(seed=8)[:100]
+    one, two = small.in_sample_order(seed=7)[:100], large.in_sample_order(seed=7)[:100]
+    assert one == small.in_sample_order(seed=7)[:100]
+    assert one != small.in_sample_order(seed=8)[:100]
     assert len(set(one) & set(two)) >= 99
 
 
@@ -390,6 +394,38 @@ def test_a_probe_file_that_changes_in_the_middle_of_a_check_is_asked_from_the_be
     assert claimed is not None
     (result,), _ = work_on_check(story.ledger, chosen, ScriptedModel(0), claimed, clock=clock)
     assert result.probes == 100
+
+
+def _as_earlier_releases_stored_it(progress: dict[str, Any]) -> dict[str, Any]:
+    state = dict(progress["state"])
+    kind = state.pop("kind")
+    rest = {name: value for name, value in progress.items() if name != "state"}
+    return {
+        **rest,
+        "probes": state if kind == "asking_probes" else None,
+        "facts": state if kind == "asking_facts" else None,
+    }
+
+
+def test_a_check_that_an_earlier_release_began_is_ended_with_the_same_results(
+    story: Story, clock: Clock, tmp_path: Path
+) -> None:
+    story.go_live(*(event(f"e{n}", f"Land {n}") for n in range(100)))
+    chosen = settings(suites={"news": numbered(tmp_path, 200)})
+    model = ScriptedModel(story.head())
+    claimed, kinds = ClaimedCheck(7, None, 0, CheckKind.SAMPLE), set[str]()
+    whole = CheckRun(CheckContext(story.ledger, chosen, model, claimed, clock=clock))
+    while whole.step():
+        pass
+    while True:
+        run = CheckRun(CheckContext(story.ledger, chosen, model, claimed, clock=clock))
+        if not run.step():
+            break
+        stored = run.progress.model_dump(mode="json")
+        kinds.add(stored["state"]["kind"])
+        claimed = replace(claimed, progress=_as_earlier_releases_stored_it(stored))
+    assert run.progress == whole.progress
+    assert kinds == {"suite_due", "asking_probes", "asking_facts", "finished"}
 
 
 def test_a_rise_against_the_past_is_an_alarm_though_the_floor_holds(

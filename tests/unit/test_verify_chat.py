@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
 from daemon.process.settings_tables import VerifySettings
-from daemon.work.verify import Verdict, Verifier
+from daemon.work.verify import Verification, Verifier
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.inference.edited_model import EditedModel
@@ -54,7 +54,7 @@ def edits(tmp_path: Path) -> list[Edit]:
         )
 
 
-def _check(model: EditedModel, edits: list[Edit], *shards: Shard, tokens: int = 16) -> Verdict:
+def _check(model: EditedModel, edits: list[Edit], *shards: Shard, tokens: int = 16) -> Verification:
     verifier = Verifier(VerifySettings(), max_new_tokens=tokens)
     return verifier.check(model, shards, edits, replaced=(), earlier=())
 

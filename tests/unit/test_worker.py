@@ -35,8 +35,9 @@ class Shop:
         self.settings = Settings.model_validate(
             {"model": {"path": str(BASE)}, "store": {"path": str(folder / "store")}, **sections}
         )
+        self.metrics = Metrics(CollectorRegistry())
         self.worker = Worker(
-            self.settings, story.ledger, open_model(self.settings, story.ledger), Metrics(CollectorRegistry())
+            self.settings, story.ledger, open_model(self.settings, story.ledger), self.metrics
         )
 
     def work(self) -> None:
@@ -48,6 +49,11 @@ class Shop:
         self.story.clock.advance(3600)
         with suppress(TemporaryError):
             self.worker.work_once()
+
+    def ended(self, outcome: str) -> float:
+        """How many batches ended so."""
+        labels = {"editor": "scen", "outcome": outcome}
+        return self.metrics.registry.get_sample_value("upkeep_edit_batches_total", labels) or 0.0
 
     def states(self, edits: list[Edit]) -> list[str]:
         return [self.story.state(edit) for edit in edits]
@@ -201,6 +207,29 @@ def test_a_store_that_refuses_costs_no_edit_and_work_goes_on_when_it_is_mended(
     (tmp_path / "store").unlink()
     shop.attempt()
     assert shop.states(edits) == ["live"]
+    assert (shop.ended("put_off"), shop.ended("published")) == (2 * shop.settings.verify.max_attempts, 1)
+
+
+def test_a_batch_whose_workers_die_is_split_and_the_edit_left_alone_quarantined_and_nothing_is_put_off(
+    shop: Shop,
+) -> None:
+    def workers_die() -> None:
+        for _ in range(shop.settings.verify.max_attempts):
+            shop.story.claim()
+            shop.story.clock.advance(3600)
+
+    edits = shop.story.plan_urgently(
+        fact("France", FRANCE, "Lyon"), fact("Japan", "The capital of Japan is", "Osaka")
+    )
+    workers_die()
+    shop.attempt()
+    assert (shop.states(edits), shop.ended("split")) == (["planned", "planned"], 1)
+    workers_die()
+    shop.attempt()
+    assert (shop.states(edits), shop.ended("quarantined")) == (["quarantined", "planned"], 1)
+    shop.attempt()
+    assert shop.states(edits) == ["quarantined", "live"]
+    assert (shop.ended("put_off"), shop.ended("lease_lost"), shop.ended("published")) == (0, 0, 1)
 
 
 def test_a_probe_that_the_base_cannot_read_stops_neither_checks_nor_batches(
