@@ -14,9 +14,9 @@ import torch
 
 from daemon.evaluation.facts_file import EvaluationFact, read_facts, read_probes
 from editors.base.base import Base, load_base
-from editors.base.passes import Replay, answer_logits, training_rows
+from editors.base.passes import Replay, answer_logits, row_losses, training_rows
 from editors.index.names.surface import SurfaceIndex
-from editors.methods.training import lay_out, row_losses
+from editors.methods.common.training_batch import make_training_batch
 from edits.requests import EditRequest
 
 STEPS = 20
@@ -51,7 +51,7 @@ def fine_tune(
 
 def _learn(base: Base, fact: EvaluationFact) -> None:
     request = EditRequest("0", fact.subject, fact.prompt, fact.target_new)
-    rows = training_rows(base, lay_out(base, [request], rephrases=0, seed=0).plain)
+    rows = training_rows(base, make_training_batch(base, [request], rephrases=0, seed=0).plain)
     replay = Replay(base, rows.ids, rows.mask)
     weight = base.down_proj.weight
     assert isinstance(weight, torch.nn.Parameter)  # noqa: S101 - for the type checker

@@ -4,7 +4,7 @@
 
 Prints one JSON object. Each size runs in a process of its own, over shards written directly: invented names (two words, now
 and then a third or an alias, three edits for two subjects), questions of `--relations` relations in eight phrasings, random
-unit vectors, and what a base that was asked leaves in an entry (its answer, the taught one, firm words); no experts.
+unit vectors, and what a base that was asked leaves in an entry (its answer, the target, required words); no experts.
 
     memory_bytes_per_edit    growth of the process' anonymous memory from before opening to after, over the edits
     file_bytes_per_edit      of the shards' files: headers and vectors, which are read where they lie
@@ -41,7 +41,8 @@ from editors.index.matcher import load_matcher
 from editors.index.names.surface import MAX_WORDS
 from editors.store.adapter_store import AdapterStore
 from editors.store.derived_index import TEXT_VECTORS
-from editors.store.shards import Calibration, IndexedQuestion, Shard, ShardEntry, ShardHeader, prompt_sha256
+from editors.store.header import Calibration, IndexedQuestion, ShardEntry, ShardHeader
+from editors.store.shards import Shard, prompt_sha256
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200
@@ -140,14 +141,14 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
     others = [prompt_of(count + n, 10 * count + n, options.relations) for n in range(len(naming))]
     mixed = [prompt for pair in zip(naming, others, strict=True) for prompt in pair]
     passes = _each(naming, lambda prompt: matcher.encoder.encode([prompt]))
-    whole = _each(naming, lambda prompt: scope.read_text([prompt]))
+    whole = _each(naming, lambda prompt: scope.route([prompt]))
     return {
         "lookup_us": 1e6 * statistics.median(_each(mixed, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_none": 1e6 * statistics.median(_each(others, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_named": 1e6 * statistics.median(_each(naming, lambda prompt: scope.candidates([prompt]))),
-        "long_prompt_ms": 1e3 * _each([long_prompt(naming)], lambda prompt: scope.read_text([prompt]))[0],
+        "long_prompt_ms": 1e3 * _each([long_prompt(naming)], lambda prompt: scope.route([prompt]))[0],
         "encoder_ms": 1e3 * statistics.median(passes),
-        "prompt_ms": 1e3 * statistics.median(_each(mixed, lambda prompt: scope.read_text([prompt]))),
+        "prompt_ms": 1e3 * statistics.median(_each(mixed, lambda prompt: scope.route([prompt]))),
         "prompt_ms_named": 1e3 * statistics.median(whole),
         "ratio_over_encoder_pass": statistics.median(w / p for w, p in zip(whole, passes, strict=True)),
     }
@@ -255,7 +256,7 @@ def entry_of(base: Base, number: int, relations: int) -> ShardEntry:
         near_name=names[0],
         prompt_sha256=prompt_sha256(prompt_of(number, number, relations)),
         answer_ids=tuple(ids[8:]),
-        firm_words=(names[0].split()[-1].lower(),),
+        required_words=(names[0].split()[-1].lower(),),
         relation=f"{word(number % relations)} relation",
         odds=rng.random() * 2,
     )

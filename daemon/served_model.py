@@ -90,11 +90,8 @@ class ServedModel:
 
     def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """The frozen base's output, whatever was edited."""
-        said = self.edited.base.generate_said(prompts, max_new_tokens=max_new_tokens)
-        return [
-            Answer(prompt, one.text, None, 0.0, one.cut, one.prompt_tokens, one.new_tokens)
-            for prompt, one in zip(prompts, said, strict=True)
-        ]
+        outputs = self.edited.base.generate_outputs(prompts, max_new_tokens=max_new_tokens)
+        return [Answer.of(prompt, output) for prompt, output in zip(prompts, outputs, strict=True)]
 
     def divergences(self, prompts: Sequence[str]) -> list[float]:
         """KL(base || edited) in nats of each prompt's next token; exactly 0 where no edit fires."""

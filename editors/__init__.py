@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from editors.base.base import Base, load_base
     from editors.inference.edited_model import Answer, EditedModel
     from editors.inference.scoring import score_answers
-    from editors.methods.registry import Editor, build_editor
+    from editors.methods.common.editor import Editor
+    from editors.methods.registry import build_editor
     from editors.store.adapter_store import AdapterStore
     from editors.store.shards import Shard
 
@@ -31,7 +32,7 @@ _HOMES = {
     "load_base": "editors.base.base",
     "Answer": "editors.inference.edited_model",
     "EditedModel": "editors.inference.edited_model",
-    "Editor": "editors.methods.registry",
+    "Editor": "editors.methods.common.editor",
     "build_editor": "editors.methods.registry",
     "score_answers": "editors.inference.scoring",
     "Shard": "editors.store.shards",

@@ -1,4 +1,4 @@
-"""What counts as a right answer: the very text that was taught, or a sentence that says it to a reader."""
+"""What counts as a right answer: the very target, or a sentence that says it to a reader."""
 
 import re
 import unicodedata
@@ -19,8 +19,8 @@ def as_prompt(form: Form, text: str) -> Prompt:
 
 
 def judge_of(form: Form) -> Judge:
-    """A base model is taught to continue a text with the bare value, a chat model answers in sentences."""
-    return is_told if form == "chat" else is_exact
+    """A base model learns to continue a text with the bare value, a chat model answers in sentences."""
+    return is_stated if form == "chat" else is_exact
 
 
 def is_exact(answer: str, wanted: str, _never: str | None = None) -> bool:
@@ -28,7 +28,7 @@ def is_exact(answer: str, wanted: str, _never: str | None = None) -> bool:
     return answer.strip() == wanted.strip()
 
 
-def is_told(answer: str, wanted: str, never: str | None = None) -> bool:
+def is_stated(answer: str, wanted: str, never: str | None = None) -> bool:
     """The answer contains the wanted value, and not the value that it replaces.
 
     A value that is part of the wanted one ("United States" of "United States of America") stands in every right answer, and

@@ -1,4 +1,4 @@
-"""The edit request: what every floor of the house means by "change this fact". Imports no torch."""
+"""The edit request: what every package means by "change this fact". Imports no torch."""
 
 from dataclasses import dataclass
 
@@ -25,5 +25,5 @@ class EditRequest:
 
     @property
     def surface_forms(self) -> tuple[str, ...]:
-        """The subject and its aliases: the names under which a prompt may speak of it."""
+        """The subject and its aliases: the names under which a prompt may name it."""
         return tuple(dict.fromkeys((self.subject, *self.aliases)))

@@ -10,8 +10,8 @@ from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_e
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
+from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
-from editors.methods.training import Progress
 from edits.judging import as_prompt, judge_of
 from edits.recency import may_be_one_fact
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
@@ -37,7 +37,10 @@ class Edited:
 
 
 def edit_all(
-    model: EditedModel, facts: Mapping[int, EvaluationFact], options: EvaluateOptions, progress: Progress
+    model: EditedModel,
+    facts: Mapping[int, EvaluationFact],
+    options: EvaluateOptions,
+    progress: ProgressCallback,
 ) -> Edited:
     """The facts arrive `batch_size` at a time; each arrival is planned and applied before the next."""
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
@@ -73,7 +76,7 @@ def _edit(
     batch: DraftBatch,
     facts: Mapping[int, EvaluationFact],
     options: EvaluateOptions,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> None:
     """Train one batch and let it answer; each of its edits ends the older edits of its fact."""
     count, before = len(batch.edit_ids), len(edited.seconds)
@@ -87,7 +90,7 @@ def _edit(
     begun = time.perf_counter()
     shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
     edited.model.enable(shard)
-    alike = edited.model.asked_alike(shard)
+    alike = edited.model.duplicate_questions(shard)
     edited.seconds += [(time.perf_counter() - begun) / count] * count
     edited.settings[name] = editor.settings.model_dump()
     edited.size_bytes += shard.size_bytes

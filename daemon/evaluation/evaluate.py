@@ -10,14 +10,14 @@ from daemon.evaluation.scorer import Scorer
 from editors.base.base import Base, load_base
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.inference.edited_model import EditedModel
-from editors.methods.training import Progress
+from editors.methods.common.editor import ProgressCallback
 from edits.errors import BadRequest
 from edits.judging import as_prompt
 
 __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
 
-def evaluate(options: EvaluateOptions, *, progress: Progress | None = None) -> EvaluationReport:
+def evaluate(options: EvaluateOptions, *, progress: ProgressCallback | None = None) -> EvaluationReport:
     """Edit and score; `progress` gets the stage, how much of it is done, and how much there is.
 
     Raises:

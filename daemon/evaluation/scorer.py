@@ -33,7 +33,7 @@ from daemon.evaluation.second_turn import SecondTurns, score_second_turns, secon
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.scoring import fire_rate, next_token_kl, score_answers
-from editors.methods.training import Progress
+from editors.methods.common.editor import ProgressCallback
 from edits.judging import as_prompt, share
 from edits.prompts import Prompt
 
@@ -60,7 +60,7 @@ class Scorer:
         known: Readable,
         options: EvaluateOptions,
         encoder: Encoder | None,
-        progress: Progress,
+        progress: ProgressCallback,
     ) -> None:
         self._edited = edited
         self._model = edited.model
@@ -96,7 +96,7 @@ class Scorer:
             reliability=(own.score or 0.0) * readable,
             generality=rephrased.score,
             exact=Pair(reliability=(own.exact or 0.0) * readable, generality=rephrased.exact),
-            ended=share([not answer.cut for answer in (*own.answers, *rephrased.answers)]),
+            ended=share([not answer.truncated for answer in (*own.answers, *rephrased.answers)]),
             locality=Kinds(**{kind: score_answers(one.answers, one.base) for kind, one in probed.items()}),
             locality_kl=Kinds(
                 **{kind: next_token_kl(self._model, one.prompts) for kind, one in probed.items()}

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editors.base.base import Base, device_errors
+from editors.base.base import Base
+from editors.base.devices import device_errors
 from planners.embedding import Vectors, unit
 
 ROWS = 64

@@ -197,7 +197,7 @@ def _bounded(prompt: str, limits: Limits) -> str:
 
 
 def _finish_reason(answer: ModelOutput) -> Literal["stop", "length"]:
-    return "length" if answer.cut else "stop"
+    return "length" if answer.truncated else "stop"
 
 
 def _answer_out(answer: ModelOutput) -> AnswerOut:

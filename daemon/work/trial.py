@@ -11,7 +11,7 @@ from daemon.process.settings import Settings
 from daemon.served_model import ServedModel
 from daemon.work.decision import UnexplainedFault
 from daemon.work.verify import Verification, Verifier
-from editors.base.base import device_errors
+from editors.base.devices import device_errors
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
 from edits.errors import BadRequest
@@ -164,7 +164,7 @@ class Trial:
             found = {
                 int(edit_id): {int(other) for other in others}
                 for shard in shards
-                for edit_id, others in self._model.edited.asked_alike(shard).items()
+                for edit_id, others in self._model.edited.duplicate_questions(shard).items()
             }
         edits = {edit.id: edit for part in parts for edit in part.edits}
         unknown = sorted(set().union(*found.values()) - edits.keys())

@@ -14,7 +14,7 @@ from daemon.process.settings_tables import VerifySettings
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.store.shards import Shard
-from edits.judging import Form, is_exact, is_told, share
+from edits.judging import Form, is_exact, is_stated, share
 from edits.prompts import Prompt, asked_in_chat
 
 # What a score is called, by the form in which was asked.
@@ -55,7 +55,7 @@ class Expectation:
     def is_right(self, answer: Answer) -> bool:
         """Whether this answer will do."""
         if self.free:
-            return not answer.cut and is_told(answer.text, self.expected, self.never)
+            return not answer.truncated and is_stated(answer.text, self.expected, self.never)
         return is_exact(answer.text, self.expected)
 
 
@@ -219,7 +219,7 @@ def _reason(question: Expectation, answer: Answer) -> str:
     given = f"{question.text[:100]!r} is answered {answer.text[:100]!r} (by {gave})"
     if not question.free:
         return f"{given}, not {question.expected[:100]!r}"
-    if answer.cut:
+    if answer.truncated:
         return (
             f"in chat, {given}, which does not end within {answer.new_tokens} tokens (model.max_new_tokens)"
         )

@@ -1,4 +1,4 @@
-"""Experts at work: forward hooks that add each row's own expert to the base's FFN, and take themselves away again."""
+"""Adapters applied: forward hooks that add each row's own expert to the base's FFN, and take themselves away again."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.adapters.bank import ExpertBank
-from editors.adapters.bank import ExpertRow as ExpertRow  # the name that the rest of the room knows
-from editors.adapters.paper_experts import full_copies_at_work, is_full_copy
+from editors.adapters.bank import ExpertBank, ExpertRow
+from editors.adapters.paper_experts import apply_full_copies, is_full_copy
 from editors.base.architectures import submodule
 from editors.base.base import Base
 from editors.store.shards import Shard
@@ -23,7 +22,7 @@ def low_rank_delta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ExpertForm:
     """How experts of one form act.
 
     Attributes:
@@ -49,11 +48,11 @@ def _gated(x: Tensor, out: Tensor, w: Mapping[str, Tensor]) -> Tensor:
     return torch.baddbmm(out, torch.nn.functional.silu(z, inplace=True), w["lemoe.w_out"].mT)
 
 
-SCEN = Form(False, ("scen.a", "scen.b"), _low_rank)
-LEMOE = Form(True, ("lemoe.w_in", "lemoe.w_out", "lemoe.gate"), _gated)
+SCEN = ExpertForm(False, ("scen.a", "scen.b"), _low_rank)
+LEMOE = ExpertForm(True, ("lemoe.w_in", "lemoe.w_out", "lemoe.gate"), _gated)
 
 
-def form_of(shard: Shard) -> Form | None:
+def form_of(shard: Shard) -> ExpertForm | None:
     """The form of a shard's experts; None: the papers' full copies, which never enter the bank."""
     if is_full_copy(shard):
         return None
@@ -66,19 +65,19 @@ def groups_that_fit(bank: ExpertBank, rows: Sequence[ExpertRow | None]) -> list[
     Raises:
         BadRequest: a single expert is larger than the bank.
     """
-    order = sorted(range(len(rows)), key=lambda i: place_rank(rows[i]))
+    order = sorted(range(len(rows)), key=lambda i: _place_rank(rows[i]))
     fitting = bank.groups([rows[i] for i in order], _tensors_of)
     return [[order[i] for i in group] for group in fitting]
 
 
-def place_rank(expert: ExpertRow | None) -> tuple[int, int]:
+def _place_rank(expert: ExpertRow | None) -> tuple[int, int]:
     """Orders a batch's rows so that those whose experts work at one place stand beside each other."""
     form = None if expert is None else form_of(expert.shard)
     return (0, 0) if expert is None or form is None else (1 + form.beside_ffn, expert.shard.header.layer)
 
 
 @contextmanager
-def experts_at_work(
+def apply_adapters(
     base: Base, rows: Sequence[ExpertRow | None], *, bank: ExpertBank | None = None
 ) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert; rows with None stay the base's.
@@ -89,11 +88,11 @@ def experts_at_work(
         bank: where experts stay on the device afterwards; without one they come from the host for this block alone.
 
     Raises:
-        BadRequest: the experts do not fit into the bank together; `groups_that_fit` tells which do.
+        BadRequest: the experts do not fit into the bank together; see `groups_that_fit`.
     """
     used = ExpertBank(base, limit_bytes=sys.maxsize) if bank is None else bank
     with ExitStack() as stack:
-        stack.enter_context(full_copies_at_work(base, rows))
+        stack.enter_context(apply_full_copies(base, rows))
         for (form, layer), members in _by_place(rows).items():
             weights = stack.enter_context(used.stacked([e for _, e in members], form.tensors))
             hook = _hook(form, _rows(base, [i for i, _ in members], len(rows)), weights)
@@ -101,7 +100,7 @@ def experts_at_work(
         yield
 
 
-def _hook(form: Form, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
+def _hook(form: ExpertForm, rows: slice | Tensor | None, weights: Mapping[str, Tensor]) -> Any:
     # This runs at every token: all that can be done beforehand is done.
     def on_all(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
         return form.act(args[0], out, weights)
@@ -122,8 +121,8 @@ def _rows(base: Base, members: Sequence[int], batch: int) -> slice | Tensor | No
     return torch.tensor(members, device=base.device)
 
 
-def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[Form, int], list[tuple[int, ExpertRow]]]:
-    places: dict[tuple[Form, int], list[tuple[int, ExpertRow]]] = {}
+def _by_place(rows: Sequence[ExpertRow | None]) -> dict[tuple[ExpertForm, int], list[tuple[int, ExpertRow]]]:
+    places: dict[tuple[ExpertForm, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
         form = None if expert is None else form_of(expert.shard)
         if expert is not None and form is not None:

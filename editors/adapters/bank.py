@@ -1,4 +1,4 @@
-"""The expert bank: experts on the device in a bounded pool; those used longest ago make room, the host keeps them all."""
+"""The expert bank: experts on the device in a bounded pool; those used longest ago are evicted, the host keeps them all."""
 
 import weakref
 from collections import OrderedDict
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.base.base import Base, device_errors
+from editors.base.base import Base
+from editors.base.devices import device_errors
 from editors.store.shards import Shard, is_shared
 from edits.errors import BadRequest
 
@@ -50,7 +51,7 @@ class ExpertBank:
         self._shards: dict[int, weakref.ref[Shard]] = {}
         self._page_bytes = 0
         self._stack_bytes = 0
-        self._at_work: set[_Key] = set()
+        self._in_use: set[_Key] = set()
 
     @property
     def held_bytes(self) -> int:
@@ -69,7 +70,7 @@ class ExpertBank:
             BadRequest: a single expert is larger than the bank.
         """
         group: list[int] = []
-        room = self.limit_bytes
+        left = self.limit_bytes
         for index, expert in enumerate(experts):
             need = 0 if expert is None else self._need(expert, names(expert.shard))
             if need > self.limit_bytes:
@@ -77,11 +78,11 @@ class ExpertBank:
                     f"one expert needs {need} bytes on the device, the bank has {self.limit_bytes}: "
                     "raise model.bank_bytes"
                 )
-            if need > room:
+            if need > left:
                 yield group
-                group, room = [], self.limit_bytes
+                group, left = [], self.limit_bytes
             group.append(index)
-            room -= need
+            left -= need
         if group:
             yield group
 
@@ -90,19 +91,19 @@ class ExpertBank:
         """While the block runs: tensor i of each name (B, ...) is that of `experts[i]`, on the device.
 
         Raises:
-            BadRequest: they do not fit; `groups` tells what does.
+            BadRequest: they do not fit; see `groups`.
             DeviceBusy: out of device memory.
         """
         keys = {name: [_key(expert, name) for expert in experts] for name in names}
-        mine = {key for of_name in keys.values() for key in of_name} - self._at_work
-        self._at_work |= mine
+        mine = {key for of_name in keys.values() for key in of_name} - self._in_use
+        self._in_use |= mine
         stack_bytes = 0
         try:
             stacks: dict[str, Tensor] = {}
             for name in names:
                 pages = [self._page(key, e, name) for key, e in zip(keys[name], experts, strict=True)]
                 size = sum(page.nbytes for page in pages)
-                self._make_room(size)
+                self._evict_for(size)
                 with device_errors():
                     stacks[name] = torch.stack(pages)
                 stack_bytes += size
@@ -111,7 +112,7 @@ class ExpertBank:
             yield stacks
         finally:
             self._stack_bytes -= stack_bytes
-            self._at_work -= mine
+            self._in_use -= mine
 
     def _need(self, expert: ExpertRow, names: Sequence[str]) -> int:
         """Bytes of one expert while its batch is at work: its pages and its part of the stacks."""
@@ -124,7 +125,7 @@ class ExpertBank:
             self._pages.move_to_end(key)
             return page
         stored = expert.host_tensor(name)
-        self._make_room(stored.numel() * self._base.dtype.itemsize)
+        self._evict_for(stored.numel() * self._base.dtype.itemsize)
         with device_errors():
             page = stored.to(self._base.device, self._base.dtype, copy=True)
         self._pages[key] = page
@@ -133,11 +134,11 @@ class ExpertBank:
         self._follow(expert.shard)
         return page
 
-    def _make_room(self, size: int) -> None:
+    def _evict_for(self, size: int) -> None:
         if self.held_bytes + size <= self.limit_bytes:
             return
         for key in list(self._pages):
-            if key not in self._at_work:
+            if key not in self._in_use:
                 self._drop(key)
             if self.held_bytes + size <= self.limit_bytes:
                 return

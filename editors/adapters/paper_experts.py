@@ -1,4 +1,4 @@
-"""The papers' experts at work: full copies, of SCEN's projection per fact and of LEMoE's FFN per batch.
+"""The papers' experts applied: full copies, of SCEN's projection per fact and of LEMoE's FFN per batch.
 
 SCEN (arXiv 2404.02699, inference): the expert's weight *replaces* `down_proj`. LEMoE (arXiv 2406.20030, insertion): the
 expert stands *beside* the FFN, h = FFN(x) + g(i|x) f_i(x).
@@ -8,17 +8,15 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from editors.adapters.bank import ExpertRow
 from editors.base.architectures import submodule
 from editors.base.base import Base
 from editors.store.shards import Shard
-
-if TYPE_CHECKING:
-    from editors.adapters.apply import ExpertRow
 
 FFN = "lemoe.ffn."
 
@@ -37,8 +35,17 @@ def is_full_copy(shard: Shard) -> bool:
     return "scen.weight" in shard.tensors or shard.header.routing == "kv_anchor"
 
 
+def ffn_parameters(shard: Shard, device: torch.device) -> dict[str, Tensor]:
+    """The parameters of a shard's FFN-shaped expert, by the FFN's own names."""
+    return {
+        name.removeprefix(FFN): tensor.to(device)
+        for name, tensor in shard.tensors.items()
+        if name.startswith(FFN)
+    }
+
+
 @contextmanager
-def full_copies_at_work(base: Base, rows: Sequence["ExpertRow | None"]) -> Iterator[None]:
+def apply_full_copies(base: Base, rows: Sequence[ExpertRow | None]) -> Iterator[None]:
     """While the block runs, row i of every batch goes through its expert, where that is a full copy."""
     places: dict[tuple[str, int], list[tuple[int, ExpertRow]]] = {}
     for index, expert in enumerate(rows):
@@ -67,9 +74,9 @@ def replace_hook(rows: Tensor, weights: Tensor) -> Any:
     """A hook on `down_proj` that lets `rows` (R,) of the batch go through `weights` (R, d, f) in its place."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
-        said = torch.einsum("rdf,rtf->rtd", weights.to(out.dtype), args[0][rows])
+        output = torch.einsum("rdf,rtf->rtd", weights.to(out.dtype), args[0][rows])
         bias: Tensor | None = module.bias  # type: ignore[assignment]
-        return out.index_copy(0, rows, said if bias is None else said + bias)
+        return out.index_copy(0, rows, output if bias is None else output + bias)
 
     return hook
 
@@ -93,31 +100,29 @@ def beside_hook(skeleton: nn.Module, groups: Sequence[FfnGroup]) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         for group in groups:
             parameters = {name: p.to(out.dtype) for name, p in group.parameters.items()}
-            said = torch.func.functional_call(skeleton, parameters, (args[0][group.rows],))
-            out = out.index_add(0, group.rows, said * group.gates.to(out.dtype)[:, None, None])
+            output = torch.func.functional_call(skeleton, parameters, (args[0][group.rows],))
+            out = out.index_add(0, group.rows, output * group.gates.to(out.dtype)[:, None, None])
         return out
 
     return hook
 
 
-def _weights_hook(base: Base, members: Sequence[tuple[int, "ExpertRow"]]) -> Any:
+def _weights_hook(base: Base, members: Sequence[tuple[int, ExpertRow]]) -> Any:
     weights = torch.stack([e.shard.tensors["scen.weight"][e.row] for _, e in members])
     rows = torch.tensor([index for index, _ in members], device=base.device)
     return replace_hook(rows, weights.to(base.device, base.dtype))
 
 
-def _ffns_hook(base: Base, ffn: nn.Module, members: Sequence[tuple[int, "ExpertRow"]]) -> Any:
+def _ffns_hook(base: Base, ffn: nn.Module, members: Sequence[tuple[int, ExpertRow]]) -> Any:
     by_shard: dict[str, list[tuple[int, ExpertRow]]] = {}
     for index, expert in members:
         by_shard.setdefault(expert.shard.digest, []).append((index, expert))
-    groups = []
-    for batch in by_shard.values():
-        tensors = batch[0][1].shard.tensors
-        groups.append(
-            FfnGroup(
-                {name[len(FFN) :]: t.to(base.device) for name, t in tensors.items() if name.startswith(FFN)},
-                torch.tensor([index for index, _ in batch], device=base.device),
-                torch.tensor([expert.gate for _, expert in batch], device=base.device),
-            )
+    groups = [
+        FfnGroup(
+            ffn_parameters(batch[0][1].shard, base.device),
+            torch.tensor([index for index, _ in batch], device=base.device),
+            torch.tensor([expert.gate for _, expert in batch], device=base.device),
         )
+        for batch in by_shard.values()
+    ]
     return beside_hook(skeleton_of(ffn), groups)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from editors.base.architectures import Layout, layout_of, submodule
-from editors.base.devices import device_errors as device_errors  # the name that the other modules know
-from editors.base.devices import first_line, pick_device, pick_dtype
+from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
@@ -29,8 +28,8 @@ DEFAULT_DEPTH = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One answer; `cut`: the limit of tokens ended it, not the model.
+class CompletionOutput:
+    """One answer; `truncated`: the limit of tokens ended it, not the model.
 
     Attributes:
         prompt_tokens: how many tokens the model read.
@@ -38,7 +37,7 @@ class Said:
     """
 
     text: str
-    cut: bool
+    truncated: bool
     prompt_tokens: int = 0
     new_tokens: int = 0
 
@@ -123,11 +122,9 @@ class Base(PromptReader):
         size = before.pow(2).mean().sqrt()
         return bool((after - before - 2 * size).pow(2).mean().sqrt() < 0.05 * size)
 
-    def pad(
-        self, rows: Sequence[Sequence[int]], *, side: str, width: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side` to the longest or to `width`."""
-        width = max(len(row) for row in rows) if width is None else width
+    def pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
+        """Rows of token ids as (B, T) ids and (B, T) attention mask, padded on `side` to the longest."""
+        width = max(len(row) for row in rows)
         ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for index, row in enumerate(rows):
@@ -146,8 +143,8 @@ class Base(PromptReader):
         """
         ending = ending or self.plain_ending
         ids, mask = self.pad(rows, side="left")
-        continued = self.continue_ids(ids, mask, max_new_tokens=max_new_tokens, ending=ending)
-        return [ending.before_stop(row) for row in continued]
+        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending)
+        return [ending.before_stop(row) for row in out.sequences[:, ids.shape[1] :].tolist()]
 
     def generate_scored(
         self, rows: Sequence[Sequence[int]], *, max_new_tokens: int, ending: Ending | None = None
@@ -163,21 +160,6 @@ class Base(PromptReader):
         closed = [ending.until_stop(row) for row in chosen.tolist()]
         return [(row, sum(of[: len(row)]) / len(row)) for row, of in zip(closed, logp, strict=True)]
 
-    def continue_ids(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        *,
-        max_new_tokens: int,
-        ending: Ending | None = None,
-        **inputs: Any,
-    ) -> list[list[int]]:
-        """Greedy continuations of (B, T) rows padded on the left; `inputs` go to the model, such as a cache."""
-        ending = ending or self.plain_ending
-        out = self._continue(ids, mask, max_new_tokens=max_new_tokens, ending=ending, **inputs)
-        continued: list[list[int]] = out.sequences[:, ids.shape[1] :].tolist()
-        return continued
-
     def _continue(
         self,
         ids: Tensor,
@@ -186,10 +168,9 @@ class Base(PromptReader):
         max_new_tokens: int,
         ending: Ending,
         scored: bool = False,
-        **inputs: Any,
     ) -> Any:
         plan = GenerationConfig(
-            max_new_tokens=self.most_new_tokens(ids.shape[1], max_new_tokens),
+            max_new_tokens=self.new_token_limit(ids.shape[1], max_new_tokens),
             do_sample=False,
             num_beams=1,
             use_cache=True,
@@ -199,7 +180,7 @@ class Base(PromptReader):
             return_dict_in_generate=True,
         )
         with device_errors(), torch.inference_mode():
-            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan, **inputs)
+            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan)
 
     def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
         """Generated ids as stripped text: one line of it, or all that answers a conversation."""
@@ -210,22 +191,24 @@ class Base(PromptReader):
         self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[str]:
         """The base's own greedy answers, in the order of `prompts`."""
-        said = self.generate_said(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
-        return [one.text for one in said]
+        outputs = self.generate_outputs(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return [output.text for output in outputs]
 
-    def generate_said(
+    def generate_outputs(
         self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
-    ) -> list[Said]:
-        """The same, each with whether it was cut."""
-        said = [Said("", cut=False)] * len(prompts)
+    ) -> list[CompletionOutput]:
+        """The same, each with whether it was truncated."""
+        found = [CompletionOutput("", truncated=False)] * len(prompts)
         for chunk in self.batches(prompts, batch_size):
-            most = self.most_new_tokens(chunk.columns, max_new_tokens)
-            outputs = self.generate_ids(chunk.ids, max_new_tokens=most, ending=chunk.ending)
+            limit = self.new_token_limit(chunk.columns, max_new_tokens)
+            outputs = self.generate_ids(chunk.ids, max_new_tokens=limit, ending=chunk.ending)
             for place, ids, output in zip(chunk.places, chunk.ids, outputs, strict=True):
-                said[place] = self.said(output, most=most, ending=chunk.ending, prompt_tokens=len(ids))
-        return said
+                found[place] = self.completion(
+                    output, limit=limit, ending=chunk.ending, prompt_tokens=len(ids)
+                )
+        return found
 
-    def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["Batch"]:
+    def batches(self, prompts: Sequence[Prompt], size: int) -> Iterator["PromptBatch"]:
         """Prompts in batches of one form and like length.
 
         Raises:
@@ -237,24 +220,24 @@ class Base(PromptReader):
             of_form = [place for place, one in enumerate(endings) if one is ending]
             for chunk in length_sorted_chunks([rows[place] for place in of_form], size):
                 places = [of_form[n] for n in chunk]
-                yield Batch(places, [rows[place] for place in places], ending)
+                yield PromptBatch(places, [rows[place] for place in places], ending)
 
-    def most_new_tokens(self, columns: int, max_new_tokens: int) -> int:
+    def new_token_limit(self, columns: int, max_new_tokens: int) -> int:
         """How many tokens a batch of so many columns may be given: as many as asked for, if there is room for them."""
         return max(1, min(max_new_tokens, self.context - columns))
 
-    def said(
-        self, output: Sequence[int], *, most: int, ending: Ending | None = None, prompt_tokens: int = 0
-    ) -> Said:
-        """Generated ids, of which there could be so many, as an answer."""
+    def completion(
+        self, output: Sequence[int], *, limit: int, ending: Ending | None = None, prompt_tokens: int = 0
+    ) -> CompletionOutput:
+        """Generated ids, of which there could be `limit`, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        cut = len(output) >= most
-        new_tokens = len(output) + (not cut)
-        return Said(self.decode(output, ending=ending), cut, prompt_tokens, new_tokens)
+        truncated = len(output) >= limit
+        new_tokens = len(output) + (not truncated)
+        return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PromptBatch:
     """Prompts of one form: where they stand among all, their token ids, what stops their answers."""
 
     places: list[int]
@@ -326,8 +309,8 @@ def _decode_greedily(model: Any, *, eos_id: int, pad_id: int) -> tuple[int, ...]
 
     Whatever they add to greedy decoding (penalties, stop strings, beams) would make an edited answer another one.
     """
-    told = getattr(model.generation_config, "eos_token_id", None)
-    listed: Iterable[Any] = told if isinstance(told, list | tuple) else (told,)
+    eos = getattr(model.generation_config, "eos_token_id", None)
+    listed: Iterable[Any] = eos if isinstance(eos, list | tuple) else (eos,)
     ends = tuple(dict.fromkeys((eos_id, *(int(one) for one in listed if one is not None))))
     model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=pad_id)
     return ends

@@ -93,11 +93,11 @@ class ChatTemplate:
             BadRequest: see `render`.
         """
         text = self.render(conversation)
-        said = "" if answer is None else self._answer_gap + answer
-        contents = [*(message.content for message in conversation.messages), said]
+        begun = "" if answer is None else self._answer_gap + answer
+        contents = [*(message.content for message in conversation.messages), begun]
         if any(self._forbidden.intersection(self._encode(content)) for content in contents):
-            return self._ids_as_text(conversation, said)
-        return self._encode(text + said)
+            return self._ids_as_text(conversation, begun)
+        return self._encode(text + begun)
 
     def answer_ids(self, conversation: Conversation, answer: str, prompt_ids: Sequence[int]) -> list[int]:
         """Token ids that the model must generate after a conversation's to say `answer` and end its turn."""
@@ -157,10 +157,10 @@ class ChatTemplate:
         return Skeleton(tuple(parts[::2]), gaps)
 
     def _apply(self, messages: Sequence[Message], *, open_turn: bool = True) -> str:
-        told = [{"role": message.role, "content": message.content} for message in messages]
+        given = [{"role": message.role, "content": message.content} for message in messages]
         try:
             text: str = self._tokenizer.apply_chat_template(
-                told, tokenize=False, add_generation_prompt=open_turn
+                given, tokenize=False, add_generation_prompt=open_turn
             )
         except Exception as error:  # a template is a program of somebody else's: it raises anything
             roles = ", ".join(message.role for message in messages)
@@ -171,7 +171,7 @@ class ChatTemplate:
             ) from error
         return text
 
-    def _ids_as_text(self, conversation: Conversation, said: str) -> list[int]:
+    def _ids_as_text(self, conversation: Conversation, begun: str) -> list[int]:
         """The markup's special tokens parsed, all else read as text, contents with what looks like such tokens included."""
         skeleton = self._skeleton(_roles(conversation))
         contents = [message.content for message in conversation.messages]
@@ -188,7 +188,7 @@ class ChatTemplate:
                     pending += part
             if number < len(skeleton.gaps):
                 pending += contents[skeleton.gaps[number]]
-        return [*ids, *self._as_text(pending + said)]
+        return [*ids, *self._as_text(pending + begun)]
 
     def _as_text(self, text: str) -> list[int]:
         ids = self._encode(text, split_special_tokens=True)

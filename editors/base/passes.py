@@ -5,7 +5,7 @@ arguments (masks, rotary embeddings) that each upper layer was given; `Replay.hi
 any subset of the rows, with gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.base.base import SAMPLE_TEXT, Base, device_errors
+from editors.base.base import SAMPLE_TEXT, Base
+from editors.base.devices import device_errors
 from edits.errors import UnknownArchitecture
 
 
@@ -32,11 +33,7 @@ class Replay:
         final: (B, T, d) the base's hidden states after the final norm.
     """
 
-    def __init__(self, base: Base, ids: Tensor, mask: Tensor, **inputs: Any) -> None:
-        """
-        Args:
-            inputs: what else the model is given, such as a cache.
-        """
+    def __init__(self, base: Base, ids: Tensor, mask: Tensor) -> None:
         self.base = base
         self.rows = int(ids.shape[0])
         calls: list[_LayerCall] = []
@@ -59,9 +56,7 @@ class Replay:
                 capture(base.final_norm, "output") as final,
             ):
                 # Without the head: logits at every position would cost as much as all layers of a small base.
-                base.model.base_model(
-                    input_ids=ids, attention_mask=mask, use_cache="past_key_values" in inputs, **inputs
-                )
+                base.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
@@ -75,10 +70,6 @@ class Replay:
         """Final hidden states (R, T, d) of the chosen rows, computed anew from the edited layer up."""
         hidden = self.entering if rows is None else self.entering[rows]
         return self._through(hidden, rows, first=0)
-
-    def hidden_from(self, leaving: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Final hidden states (R, T, d) of the chosen rows, given what leaves the edited layer (R, T, d)."""
-        return self._through(leaving, rows, first=1)
 
     def with_delta(
         self,
@@ -96,22 +87,19 @@ class Replay:
         if reads is not None:
             leaving = self.leaving if rows is None else self.leaving[rows]
             read = reads if rows is None else reads[rows]
-            return self.hidden_from(leaving + delta(read).to(leaving.dtype), rows)
+            return self._through(leaving + delta(read).to(leaving.dtype), rows, first=1)
 
         def hook(_: Any, args: tuple[Any, ...], out: Tensor) -> Tensor:
             return out + delta(args[0]).to(out.dtype)
 
-        handle = module.register_forward_hook(hook)
-        try:
+        with hooked(module, hook):
             return self.hidden(rows)
-        finally:
-            handle.remove()
 
     def _through(self, hidden: Tensor, rows: Tensor | None, *, first: int) -> Tensor:
         with device_errors():
             for layer, call in zip(self._upper[first:], self._calls[first:], strict=True):
-                args = tuple(self._take(value, rows) for value in call.args)
-                kwargs = {name: self._take(value, rows) for name, value in call.kwargs.items()}
+                args = tuple(self._select(value, rows) for value in call.args)
+                kwargs = {name: self._select(value, rows) for name, value in call.kwargs.items()}
                 out = layer(hidden, *args, **kwargs)
                 hidden = out[0] if isinstance(out, tuple) else out
             return self.base.final_norm(hidden)  # type: ignore[no-any-return]
@@ -130,12 +118,12 @@ class Replay:
                 "its final hidden states differ; this architecture cannot be edited yet"
             )
 
-    def _take(self, value: Any, rows: Tensor | None) -> Any:
+    def _select(self, value: Any, rows: Tensor | None) -> Any:
         # A tensor of two or more dimensions that starts with the batch is per row; all else is shared.
         if rows is None or not isinstance(value, Tensor | tuple):
             return value
         if isinstance(value, tuple):
-            return tuple(self._take(part, rows) for part in value)
+            return tuple(self._select(part, rows) for part in value)
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
 
 
@@ -208,6 +196,24 @@ def answer_losses(base: Base, hidden: Tensor, positions: Tensor, targets: Tensor
     losses = torch.nn.functional.cross_entropy(logits, targets[rows, places], reduction="none")
     sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
     return sums / (targets >= 0).sum(1)
+
+
+def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """The same from logits at every answer position: (B, A, V), targets (B, A) -> (B,)."""
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100
+    )
+    return losses.view(targets.shape).sum(1) / (targets >= 0).sum(1)
+
+
+@contextmanager
+def hooked(module: torch.nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    """While the block runs, the module has this forward hook."""
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

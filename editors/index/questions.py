@@ -20,20 +20,8 @@ _RUN = re.compile(rf"\b{MASK}(?:\W{{1,2}}{MASK}\b)+")
 # With these a sentence asks, though it is no question.
 _REQUESTS = frozenset(
     (
-        "tell",
-        "name",
-        "give",
-        "state",
-        "say",
-        "list",
-        "please",
-        "explain",
-        "identify",
-        "find",
-        "i",
-        "i'd",
-        "answer",
-        "complete",
+        *("tell", "name", "give", "state", "say", "list", "please", "explain", "identify", "find"),
+        *("i", "i'd", "answer", "complete"),
     )
 )
 SHORT_TAIL = 3  # words that lead to an answer: "the answer is"

@@ -3,7 +3,8 @@
 from editors.index.entries import thresholds
 from editors.index.matcher import QuestionMatcher
 from editors.store.derived_index import TEXT_VECTORS, DerivedIndex
-from editors.store.shards import LARGEST_ODDS, STORED_DTYPE, Shard
+from editors.store.header import LARGEST_ODDS
+from editors.store.shards import STORED_DTYPE, Shard
 from edits.errors import ShardCorrupt
 
 

@@ -1,4 +1,4 @@
-"""Relations teach each other: every phrasing known of a relation is a phrasing of each of its facts."""
+"""Facts of one relation share their phrasings: every phrasing known of a relation is a phrasing of each of its facts."""
 
 import heapq
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ class _Relation:
 
 
 class RelationPhrasings:
-    """Phrasings by relation, each as long as a live edit brings it: what is taken back teaches nothing any more."""
+    """Phrasings by relation, each as long as a live edit brings it: what is taken back counts no more."""
 
     def __init__(self, matcher: QuestionMatcher) -> None:
         self._matcher = matcher

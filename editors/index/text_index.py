@@ -109,30 +109,30 @@ class TextIndex:
         edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
         for pair in pairs:
             edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
-        found = {one: _parts(*one) for one in edits}
-        texts = list(dict.fromkeys(text for parts in found.values() for text in parts))
+        parts_of = {one: _parts(*one) for one in edits}
+        texts = list(dict.fromkeys(text for parts in parts_of.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
-        told: dict[tuple[Prompt, str], float] = {}
-        for (prompt, names), parts in found.items():
+        found: dict[tuple[Prompt, str], float] = {}
+        for (prompt, names), parts in parts_of.items():
             ids = edits[prompt, names]
             odds = (
                 self._odds(read.rows([rows[text] for text in parts]), ids)
                 if parts
                 else [-math.inf] * len(ids)
             )
-            told |= {(prompt, edit_id): _probability(one) for edit_id, one in zip(ids, odds, strict=True)}
-        return [told[pair.prompt, pair.edit_id] for pair in pairs]
+            found |= {(prompt, edit_id): _probability(one) for edit_id, one in zip(ids, odds, strict=True)}
+        return [found[pair.prompt, pair.edit_id] for pair in pairs]
 
-    def asking_the_same(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
-        """Which of the others ask the fact of this edit of one subject in other words, by the stricter threshold."""
+    def duplicate_questions(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
+        """Which of the others, of one subject, have this edit's question in other words, by the stricter threshold."""
         found: list[str] = []
         asked, least = one.own.read(), one.odds
         for start in range(0, len(others), _COMPARED):
             chunk = [(edit_id, self._edits[edit_id]) for edit_id in others[start : start + _COMPARED]]
             odds = self._highest(asked, [edit.own.read() for _, edit in chunk])
-            told = zip(chunk, odds, strict=True)
-            found += [edit_id for (edit_id, edit), odd in told if odd >= max(least, edit.odds)]
+            pairs = zip(chunk, odds, strict=True)
+            found += [edit_id for (edit_id, edit), odd in pairs if odd >= max(least, edit.odds)]
         return found
 
     def _highest(self, asked: Questions, parts: Sequence[Questions]) -> list[float]:

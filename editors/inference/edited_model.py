@@ -5,24 +5,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from editors.adapters.apply import ExpertRow, experts_at_work, groups_that_fit
-from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank
+from editors.adapters.apply import apply_adapters, groups_that_fit
+from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, ExpertRow
 from editors.adapters.paper_experts import is_full_copy
-from editors.base.base import Base, Batch
+from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
 from editors.store.adapter_store import AdapterStore
-from editors.store.shards import ROUTINGS, Agreement, Routing, Shard
+from editors.store.header import ROUTINGS, Agreement, Routing
+from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer and the edit that gave it, if one did; `cut`: the limit of tokens ended it.
+    """One generated answer and the edit that gave it, if one did; `truncated`: the limit of tokens ended it.
 
     `prompt_tokens` were read, `new_tokens` generated, with the one that ended the answer.
     """
@@ -31,9 +32,15 @@ class Answer:
     text: str
     edit_id: str | None
     score: float
-    cut: bool = False
+    truncated: bool = False
     prompt_tokens: int = field(default=0, compare=False)  # what was paid for an answer is no part of it
     new_tokens: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, prompt: Prompt, completion: CompletionOutput, route: Route = UNROUTED) -> "Answer":
+        """A completion as the answer to its prompt, by the route that it took."""
+        c = completion
+        return cls(prompt, c.text, route.edit_id, route.score, c.truncated, c.prompt_tokens, c.new_tokens)
 
 
 class EditedModel:
@@ -78,17 +85,17 @@ class EditedModel:
         others = (*scope.near(text), *scope.with_prompt(text)) if scope is not None else ()
         return {*self._names.find(text), *others}
 
-    def asked_alike(self, shard: Shard) -> dict[str, list[str]]:
-        """For each edit of a shard, the live edits that ask the same of the same subject, in these or other words.
+    def duplicate_questions(self, shard: Shard) -> dict[str, list[str]]:
+        """For each edit of a shard, the live edits whose question is the same: of the same subject, in these or other words.
 
-        Their texts decide, where both have one in the index; else the frozen base does, which must answer both alike and be
-        sure of both.
+        Their texts decide, where both have one in the index; else the frozen base does, which must give both one answer
+        and be sure of both.
         """
         scope = self._scope
         if shard.header.routing != "scope" or scope is None:
             return {}
         rows = enumerate(shard.header.entries)
-        return {entry.edit_id: scope.alike(ExpertRow(shard, row)) for row, entry in rows}
+        return {entry.edit_id: scope.duplicate_questions(ExpertRow(shard, row)) for row, entry in rows}
 
     @property
     def agreement(self) -> Agreement:
@@ -232,35 +239,28 @@ class EditedModel:
             BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
         """
         answers: list[Answer | None] = [None] * len(prompts)
-        batches = list(
-            self.base.batches(prompts, batch_size)
-        )  # refuses what is too long before anything is read
+        # A list: what is too long is refused before anything is read.
+        batches = list(self.base.batches(prompts, batch_size))
         chosen = self.route(prompts) if routes is None else routes
         for batch in batches:
-            most = self.base.most_new_tokens(batch.columns, max_new_tokens)
+            limit = self.base.new_token_limit(batch.columns, max_new_tokens)
             of_batch = [chosen[i] for i in batch.places]
-            outputs = self._outputs(batch, most, of_batch)
+            outputs = self._outputs(batch, limit, of_batch)
             for index, ids, route, output in zip(batch.places, batch.ids, of_batch, outputs, strict=True):
-                said = self.base.said(output, most=most, ending=batch.ending, prompt_tokens=len(ids))
-                answers[index] = Answer(
-                    prompts[index],
-                    said.text,
-                    route.edit_id,
-                    route.score,
-                    said.cut,
-                    said.prompt_tokens,
-                    said.new_tokens,
+                completion = self.base.completion(
+                    output, limit=limit, ending=batch.ending, prompt_tokens=len(ids)
                 )
+                answers[index] = Answer.of(prompts[index], completion, route)
         return [answer for answer in answers if answer is not None]
 
-    def _outputs(self, batch: Batch, most: int, routes: Sequence[Route]) -> list[list[int]]:
+    def _outputs(self, batch: PromptBatch, limit: int, routes: Sequence[Route]) -> list[list[int]]:
         """Generated ids of one batch, each row through the expert of its route."""
         experts = [self.expert(route) for route in routes]
         outputs: list[list[int]] = [[] for _ in batch.ids]
         for group in groups_that_fit(self.bank, experts):
-            with experts_at_work(self.base, [experts[n] for n in group], bank=self.bank):
+            with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
-                    [batch.ids[n] for n in group], max_new_tokens=most, ending=batch.ending
+                    [batch.ids[n] for n in group], max_new_tokens=limit, ending=batch.ending
                 )
             for n, output in zip(group, found, strict=True):
                 outputs[n] = output

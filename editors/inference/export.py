@@ -25,7 +25,8 @@ from torch import Tensor
 from editors.base.architectures import Layout, layout_of
 from editors.pretrained.hashing import folder_of, hash_folder
 from editors.store.adapter_store import AdapterStore
-from editors.store.shards import Shard, ShardEntry, ShardHeader
+from editors.store.header import ShardEntry, ShardHeader
+from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
 
 INDEX = "index.json"
@@ -47,7 +48,7 @@ class ExportedEdit(ShardEntry):
     row: int = Field(ge=0, description="its row in each of them")
 
 
-class LeftOut(BaseModel):
+class SkippedEdit(BaseModel):
     """An edit that was live but is not among the adapters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +69,7 @@ class ExportIndex(BaseModel):
     generation: int = Field(ge=0)
     parts: tuple[dict[str, Any], ...] = Field(description="what the edits of a part share: a shard's header")
     edits: tuple[ExportedEdit, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[SkippedEdit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +224,13 @@ def _write_all(
 ) -> ExportIndex:
     parts: list[dict[str, Any]] = []
     exported: list[ExportedEdit] = []
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedEdit] = []
     tensors: dict[str, Tensor] = {}
     for digest, edit_ids in by_shard.items():
         shard = store.load(digest).keep(edit_ids)
         _check(shard, digest, edit_ids, target)
         if (reason := why_unexportable(shard)) is not None:
-            left_out += [LeftOut(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
+            left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
             continue
         with _output_errors(folder):
             exported += _write_adapters(shard, part=len(parts), target=target, folder=folder)
@@ -250,7 +251,7 @@ def _write_all(
     )
     with _output_errors(folder):
         save_file(tensors, folder / INDEX_TENSORS)
-        (folder / INDEX).write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(index.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
     return index
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow, experts_at_work, groups_that_fit
-from editors.base.base import device_errors, length_sorted_chunks
+from editors.adapters.apply import apply_adapters, groups_that_fit
+from editors.adapters.bank import ExpertRow
+from editors.base.base import length_sorted_chunks
+from editors.base.devices import device_errors
 from editors.base.passes import capture
 from editors.inference.edited_model import EditedModel
 from edits.prompts import Prompt
@@ -30,7 +32,7 @@ def next_token_kls(model: EditedModel, prompts: Sequence[Prompt], *, batch_size:
     found = [0.0] * len(rows)
     for group, experts in _fired(model, prompts, rows, batch_size):
         chosen = [rows[i] for i in group]
-        base, edited = (_next_logp(model, chosen, at_work) for at_work in ([None] * len(group), experts))
+        base, edited = (_next_logp(model, chosen, applied) for applied in ([None] * len(group), experts))
         kls = (base.exp() * (base - edited)).sum(-1).clamp(min=0.0)
         for index, kl in zip(group, kls.tolist(), strict=True):
             found[index] = kl
@@ -46,7 +48,7 @@ def text_changes(model: EditedModel, texts: Sequence[Prompt], *, batch_size: int
     found = [TextChange(0.0, max(0, len(row) - 1)) for row in rows]
     for group, experts in _fired(model, texts, rows, batch_size):
         chosen = [rows[i] for i in group]
-        base, edited = (_text_nats(model, chosen, at_work) for at_work in ([None] * len(group), experts))
+        base, edited = (_text_nats(model, chosen, applied) for applied in ([None] * len(group), experts))
         for index, before, after in zip(group, base, edited, strict=True):
             found[index] = TextChange(after - before, found[index].tokens)
     return found
@@ -103,7 +105,7 @@ def _final_hidden(
     with (
         device_errors(),
         torch.no_grad(),
-        experts_at_work(base, experts, bank=model.bank),
+        apply_adapters(base, experts, bank=model.bank),
         capture(base.final_norm, "output") as seen,
     ):
         base.model(input_ids=ids, attention_mask=mask, use_cache=False)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow, experts_at_work
-from editors.base.base import Base, length_sorted_chunks
+from editors.adapters.apply import apply_adapters
+from editors.base.base import length_sorted_chunks
 from editors.base.passes import TrainingRows, answer_logits, capture, training_rows
 from editors.inference.edited_model import Answer, EditedModel
+from editors.inference.likelihood import next_token_kls
 from edits.prompts import Prompt
 
 
@@ -48,15 +49,8 @@ def teacher_forced(model: EditedModel, prompts: Sequence[Prompt], targets: Seque
 
 def next_token_kl(model: EditedModel, prompts: Sequence[Prompt]) -> float | None:
     """Mean KL(base || edited) in nats of the next-token distribution; exactly 0 where no edit fires."""
-    if not prompts:
-        return None
-    routes = model.route(prompts)
-    fired = [(p, r) for p, r in zip(prompts, routes, strict=True) if r.edit_id is not None]
-    total = 0.0
-    for prompt, route in fired:
-        base, edited = (_next_logp(model.base, prompt, expert) for expert in (None, model.expert(route)))
-        total += float((base.exp() * (base - edited)).sum())
-    return total / len(prompts)
+    kls = next_token_kls(model, prompts)
+    return sum(kls) / len(kls) if kls else None
 
 
 def _passes(
@@ -72,7 +66,7 @@ def _passes(
     for chunk in length_sorted_chunks([prompt + answer for _, prompt, answer in rows], 64):
         batch = training_rows(base, [rows[i] for i in chunk])
         experts = [model.expert(routes[i]) for i in chunk]
-        with torch.no_grad(), experts_at_work(base, experts), capture(base.final_norm, "output") as seen:
+        with torch.no_grad(), apply_adapters(base, experts), capture(base.final_norm, "output") as seen:
             base.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
         yield batch, seen[0]
 
@@ -83,10 +77,3 @@ def _without_end(targets: Tensor) -> Tensor:
     kept = targets.clone()
     kept[torch.arange(len(kept), device=kept.device), lengths - 1] = -100
     return kept
-
-
-def _next_logp(base: Base, prompt: Prompt, expert: ExpertRow | None) -> Tensor:
-    ids, mask = base.pad([base.prompt_ids(prompt)], side="right")
-    with torch.no_grad(), experts_at_work(base, [expert]):
-        logits = base.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, -1]
-    return logits.float().log_softmax(-1)  # type: ignore[no-any-return]

@@ -58,14 +58,14 @@ def read_tokenizer(place: str) -> Any:
     if _release() >= (5, 0):
         return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     saved = get_tokenizer_config(place)
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if isinstance(extra := saved.get("extra_special_tokens"), list):
-        told = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+        options = {"extra_special_tokens": {}, "additional_special_tokens": extra}
     if saved.get("tokenizer_class") == _TOKENIZER_OF_5:
         # Under its own name, else 4.x warns that the class is another one.
         backend: Any = type(_TOKENIZER_OF_5, (PreTrainedTokenizerFast,), {})
-        return backend.from_pretrained(place, **told)
-    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told)
+        return backend.from_pretrained(place, **options)
+    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
 
 
 def _tell_rope(config: Any) -> None:

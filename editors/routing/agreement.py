@@ -54,8 +54,8 @@ class Reading:
         return confidence * float(self.agrees) + (1.0 - confidence) * similar + TIE_BREAK * self.cosine
 
 
-def same_question(one: ScopeKey, other: ScopeKey) -> bool:
-    """Whether two edits of one subject ask the same in other words: to the base, which is sure of both, they do."""
+def is_duplicate_question(one: ScopeKey, other: ScopeKey) -> bool:
+    """Whether two edits of one subject ask one question: the base, which is sure of both, answers both the same way."""
     if one.base_answer_ids != other.base_answer_ids or min(one.confidence, other.confidence) < SURE:
         return False
     if one.key is None or other.key is None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow
+from editors.adapters.bank import ExpertRow
 from editors.base.base import Base, length_sorted_chunks
 from editors.routing.scope_router import UNROUTED, Route
 from editors.store.shards import Shard

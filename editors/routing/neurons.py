@@ -10,23 +10,21 @@ arrival, each on its own fact and on all earlier ones; the neuron with the highe
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from editors.adapters.apply import ExpertRow
+from editors.adapters.bank import ExpertRow
 from editors.base.architectures import submodule
-from editors.base.base import Base, device_errors, length_sorted_chunks
+from editors.base.base import Base, length_sorted_chunks
+from editors.base.devices import device_errors
 from editors.base.passes import at_last, capture
+from editors.routing.parent import ParentModel
 from editors.routing.scope_router import UNROUTED, Route
 from editors.routing.unrelated import UNRELATED
-from editors.store.shards import ShardEntry
+from editors.store.header import ShardEntry
 from edits.prompts import Prompt
 from edits.requests import EditRequest
-
-if TYPE_CHECKING:
-    from editors.inference.edited_model import EditedModel
 
 NEGATIVE_MARGIN, PAIR_MARGIN = 0.7, 0.3
 
@@ -118,7 +116,7 @@ def facts_of(base: Base, requests: Sequence[EditRequest]) -> list[IndexedFact]:
     return [IndexedFact(ids, h) for ids, h in zip(rows, activations(base, rows), strict=True)]
 
 
-def earlier_facts(base: Base, parent: "EditedModel | None") -> list[IndexedFact]:
+def earlier_facts(base: Base, parent: ParentModel | None) -> list[IndexedFact]:
     """The live facts that neurons of this layer know, in the order of arrival."""
     experts: Iterable[ExpertRow] = parent.experts("neuron").values() if parent is not None else ()
     facts = []
@@ -148,7 +146,7 @@ def neuron_entries(requests: Sequence[EditRequest], theta: float) -> tuple[Shard
 
 
 def index_together(
-    base: Base, requests: Sequence[EditRequest], parent: "EditedModel | None", *, rate: float, steps: int
+    base: Base, requests: Sequence[EditRequest], parent: ParentModel | None, *, rate: float, steps: int
 ) -> dict[str, Tensor]:
     """The neurons of a batch beside those live in `parent`, as a shard keeps them: no pass over history."""
     facts = facts_of(base, requests)

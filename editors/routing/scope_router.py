@@ -2,19 +2,20 @@
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Protocol
 
-from editors.adapters.apply import ExpertRow
+from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey
-from editors.index.names.near import LEAST_COVERAGE, Near, NearNames
+from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
-from editors.routing.agreement import Reading, ScopeKey, read_pairs, same_question
-from editors.store.shards import ShardEntry, prompt_sha256
+from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question, read_pairs
+from editors.store.header import ShardEntry
+from editors.store.shards import prompt_sha256
 from edits.prompts import Prompt, user_turns
 from edits.recency import arrival
 
@@ -62,19 +63,6 @@ class Candidate:
         return _key(self.expert)
 
 
-@dataclass(frozen=True, slots=True)
-class TextReading:
-    """What was told without the base: routes, and of the prompts that are still open, what the base must be asked.
-
-    `texts` are the prompts as plain text: of a conversation, what the user said last.
-    """
-
-    texts: list[str]
-    routes: list[Route]
-    open: list[Candidate] = field(default_factory=list)
-    probabilities: Mapping[tuple[int, str], float] = field(default_factory=dict)  # by prompt and edit
-
-
 class Router(Protocol):
     """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
 
@@ -119,7 +107,7 @@ class ScopeRouter:
         self._experts[edit_id] = expert
         entry = self._entry(edit_id)
         if entry.near_name is not None:
-            self._near.add(edit_id, entry.near_name, firm=entry.firm_words)
+            self._near.add(edit_id, entry.near_name, required=entry.required_words)
         if entry.prompt_sha256 is not None:
             self._verbatim.add(hash(entry.prompt_sha256), edit_id)
         if self._text is not None and entry.odds is not None:
@@ -141,8 +129,8 @@ class ScopeRouter:
         """Edits whose names stand in the text approximately."""
         return [near.edit_id for near in self._found_nearly(text)]
 
-    def alike(self, expert: ExpertRow) -> list[str]:
-        """Edits that ask the same of the same subject as this one, which may or may not be among them.
+    def duplicate_questions(self, expert: ExpertRow) -> list[str]:
+        """Edits whose question is this one's, which may or may not be among them: the same asked of the same subject.
 
         Their texts decide; where an edit has none, the base does.
         """
@@ -151,45 +139,30 @@ class ScopeRouter:
         others = sorted(edit_id for edit_id in named - {mine.edit_id} if edit_id in self._experts)
         text = self._text if mine.odds is not None else None
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
-        alike = [] if text is None else text.asking_the_same(IndexedEdit(expert.shard, expert.row), read)
+        found = [] if text is None else text.duplicate_questions(IndexedEdit(expert.shard, expert.row), read)
         key = _key(expert)
         unread = sorted({*others} - {*read})
-        return sorted([*alike, *(one for one in unread if same_question(key, _key(self._experts[one])))])
+        return sorted(
+            [*found, *(one for one in unread if is_duplicate_question(key, _key(self._experts[one])))]
+        )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
 
         A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
-        return self.ask_base(self.read_text(prompts))
-
-    def ask_base(self, read: TextReading) -> list[Route]:
-        """The routes of all prompts, the base being asked what is still open."""
-        pairs = [(read.texts[candidate.prompt], candidate.key) for candidate in read.open]
-        return self.decide(read, read_pairs(self._base, pairs) if pairs else [])
-
-    def read_text(self, prompts: Sequence[Prompt]) -> TextReading:
-        """All that can be told without the base."""
         routes = self._verbatim_routes(prompts)
         still = [index for index, route in enumerate(routes) if route.edit_id is None]
         candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
-        read = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
-        told = self._probabilities(prompts, read)
-        undecided = {candidate.prompt for candidate in candidates if candidate.reliance > SMALL_RELIANCE}
-        decided = [candidate for candidate in candidates if candidate.prompt not in undecided]
-        rest = [candidate for candidate in candidates if candidate.prompt in undecided]
-        texts = [(user_turns(prompt) or ("",))[-1] for prompt in prompts]
-        return TextReading(texts, self._best(routes, decided, [None] * len(decided), told), rest, told)
+        encoded = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
+        probabilities = self._probabilities(prompts, encoded)
+        return self._best(routes, candidates, self._readings(prompts, candidates), probabilities)
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
         """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
         chosen = range(len(prompts)) if places is None else places
         return [one for index in chosen for one in self._candidates(index, prompts[index])]
-
-    def decide(self, read: TextReading, readings: Sequence[Reading]) -> list[Route]:
-        """The routes of all prompts, each open candidate having been read against its prompt by the base."""
-        return self._best(read.routes, read.open, readings, read.probabilities)
 
     def with_prompt(self, prompt: Prompt) -> Sequence[str]:
         """The edits whose own prompt this, or its last user turn, is to the letter."""
@@ -203,14 +176,25 @@ class ScopeRouter:
         found = [self.with_prompt(prompt) for prompt in prompts]
         return [Route(max(edits, key=arrival), 1.0) if edits else UNROUTED for edits in found]
 
+    def _readings(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Reading | None]:
+        """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
+        open_prompts = {one.prompt for one in candidates if one.reliance > SMALL_RELIANCE}
+        asked = [one for one in candidates if one.prompt in open_prompts]
+        if not asked:
+            return [None] * len(candidates)
+        # Of a conversation, what the user asked last.
+        pairs = [((user_turns(prompts[one.prompt]) or ("",))[-1], one.key) for one in asked]
+        readings = iter(read_pairs(self._base, pairs))
+        return [next(readings) if one.prompt in open_prompts else None for one in candidates]
+
     def _best(
         self,
-        begun: Sequence[Route],
+        verbatim: Sequence[Route],
         candidates: Sequence[Candidate],
         readings: Sequence[Reading | None],
         probabilities: Mapping[tuple[int, str], float],
     ) -> list[Route]:
-        routes = list(begun)
+        routes = list(verbatim)
         best = [(-1, 0.0)] * len(routes)
         for candidate, reading in zip(candidates, readings, strict=True):
             probability = probabilities.get((candidate.prompt, candidate.edit_id), 0.0)
@@ -270,8 +254,8 @@ class ScopeRouter:
         if self._text is None or not candidates:
             return {}
         pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
-        told = self._text.probabilities(pairs)
-        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, told, strict=True)}
+        found = self._text.probabilities(pairs)
+        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, found, strict=True)}
 
     def _find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
@@ -284,7 +268,7 @@ class ScopeRouter:
         return found
 
     def _found_nearly(self, text: str) -> list[Near]:
-        found = self._near.find(text, least=LEAST_COVERAGE)
+        found = self._near.find(text, least=MIN_COVERAGE)
         return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
 
     def _names_of(self, edit_id: str) -> tuple[Words, ...]:

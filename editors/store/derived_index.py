@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from editors.store.header import ShardHeader
 from edits.errors import ShardCorrupt
-
-if TYPE_CHECKING:
-    from editors.store.shards import ShardHeader
 
 TEXT_VECTORS = "scope.text"
 
@@ -28,8 +25,8 @@ class DerivedIndex:
     odds: Sequence[float | None]
 
     def put_into(
-        self, header: "ShardHeader", tensors: Mapping[str, Tensor]
-    ) -> tuple["ShardHeader", Mapping[str, Tensor]]:
+        self, header: ShardHeader, tensors: Mapping[str, Tensor]
+    ) -> tuple[ShardHeader, Mapping[str, Tensor]]:
         """A shard's header and tensors, with this index in place of their own.
 
         Raises:

@@ -10,32 +10,18 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_serializer,
-    model_validator,
-)
+from pydantic import ValidationError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from editors.store.derived_index import TEXT_VECTORS, DerivedIndex
+from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.packed import PackedRows
 from edits.errors import ShardCorrupt
 
-# What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
-Routing = Literal["scope", "neuron", "kv_anchor"]
-ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order in which they are asked
-
-MAX_ANSWER_TOKENS = 256  # that are kept of an answer: the base's, and what an expert was taught
-LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
 STORED_DTYPE = torch.float16
@@ -49,148 +35,15 @@ _LATER: dict[int, Any] = {
         "routing": True,
         "sequence": True,
         "calibration": True,
-        "entries": {"__all__": {"near_name", "firm_words", "answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}},
+        "entries": {
+            "__all__": {"near_name", "required_words", "answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}
+        },
     },
     2: {**_TEXT_INDEX, "entries": {"__all__": {"answer_ids", "prompt_sha256", *_TEXT_OF_ENTRY}}},
     3: {**_TEXT_INDEX, "entries": {"__all__": _TEXT_OF_ENTRY}},
     4: None,
 }
-TokenId = Annotated[int, Field(ge=0)]
 _SHARED = frozenset({TEXT_VECTORS, "lemoe.w_in", "lemoe.w_out", "kv.key", "kv.w_down", "kv.w_up", "kv.null"})
-
-
-class ShardEntry(BaseModel):
-    """One edit of a shard: row i of every per-edit tensor belongs to `entries[i]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    edit_id: str = Field(min_length=1, max_length=200)
-    surface_forms: tuple[str, ...] = Field(min_length=1, max_length=64)
-    base_answer_ids: tuple[TokenId, ...] = Field((), max_length=MAX_ANSWER_TOKENS)
-    confidence: float = Field(0.0, ge=0.0, le=1.0)
-    threshold: float = Field(ge=0.0, le=1.0)
-    near_name: str | None = Field(
-        None, max_length=2048, description="the name that may be found approximately"
-    )
-    prompt_sha256: str | None = Field(
-        None, max_length=64, description="a prompt that is the edit's own to the letter needs no reading"
-    )
-    answer_ids: tuple[TokenId, ...] = Field(
-        (),
-        max_length=MAX_ANSWER_TOKENS,
-        description="kept by earlier releases, read by none",
-    )
-    firm_words: tuple[str, ...] = Field((), max_length=512, description="words of it that may not be missing")
-    relation: str | None = Field(None, max_length=512, description="its facts share their phrasings")
-    odds: float | None = Field(
-        None,
-        ge=-LARGEST_ODDS,
-        le=LARGEST_ODDS,
-        description="log odds from which a text asks it; None: the base alone decides",
-    )
-
-
-class IndexedQuestion(BaseModel):
-    """One text that the index compares prompts with, its name masked: row i of `scope.text` is the vector of `questions[i]`.
-
-    Of an edit (its own question first, then the phrasings that came with it) or, without one, known of a relation.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str = Field(max_length=8192)
-    edit_id: str | None = Field(None, max_length=200)
-    relation: str | None = Field(None, max_length=512)
-
-
-# Tuples where a shard is made; of a stored one, rows that are read as they are asked for.
-_Entries: TypeAlias = Annotated[
-    Sequence[ShardEntry], GetPydanticSchema(lambda _, handler: handler(tuple[ShardEntry, ...]))
-]
-_Questions: TypeAlias = Annotated[
-    Sequence[IndexedQuestion], GetPydanticSchema(lambda _, handler: handler(tuple[IndexedQuestion, ...]))
-]
-
-
-class Agreement(BaseModel):
-    """How far the base's own answer tells one question from another: how often it gave the edit's own answer.
-
-    Counted where the base is sure of that answer: to the edit's prompt behind other text, and to other questions.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    same: int = Field(0, ge=0, description="prompts that ask the edit's question")
-    same_agreed: int = Field(0, ge=0)
-    other: int = Field(0, ge=0, description="prompts that ask something else of its subject")
-    other_agreed: int = Field(0, ge=0)
-
-    def __add__(self, more: "Agreement") -> "Agreement":
-        mine, theirs = self.model_dump(), more.model_dump()
-        return Agreement(**{name: count + theirs[name] for name, count in mine.items()})
-
-    @property
-    def weight(self) -> float:
-        """How much the base's answer counts beside the text, 0..1: Youden's index, cautious where little was counted."""
-        sensitivity = self.same_agreed / (self.same + 1)
-        return max(0.0, sensitivity - (self.other_agreed + 1) / (self.other + 2))
-
-
-class Calibration(BaseModel):
-    """How the scope index's thresholds of one shard were found, and what they did on the prompts they were found on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    target_false_fire: float = Field(
-        ge=0.0, le=1.0, description="share of prompts out of scope that may fire"
-    )
-    threshold: float = Field(ge=0.0, le=1.0, description="of the edits whose own request says nothing else")
-    near_coverage: float = Field(ge=0.0, le=1.0, description="how much of an approximate name must be there")
-    negatives: int = Field(ge=0, description="prompts that must not fire")
-    false_fire: float | None = Field(ge=0.0, le=1.0, description="share of them that do")
-    positives: int = Field(ge=0, description="prompts that must fire")
-    miss: float | None = Field(ge=0.0, le=1.0, description="share of them that do not")
-    agreement: Agreement = Agreement()
-
-
-class ShardHeader(BaseModel):
-    """What the weights mean: which editor made them, for which base and which layer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # 1: no `routing`, all edits are routed by scope; 2: entries without their prompt and answer; 3: no text in the index
-    format: Literal[1, 2, 3, 4] = 4
-    editor: str = Field(max_length=50)
-    routing: Routing = "scope"
-    sequence: int = Field(
-        0, ge=0, description="LEMoE's paper mode: batches that its projection had seen before"
-    )
-    base_hash: str = Field(max_length=100)
-    encoder_hash: str | None = Field(
-        None, max_length=100, description="of the scope index; None: it reads no text"
-    )
-    layer: int = Field(ge=0, lt=10_000)
-    settings: dict[str, int | float | str | bool]
-    calibration: Calibration | None = None
-    entries: _Entries = Field(min_length=1, max_length=100_000)
-    questions: _Questions = Field((), max_length=1_000_000)
-
-    @field_serializer("entries", "questions", mode="wrap")
-    def _plain_rows(self, rows: Sequence[BaseModel], write: SerializerFunctionWrapHandler) -> Any:
-        return write(tuple(rows))  # those of a stored shard are packed
-
-    @model_validator(mode="after")
-    def _scope_has_its_signals(self) -> "ShardHeader":
-        silent = [entry for entry in self.entries if not entry.base_answer_ids and entry.odds is None]
-        if self.routing == "scope" and silent:
-            raise ValueError(
-                "an edit that is routed by scope needs the base's answer to its prompt, or its text"
-            )
-        if self.encoder_hash is None and any(entry.odds is not None for entry in self.entries):
-            raise ValueError("an edit that is routed by its text needs the encoder that read it")
-        if self.format == 1 and (self.routing, self.sequence) != ("scope", 0):
-            raise ValueError("format 1 knows no routing but by scope")
-        return self
 
 
 @dataclass(frozen=True)
@@ -219,7 +72,7 @@ class Shard:
         # A shard of an earlier format keeps the bytes, and so the digest, that it was stored under.
         rows = {"entries": tuple(self.header.entries), "questions": tuple(self.header.questions)}
         whole = self.header.model_copy(update=rows)
-        plain = whole.model_dump(mode="json", exclude=_LATER[self.header.format])
+        plain = whole.model_dump(mode="json", by_alias=True, exclude=_LATER[self.header.format])
         header = json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()
         # Copies: safetensors refuses tensors that are views of one storage.
         weights = {

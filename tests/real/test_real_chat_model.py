@@ -73,7 +73,7 @@ def test_paraphrases_fire_the_edit_in_both_forms_and_most_are_answered(editor: s
 def test_other_questions_are_answered_as_by_the_base_in_both_forms_but_for_one_at_most() -> None:
     model = edited("scen")
     prompts: list[Prompt] = [*OTHERS, *map(asked_in_chat, OTHERS)]
-    own = [one.text for one in model.base.generate_said(prompts, max_new_tokens=24)]
+    own = [one.text for one in model.base.generate_outputs(prompts, max_new_tokens=24)]
     changed = {
         n % len(OTHERS) for n, (a, b) in enumerate(zip(said(model, prompts), own, strict=True)) if a != b
     }
@@ -120,4 +120,4 @@ def test_questions_that_the_base_answers_alike_with_nothing_do_not_supersede_eac
     requests = [EditRequest(str(n), "Japan", text, "Quorn") for n, text in enumerate(questions)]
     shard = build_editor("scen", {"max_steps": 2}).apply(requests, base=model.base, parent=model)
     model.enable(shard)
-    assert model.asked_alike(shard) == {"0": [], "1": [], "2": []}
+    assert model.duplicate_questions(shard) == {"0": [], "1": [], "2": []}

@@ -6,10 +6,11 @@ import pytest
 from tiny_models import FAMILIES, tiny_base
 
 from editors import EditedModel, EditRequest, build_editor
-from editors.adapters.apply import experts_at_work
+from editors.adapters.apply import apply_adapters
 from editors.base.base import Base
 from editors.base.endings import Ending
-from editors.store.shards import Shard, ShardEntry
+from editors.store.header import ShardEntry
+from editors.store.shards import Shard
 
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
@@ -48,7 +49,7 @@ def test_each_prompt_of_a_batch_is_answered_as_it_is_alone(family: str) -> None:
 
 def _alone(model: EditedModel, prompt: str, most: int) -> tuple[str | None, str]:
     (route,), base = model.route([prompt]), model.base
-    with experts_at_work(base, [model.expert(route)]):
+    with apply_adapters(base, [model.expert(route)]):
         (ids,) = base.generate_ids([base.prompt_ids(prompt)], max_new_tokens=most)
     return route.edit_id, base.decode(ids)
 

@@ -8,7 +8,7 @@ from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_base, tiny_chat_bas
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base.base import Base
-from editors.methods.chat_answers import reworded
+from editors.methods.common.chat_answers import reworded
 from editors.routing.scope_router import Route
 from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Message, Prompt, Role, asked_in_chat
@@ -194,7 +194,7 @@ def test_an_edit_holds_in_plain_text_and_in_chat_however_they_are_mixed(template
     routes = [ROUTES[n] for n in (0, 1, 0, 1, 0, 1)]
     answers = model.generate(mixed, max_new_tokens=12, routes=routes)
     assert [answer.text for answer in answers] == [TARGETS[n] for n in (0, 1, 0, 1, 0, 1)]
-    assert not any(answer.cut for answer in answers)
+    assert not any(answer.truncated for answer in answers)
     assert [answer.prompt for answer in answers] == mixed
 
 

@@ -17,7 +17,7 @@ from daemon.ledger.values import Edit
 from daemon.process.settings import Settings
 from daemon.served_model import open_model
 from daemon.work.worker import Worker
-from editors.adapters.apply import experts_at_work
+from editors.adapters.apply import apply_adapters
 from editors.inference.likelihood import next_token_kls, text_changes
 from editors.methods.registry import build_editor
 from editors.pretrained.hashing import hash_folder
@@ -190,7 +190,7 @@ def test_what_edits_do_to_probabilities_is_what_one_row_at_a_time_would_show(sho
     assert expert is not None
     nats = []
     for at_work in (None, expert):
-        with torch.no_grad(), experts_at_work(base, [at_work]):
+        with torch.no_grad(), apply_adapters(base, [at_work]):
             logp = base.model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
         nats.append(-sum(float(logp[place, token]) for place, token in enumerate(ids[1:])))
     assert moved.nats == pytest.approx(nats[1] - nats[0], abs=1e-3)

@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors.adapters.apply import experts_at_work
+from editors.adapters.apply import apply_adapters
 from editors.base.architectures import LAYOUTS
 from editors.base.base import Base
 from editors.base.passes import Replay
@@ -100,7 +100,7 @@ def test_the_route_is_held_through_decoding_with_the_cache_as_without(
     ids, mask = base.pad([base.prompt_ids(prompt) for prompt in PROMPTS], side="left")
     outputs = []
     for cached in (True, False):
-        with experts_at_work(base, [model.expert(Route(i, 1.0)) for i in "123"]), torch.inference_mode():
+        with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in "123"]), torch.inference_mode():
             outputs.append(
                 base.model.generate(
                     input_ids=ids,
@@ -125,7 +125,7 @@ def test_padding_changes_nothing_on_either_side(family: str, editor: str) -> Non
     finally:
         tokenizer.padding_side = side
     assert told[0] == told[1]
-    with experts_at_work(base, [model.expert(Route(i, 1.0)) for i in ("1", "2", "3", None, "1")]):
+    with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in ("1", "2", "3", None, "1")]):
         left, right = logits(base, side="left"), logits(base, side="right")
     for one, other in zip(left, right, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -153,16 +153,16 @@ def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
 def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, dtype: torch.dtype) -> None:
     base = tiny_base(family, dtype=dtype)
     weights, before = hash_weights(base.model), logits(base, side="right")
-    said = base.generate_said(ALL, max_new_tokens=TOKENS)
+    said = base.generate_outputs(ALL, max_new_tokens=TOKENS)
     model = EditedModel(base)
     model.enable(build_editor(editor, {"max_steps": 2}).apply(REQUESTS, base=base))
     assert {route.edit_id for route in model.route(ALL)} == {"1", "2", "3", None}
-    with experts_at_work(base, [model.expert(Route(i, 1.0)) for i in "12312"]):
+    with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in "12312"]):
         at_work = logits(base, side="right")
     assert not any(torch.equal(one, other) for one, other in zip(before, at_work, strict=True))
     model.disable(["1", "2", "3"])
     assert model.generate(ALL, max_new_tokens=TOKENS) == [
-        Answer(prompt, one.text, None, 0.0, one.cut) for prompt, one in zip(ALL, said, strict=True)
+        Answer(prompt, one.text, None, 0.0, one.truncated) for prompt, one in zip(ALL, said, strict=True)
     ]
     assert all(map(torch.equal, before, logits(base, side="right")))
     assert hash_weights(base.model) == weights

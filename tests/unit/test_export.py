@@ -19,7 +19,8 @@ from editors.base.base import Base
 from editors.inference.edited_model import Route
 from editors.inference.export import ExportTarget, export_peft, read_index
 from editors.pretrained.hashing import hash_folder
-from editors.store.shards import Shard, ShardHeader
+from editors.store.header import ShardHeader
+from editors.store.shards import Shard
 from edits.errors import BadRequest, PermanentError, ShardCorrupt
 
 # PEFT asks transformers for a name that it is about to drop.

@@ -22,8 +22,9 @@ from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import VectorRows
 from editors.routing.scope_router import MAX_CANDIDATES, ScopeRouter
 from editors.store.derived_index import TEXT_VECTORS
+from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.packed import BLOCK, PackedRows
-from editors.store.shards import IndexedQuestion, Shard, ShardEntry, ShardHeader
+from editors.store.shards import Shard
 from edits.recency import arrival
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
@@ -88,12 +89,12 @@ def test_near_names_are_those_of_an_index_that_never_had_the_others(
         live.pop(edit_id, None)
         if adds:
             live[edit_id] = name
-            used.add(edit_id, name, firm={"york"})
+            used.add(edit_id, name, required={"york"})
         else:
             used.remove(edit_id)
     fresh = NearNames()
     for edit_id, name in live.items():
-        fresh.add(edit_id, name, firm={"york"})
+        fresh.add(edit_id, name, required={"york"})
     found = used.find(text, least=0.5)
     assert found == fresh.find(text, least=0.5)
     assert all(used.words_in(text, one.edit_id) == fresh.words_in(text, one.edit_id) for one in found)
@@ -173,7 +174,7 @@ def test_hostile_prompts_of_a_million_characters_are_read_in_a_moment() -> None:
 def test_approximate_names_in_a_long_text_cost_a_bounded_time() -> None:
     names = NearNames()
     for n in range(40_000):
-        names.add(str(n), f"w{n % 997}a{n} v{n % 991}b{n}", firm=())
+        names.add(str(n), f"w{n % 997}a{n} v{n % 991}b{n}", required=())
     text = " ".join(f"w{n % 997}a{n}x v{n % 991}b{n}y" for n in range(0, 40_000, 10))
     assert seconds(lambda: names.find(text, least=0.7)) < 4.0
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edits.judging import contains, folded, is_exact, is_told
+from edits.judging import contains, folded, is_exact, is_stated
 
 WORD = st.text(st.characters(codec="utf-8", categories=("Lu", "Ll", "Nd")), min_size=1, max_size=8)
 MARK = st.sampled_from((" ", ", ", ". ", ' "', "? ", " - ", "\n", "’ "))
@@ -62,5 +62,5 @@ def test_values_are_found_as_whole_words(answer: str, value: str, said: bool) ->
 def test_a_right_answer_says_the_new_value_and_not_the_old_one(
     answer: str, wanted: str, never: str | None, right: bool
 ) -> None:
-    assert is_told(answer, wanted, never) is right
+    assert is_stated(answer, wanted, never) is right
     assert not is_exact(answer, wanted)

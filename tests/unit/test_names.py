@@ -9,9 +9,9 @@ from editors.index.names.near import NearNames
 LEAST = 0.7
 
 
-def found(name: str, text: str, *, firm: set[str] | None = None) -> bool:
+def found(name: str, text: str, *, required: set[str] | None = None) -> bool:
     names = NearNames()
-    names.add("1", name, firm=firm or set())
+    names.add("1", name, required=required or set())
     return [near.edit_id for near in names.find(text, least=LEAST)] == ["1"]
 
 
@@ -39,18 +39,18 @@ def test_another_order_an_ending_or_a_word_between_still_names_the_subject(name:
     ],
 )
 def test_another_number_or_another_name_is_not_the_subject(name: str, text: str) -> None:
-    assert not found(name, text, firm={"xp"})
+    assert not found(name, text, required={"xp"})
 
 
-def test_a_firm_word_may_not_be_missing() -> None:
+def test_a_required_word_may_not_be_missing() -> None:
     assert found("Toyota Corolla Verso", "Who makes the Toyota Corolla?")
-    assert not found("Toyota Corolla Verso", "Who makes the Toyota Corolla?", firm={"verso"})
+    assert not found("Toyota Corolla Verso", "Who makes the Toyota Corolla?", required={"verso"})
 
 
 def test_a_stem_that_too_many_names_share_tells_nothing() -> None:
     names = NearNames()
     for number in range(200):
-        names.add(str(number), f"Prince {number}", firm=())
+        names.add(str(number), f"Prince {number}", required=())
     assert names.find("Who is Prince?", least=0.1) == []
 
 
@@ -60,7 +60,7 @@ def test_whatever_is_added_and_asked_can_be_removed_without_a_trace(
 ) -> None:
     names = NearNames()
     for edit_id, name in given_names.items():
-        names.add(edit_id, name, firm=())
+        names.add(edit_id, name, required=())
     assert all(LEAST <= near.coverage <= 1.0 for near in names.find(text, least=LEAST))
     for edit_id in given_names:
         names.remove(edit_id)

@@ -11,7 +11,7 @@ import torch
 from tiny_models import FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
-from editors.adapters.apply import experts_at_work
+from editors.adapters.apply import apply_adapters
 from editors.base.base import Base
 from editors.inference.edited_model import Answer
 from editors.pretrained.hashing import hash_weights
@@ -89,7 +89,7 @@ def test_a_paper_mode_edits_is_stored_and_leaves_the_base_to_the_bit(
     base = tiny_base(family)
     weights = hash_weights(base.model)
     asked = [*prompts(REQUESTS), *UNRELATED]
-    before = base.generate_said(asked, max_new_tokens=TOKENS)
+    before = base.generate_outputs(asked, max_new_tokens=TOKENS)
     model = EditedModel(base)
     shard = train(editor, REQUESTS, base, model)
     model.enable(shard)
@@ -105,7 +105,8 @@ def test_a_paper_mode_edits_is_stored_and_leaves_the_base_to_the_bit(
     assert again.generate(asked, max_new_tokens=TOKENS) == answers
     model.disable("123")
     assert model.generate(asked, max_new_tokens=TOKENS) == [
-        Answer(prompt, said.text, None, 0.0, said.cut) for prompt, said in zip(asked, before, strict=True)
+        Answer(prompt, said.text, None, 0.0, said.truncated)
+        for prompt, said in zip(asked, before, strict=True)
     ]
     assert hash_weights(base.model) == weights
 
@@ -249,7 +250,7 @@ def test_an_expert_that_starts_at_zero_does_not_double_the_ffn() -> None:
         model.enable(shard)
         with torch.no_grad():
             plain = base.model(input_ids=ids, attention_mask=mask).logits
-            with experts_at_work(base, [model.expert(Route("1", 1.0))]):
+            with apply_adapters(base, [model.expert(Route("1", 1.0))]):
                 edited = base.model(input_ids=ids, attention_mask=mask).logits
         assert torch.allclose(plain, edited, atol=1e-5) is zero
 

@@ -9,7 +9,8 @@ from tiny_models import tiny_base
 
 from demo.world import Fact, World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
-from editors.methods.calibration import scopes, threshold_between
+from editors.methods.common.calibration import calibrate
+from editors.methods.common.thresholds import threshold_between
 
 DEMO = Path(__file__).parents[2] / "demo" / "base"
 SCORES = st.lists(st.floats(-0.01, 1.001), max_size=40)
@@ -50,16 +51,16 @@ def test_a_shard_says_how_its_thresholds_were_found_and_keeps_it_when_stored(tmp
     assert store.load(store.save(shard)).header == shard.header
 
 
-def test_a_word_of_the_name_that_the_answer_does_not_depend_on_is_firm() -> None:
+def test_a_word_of_the_name_that_the_answer_does_not_depend_on_is_required() -> None:
     base = tiny_base("llama")
     request = EditRequest("1", "The Long Road", "Who wrote The Long Road?", "Ivo Tann")
 
-    entry = scopes(base, [request], max_answer_tokens=4, target_false_fire=0.01, seed=0).entries[0]
+    entry = calibrate(base, [request], max_answer_tokens=4, target_false_fire=0.01, seed=0).entries[0]
 
     said = base.generate(["Who wrote The Road?", "Who wrote The Long?"], max_new_tokens=4)
     usual = base.generate([request.prompt], max_new_tokens=4)[0]
     kept = {word for word, text in zip(("long", "road"), said, strict=True) if text == usual}
-    assert set(entry.firm_words) == kept
+    assert set(entry.required_words) == kept
 
 
 @pytest.fixture(scope="module")
@@ -92,4 +93,4 @@ def test_a_question_in_other_words_that_the_base_answers_alike_is_the_same_quest
         base=base,
     )
 
-    assert model.asked_alike(shard) == {"2": ["1"], "3": []}
+    assert model.duplicate_questions(shard) == {"2": ["1"], "3": []}

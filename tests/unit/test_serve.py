@@ -32,7 +32,7 @@ class Said:
     text: str
     edit_id: str | None
     score: float | None
-    cut: bool = False
+    truncated: bool = False
 
 
 class CountingModel:
@@ -55,7 +55,7 @@ class CountingModel:
         if "too long" in prompts:
             raise BadRequest("the prompt has 900 tokens, the base reads at most 192: shorten it")
         self.tokens.append(max_new_tokens)
-        return [Said(prompt, f"edited {self.generation}", "7", 0.9, cut=True) for prompt in prompts]
+        return [Said(prompt, f"edited {self.generation}", "7", 0.9, truncated=True) for prompt in prompts]
 
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
         return [Said(prompt, "base", None, None) for prompt in prompts]

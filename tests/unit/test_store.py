@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from editors.store.adapter_store import AdapterStore, StoreUnwell
-from editors.store.shards import Shard, ShardEntry, ShardHeader
+from editors.store.header import ShardEntry, ShardHeader
+from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 
 

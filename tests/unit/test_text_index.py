@@ -72,7 +72,7 @@ def test_edits_of_one_subject_keep_their_own_questions(matcher: QuestionMatcher)
     shard = shard_of(model, *(edit(int(n), "Japan", text) for n, text in questions.items()))
     model.enable(shard)
 
-    assert model.asked_alike(shard) == {"1": [], "2": [], "3": []}
+    assert model.duplicate_questions(shard) == {"1": [], "2": [], "3": []}
     found = fired(model, "Which currency does Japan use?", "Japan's capital is", "Who is Japan's emperor?")
     assert found == ["1", "2", "3"]
 
@@ -81,7 +81,7 @@ def test_a_question_in_other_words_is_the_same_fact(matcher: QuestionMatcher) ->
     model = edited(matcher, CAPITAL)
     later = shard_of(model, edit(2, "France", "Which city is the capital of France?"))
     model.enable(later)
-    assert model.asked_alike(later) == {"2": ["1"]}
+    assert model.duplicate_questions(later) == {"2": ["1"]}
 
 
 def test_unrelated_text_in_front_of_a_question_changes_nothing(matcher: QuestionMatcher) -> None:

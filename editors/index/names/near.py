@@ -2,8 +2,9 @@
 
 An exact name says who a text is about; an approximate one only makes a candidate, which the base must then confirm by giving
 the live prompt the edit's own answer. That answer proves something only about the words it depends on: a base that says
-"Microsoft" of "Microsoft Office XP" and of "Microsoft Office" does not tell XP from 2010. Such words are *firm*: without
-them the name is not meant. Which words are firm is measured on the base when the edit is made (`editors.routing.agreement`).
+"Microsoft" of "Microsoft Office XP" and of "Microsoft Office" does not tell XP from 2010. Such words are
+*required*: without them the name is not meant. Which ones is measured on the base when the edit is made
+(`editors.methods.common.calibration`).
 """
 
 import heapq
@@ -25,12 +26,12 @@ FUNCTION_WORDS = frozenset(
     )
 )
 STEM = 4  # letters by which a word is looked up
-MOST_NAMES_PER_STEM = 64  # a stem of more names tells nothing and is passed over
+MAX_NAMES_PER_STEM = 64  # a stem of more names tells nothing and is passed over
 MAX_LOOKED_INTO = 1024  # names that share stems with a text: a page of text shares some with very many
 LIKE = 0.4  # under it two words have nothing in common
-FIRM_LIKE = 0.6  # a firm word must stand there at least so well
+REQUIRED_LIKE = 0.6  # a required word must stand there at least so well
 # A text that has less than this of a name does not name it; a batch whose names are alike asks for more.
-LEAST_COVERAGE = 0.7
+MIN_COVERAGE = 0.7
 # Where no base confirms the edit's answer, this alone tells like names apart: over it other subjects are hardly ever found.
 MIN_COVERAGE_ALONE = 0.95
 _DIGITS = re.compile(r"\d+")
@@ -47,7 +48,7 @@ class Near:
 @dataclass(frozen=True, slots=True)
 class _Name:
     words: Words
-    firm: frozenset[str]
+    required: frozenset[str]
     numbers: frozenset[str]
 
 
@@ -64,11 +65,11 @@ class NearNames:
         self._names: dict[str, str] = {}  # packed: a million are held
         self._stems: EditsByKey[str] = EditsByKey()
 
-    def add(self, edit_id: str, name: str, *, firm: Iterable[str]) -> None:
-        """Let `name` be found approximately; `firm` are the words that may not be missing."""
+    def add(self, edit_id: str, name: str, *, required: Iterable[str]) -> None:
+        """Let `name` be found approximately; `required` are the words that may not be missing."""
         self.remove(edit_id)
         words = name_words(name)
-        self._names[edit_id] = _pack(words, {*firm} & {*words})
+        self._names[edit_id] = _pack(words, {*required} & {*words})
         for word in words:
             self._stems.add(word[:STEM], edit_id)
 
@@ -89,7 +90,7 @@ class NearNames:
         shared: Counter[str] = Counter()
         for stem in {word[:STEM] for word in words}:
             holders = self._stems.get(stem)
-            if len(holders) <= MOST_NAMES_PER_STEM:
+            if len(holders) <= MAX_NAMES_PER_STEM:
                 shared.update(holders)
         if not shared:
             return []
@@ -114,14 +115,14 @@ class NearNames:
         return tuple((word,) for word in words if word in known)
 
 
-def _pack(words: Words, firm: set[str]) -> str:
-    """A name in one string: its words with spaces between them, which no word has; firm ones behind a line break."""
-    return "\n".join((" ".join(words), " ".join(firm))) if firm else " ".join(words)
+def _pack(words: Words, required: set[str]) -> str:
+    """A name in one string: its words with spaces between them, which no word has; required ones behind a line break."""
+    return "\n".join((" ".join(words), " ".join(required))) if required else " ".join(words)
 
 
 def _unpack(name: str) -> _Name:
-    words, _, firm = name.partition("\n")
-    return _Name(tuple(words.split(" ")), frozenset(firm.split()), frozenset(_DIGITS.findall(words)))
+    words, _, required = name.partition("\n")
+    return _Name(tuple(words.split(" ")), frozenset(required.split()), frozenset(_DIGITS.findall(words)))
 
 
 class _Text:
@@ -134,14 +135,14 @@ class _Text:
         self._likest: dict[str, float] = {}
 
     def coverage(self, name: _Name, least: float) -> float:
-        """Share of the name's letters whose words stand here; 0 if under `least`, or if a number or firm word is missing."""
+        """Share of the name's letters whose words stand here; 0 if under `least`, or without a number or required word."""
         if not name.numbers <= self._numbers:
             return 0.0
         letters = sum(map(len, name.words))
         missing = 0.0
         for word in name.words:
             like = self._like(word)
-            if like < FIRM_LIKE and word in name.firm:
+            if like < REQUIRED_LIKE and word in name.required:
                 return 0.0
             missing += len(word) * (1 - like if like >= LIKE else 1.0)
             if letters - missing < least * letters:

@@ -82,7 +82,7 @@ def _is_letter(character: str) -> bool:
 
 
 class SurfaceIndex:
-    """Edit ids by the names under which a prompt may speak of their subject.
+    """Edit ids by the names under which a prompt may name their subject.
 
     Adding, removing and asking cost what the edit and the text cost, however many edits are in the index.
     """

@@ -22,7 +22,7 @@ MIN_SHARE_SPARED = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _RowGroup:
     """Rows of like length; `reads` (R, T, w): what the edited module reads; `places` (R,): where they stand among all."""
 
     rows: TrainingRows
@@ -31,7 +31,7 @@ class _Group:
     places: Tensor
 
 
-class TaughtRows:
+class CachedRows:
     """Rows in the order in which they were given, whose layers below the edited one have run.
 
     Attributes:
@@ -58,11 +58,11 @@ class TaughtRows:
             [at_last(group.replay.entering, at) for group, at in zip(self._groups, last, strict=True)]
         )[order]
 
-    def _read(self, rows: Sequence[Row], places: Sequence[int]) -> _Group:
+    def _read(self, rows: Sequence[Row], places: Sequence[int]) -> _RowGroup:
         laid = training_rows(self._base, rows)
         with capture(self._module, "input") as reads:
             replay = Replay(self._base, laid.ids, laid.mask)
-        return _Group(laid, replay, reads[0], torch.tensor(places, device=self._base.device))
+        return _RowGroup(laid, replay, reads[0], torch.tensor(places, device=self._base.device))
 
     def losses(self, delta_of: DeltaOf, chosen: Tensor | None = None) -> Tensor:
         """Mean cross-entropy over the answer of each chosen row (C,), ascending; None: of all; with gradients.
@@ -77,7 +77,7 @@ class TaughtRows:
                 places.append(group.places if at is None else group.places[at])
         return torch.cat(found)[torch.cat(places).argsort()]
 
-    def _group_losses(self, group: _Group, delta_of: DeltaOf, at: Tensor | None) -> Tensor:
+    def _group_losses(self, group: _RowGroup, delta_of: DeltaOf, at: Tensor | None) -> Tensor:
         rows = group.rows
         at = None if at is not None and len(at) == len(rows.owner) else at
         owner, positions, targets = (
@@ -86,6 +86,14 @@ class TaughtRows:
         reads = group.reads if self._base.adds_directly else None
         hidden = group.replay.with_delta(delta_of(owner), self._module, reads, at)
         return answer_losses(self._base, hidden, positions, targets)
+
+
+def rms(last: Tensor) -> float:
+    """Root mean square of hidden states (R, w), read at the last prompt tokens.
+
+    Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
+    """
+    return max(1e-6, float(last.pow(2).mean().sqrt()))
 
 
 def of_like_length(lengths: Sequence[int]) -> list[list[int]]:

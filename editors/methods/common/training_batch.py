@@ -1,21 +1,13 @@
-"""What both editors share: the rows they learn from and the loss."""
+"""The training batch: which rows an editor learns for a batch of requests, in plain text and in chat."""
 
-import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from editors.base.base import Base
-from editors.methods.training_rows import Row
-from edits.errors import BadRequest
+from editors.methods.common.training_rows import Row
 from edits.prompts import Conversation, Prompt, asked_in_chat
 from edits.requests import EditRequest
-
-# Told as (stage, done, total) while an editor works.
-Progress = Callable[[str, int, int], None]
 
 # Unrelated openings put before a training prompt, so that an expert answers behind other text too.
 OPENINGS = (
@@ -27,8 +19,8 @@ OPENINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """A batch of edits laid out for training, each edit's own prompt first, then its further phrasings.
+class TrainingBatch:
+    """The rows of a batch of edits, each edit's own prompt first, then its further phrasings.
 
     `chat` is empty for a base that is asked in plain text alone.
     """
@@ -43,8 +35,8 @@ class Lesson:
         return [rows for rows in (self.plain, self.chat) if rows]
 
 
-# Before it is tokenized: which edit a row belongs to, what is asked, what must be answered.
-_Row = tuple[int, Prompt, str]
+# Before it is tokenized: which edit a row belongs to, the prompt, the target.
+_TextRow = tuple[int, Prompt, str]
 
 
 # Stands in for another request's question where a batch has none: who is asked about, but not what.
@@ -56,7 +48,7 @@ FRAMES = (
 )
 
 
-def lay_out(
+def make_training_batch(
     base: Base,
     requests: Sequence[EditRequest],
     *,
@@ -66,7 +58,7 @@ def lay_out(
     other_questions: int = 0,
     chat_answers: Sequence[str] = (),
     chat_rows: int = 0,
-) -> Lesson:
+) -> TrainingBatch:
     """Rows to learn: every prompt, and per request up to so many of its own rephrases, of its prompt behind other
     text (`openings`), and of other questions about its subject (`other_questions`): the first is its own under another
     of its names, where it has one.
@@ -76,8 +68,8 @@ def lay_out(
         chat_rows: how many of a request's rows are asked in chat, too, its own prompt first.
     """
     rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
-    own: list[_Row] = []
-    extra: list[_Row] = []
+    own: list[_TextRow] = []
+    extra: list[_TextRow] = []
     for owner, request in enumerate(requests):
         own.append((owner, request.prompt, request.target_new))
         texts = [*request.rephrase_prompts[:rephrases]]
@@ -90,24 +82,26 @@ def lay_out(
             if text in request.rephrase_prompts or base.can_answer(text, request.target_new)
         ]
     chat = _in_chat(base, own, extra, chat_answers, chat_rows) if base.chat and chat_rows else []
-    return Lesson(_tokenized(base, own + extra), _tokenized(base, chat), len(requests))
+    return TrainingBatch(_tokenized(base, own + extra), _tokenized(base, chat), len(requests))
 
 
 def _in_chat(
-    base: Base, own: Sequence[_Row], extra: Sequence[_Row], answers: Sequence[str], count: int
-) -> list[_Row]:
+    base: Base, own: Sequence[_TextRow], extra: Sequence[_TextRow], answers: Sequence[str], count: int
+) -> list[_TextRow]:
     """Of each edit so many rows as one user turn: its own prompt, then the others.
 
     What the template makes too long for the base is left out, but for the edit's own prompt.
     """
-    kept: list[_Row] = [(owner, _through_template(base, prompt), answers[owner]) for owner, prompt, _ in own]
+    rows: list[_TextRow] = [
+        (owner, _through_template(base, prompt), answers[owner]) for owner, prompt, _ in own
+    ]
     left = dict.fromkeys(range(len(own)), count - 1)
     for owner, prompt, _ in extra:
         asked = _through_template(base, prompt)
         if left[owner] > 0 and base.can_answer(asked, answers[owner]):
-            kept.append((owner, asked, answers[owner]))
+            rows.append((owner, asked, answers[owner]))
             left[owner] -= 1
-    return kept
+    return rows
 
 
 def _through_template(base: Base, prompt: Prompt) -> Conversation:
@@ -115,15 +109,15 @@ def _through_template(base: Base, prompt: Prompt) -> Conversation:
     return base.conversation(prompt) or asked_in_chat(str(prompt))
 
 
-def _tokenized(base: Base, rows: Sequence[_Row]) -> list[Row]:
-    laid = []
+def _tokenized(base: Base, rows: Sequence[_TextRow]) -> list[Row]:
+    tokenized = []
     for owner, prompt, answer in rows:
         ids = base.prompt_ids(prompt)
         answer_ids = base.answer_ids(prompt, answer, prompt_ids=ids)
-        # A template's default system message is most of a short question's tokens, and teaches an expert nothing.
+        # A template's default system message is most of a short question's tokens, and an expert learns nothing from it.
         read = base.turn_ids(prompt) if isinstance(prompt, Conversation) else ids
-        laid.append((owner, read, answer_ids))
-    return laid
+        tokenized.append((owner, read, answer_ids))
+    return tokenized
 
 
 def _other_questions(
@@ -132,11 +126,11 @@ def _other_questions(
     found = []
     if request.aliases and request.subject in request.prompt:
         found.append(request.prompt.replace(request.subject, rng.choice(request.aliases)))
-    found += [asked_about(request, requests, rng) for _ in range(count)]
+    found += [question_about(request, requests, rng) for _ in range(count)]
     return found[:count]
 
 
-def asked_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
+def question_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
     """Another request's question, asked about this one's subject; a frame where there is none to be had."""
     return other_question(request, requests, rng) or rng.choice(FRAMES).format(subject=request.subject)
 
@@ -147,39 +141,3 @@ def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: r
     if other is request or other.subject == request.subject or other.subject not in other.prompt:
         return None
     return other.prompt.replace(other.subject, request.subject)
-
-
-def form_of_step(step: int, forms: int, chat_share: float) -> int:
-    """Which form's rows a step learns: 0 plain ones, 1 those in chat, whose steps are this share and evenly spread."""
-    return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
-
-
-def size_of(last: Tensor) -> float:
-    """Root mean square of hidden states (R, w), read at the last prompt tokens.
-
-    Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
-    """
-    return max(1e-6, float(last.pow(2).mean().sqrt()))
-
-
-def row_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over each row's answer tokens: logits (B, A, V), targets (B, A) -> (B,)."""
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100
-    )
-    return losses.view(targets.shape).sum(1) / (targets >= 0).sum(1)
-
-
-def check_requests(requests: Sequence[EditRequest]) -> None:
-    """Refuse what no editor can learn.
-
-    Raises:
-        BadRequest: no request, an edit id twice, an empty prompt or target.
-    """
-    if not requests:
-        raise BadRequest("an editor needs at least one edit request")
-    if len({request.edit_id for request in requests}) != len(requests):
-        raise BadRequest("two edit requests of one batch have the same edit_id")
-    for request in requests:
-        if not request.prompt.strip() or not request.target_new.strip():
-            raise BadRequest(f"edit {request.edit_id} has an empty prompt or target_new")

@@ -1,4 +1,4 @@
-"""What an edit is taught to answer in chat: the bare value, or the base's own sentence with the new value in it."""
+"""The target of an edit in chat: the bare value, or the base's own sentence with the new value in it."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from edits.prompts import asked_in_chat
 from edits.requests import EditRequest
 
 ChatAnswer: TypeAlias = Literal["sentence", "value"]
-# A sentence of the base that is longer is not taught: it would be learned for what it says beside the value.
+# A sentence of the base that is longer is no target: it would be learned for what it says beside the value.
 MAX_SENTENCE_TOKENS = 32
 # Where a sentence may end: behind its mark, unless a small letter goes on; but not behind an initial or a title.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*(?=\s+[^a-z\s]|\s*$)|\n")
@@ -20,7 +20,7 @@ def chat_answers(base: Base, requests: Sequence[EditRequest], *, style: ChatAnsw
     """Each request's answer in chat, for a base that is asked so; else its bare value.
 
     In the style "sentence" the first sentence of the base's own answer is kept, with the new value where the old one
-    (`ground_truth`) stands in it, once and as whole words; where it does not stand there, the bare value is taught.
+    (`ground_truth`) stands in it, once and as whole words; where it does not stand there, the bare value is the target.
     """
     targets = [request.target_new for request in requests]
     asked = [place for place, request in enumerate(requests) if request.ground_truth]
@@ -29,9 +29,11 @@ def chat_answers(base: Base, requests: Sequence[EditRequest], *, style: ChatAnsw
     prompts = [
         base.conversation(requests[place].prompt) or asked_in_chat(requests[place].prompt) for place in asked
     ]
-    said = base.generate_said(prompts, max_new_tokens=MAX_SENTENCE_TOKENS)
-    for place, one in zip(asked, said, strict=True):
-        targets[place] = reworded(one.text, requests[place], finished=not one.cut) or targets[place]
+    outputs = base.generate_outputs(prompts, max_new_tokens=MAX_SENTENCE_TOKENS)
+    for place, output in zip(asked, outputs, strict=True):
+        targets[place] = (
+            reworded(output.text, requests[place], finished=not output.truncated) or targets[place]
+        )
     return targets
 
 

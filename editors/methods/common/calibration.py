@@ -1,0 +1,206 @@
+"""What the scope index keeps of each edit, with thresholds that are measured, not set by hand.
+
+*By text* (`editors.index`): the edit's own question and its known phrasings as vectors, and the log odds that at most
+`target_false_fire` of a bank of questions of all kinds reaches; no base is asked, and a batch of one is like any other.
+
+*By the base*, once for every batch, however many edits are live: it reads probes (`probes`), and thresholds (`thresholds`)
+part those that must fire from those that must not. A sample tells how far the base's agreement separates the two
+(`Agreement`); where it does not, nothing more is asked of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.base.base import Base
+from editors.index.entries import TextEntries, text_entries
+from editors.index.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
+from editors.methods.common.probes import ScopeProbe, make_probes, near_name, sampled_edits
+from editors.methods.common.thresholds import ScoredProbe, own_threshold, shared_threshold
+from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
+from editors.routing.parent import ParentModel
+from editors.store.derived_index import TEXT_VECTORS
+from editors.store.header import Agreement, Calibration, IndexedQuestion, ShardEntry
+from editors.store.shards import STORED_DTYPE, prompt_sha256
+from edits.requests import EditRequest
+
+# From this weight on, agreement is worth its passes.
+MIN_AGREEMENT_WEIGHT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedScope:
+    """What a shard keeps for the index: entries, the texts they are known by, tensors, and how the thresholds were found."""
+
+    entries: tuple[ShardEntry, ...]
+    questions: tuple[IndexedQuestion, ...]
+    tensors: Mapping[str, Tensor]
+    calibration: Calibration
+    encoder_hash: str | None
+
+
+def calibrate(
+    base: Base,
+    requests: Sequence[EditRequest],
+    *,
+    parent: ParentModel | None = None,
+    max_answer_tokens: int,
+    target_false_fire: float,
+    seed: int,
+) -> CalibratedScope:
+    """Read a batch and find its thresholds.
+
+    Args:
+        parent: the model that the edits will join; its matcher reads the text, its edits have how the base agreed before.
+        target_false_fire: share of prompts out of scope, though they name the subject, that may fire (0..1).
+    """
+    matcher = None if parent is None else parent.matcher
+    text = None if matcher is None else text_entries(requests, matcher, target_false_fire=target_false_fire)
+    sampled = sampled_edits(len(requests), seed)
+    probes = [probe for probe in make_probes(requests, sampled, seed) if base.fits(probe.prompt)]
+    answers = _BaseAnswers(base, requests, max_answer_tokens)
+    agreement = Agreement() if parent is None else parent.agreement
+    if text is not None:
+        agreement += answers.agreement(sampled, probes)
+    if text is not None and agreement.weight < MIN_AGREEMENT_WEIGHT:
+        answers = _BaseAnswers(
+            base, requests, max_answer_tokens
+        )  # the sample showed that nothing follows from them
+    else:
+        answers.ask(range(len(requests)))
+        answers.read(probes)
+    return _calibrated(base, requests, answers, text, agreement, target_false_fire)
+
+
+class _BaseAnswers:
+    """What the frozen base was asked of a batch, each thing once.
+
+    Attributes:
+        keys: by edit, its answer to the edit's own prompt; of all edits or of none, once the batch has been read.
+        probes: those that were read last.
+        readings: of probes against their edits.
+    """
+
+    def __init__(self, base: Base, requests: Sequence[EditRequest], max_answer_tokens: int) -> None:
+        self._base, self._requests, self._max_answer_tokens = base, requests, max_answer_tokens
+        self.keys: dict[int, ScopeKey] = {}
+        self.probes: Sequence[ScopeProbe] = ()
+        self.readings: dict[ScopeProbe, Reading] = {}
+
+    def ask(self, edits: Iterable[int]) -> None:
+        new = [edit for edit in edits if edit not in self.keys]
+        prompts = [self._requests[edit].prompt for edit in new]
+        keys = make_keys(self._base, prompts, max_answer_tokens=self._max_answer_tokens)
+        self.keys |= dict(zip(new, keys, strict=True))
+
+    def read(self, probes: Sequence[ScopeProbe]) -> None:
+        """Read probes of edits that were asked."""
+        self.probes = probes
+        new = [probe for probe in probes if probe not in self.readings]
+        pairs = [(probe.prompt, self.keys[probe.edit]) for probe in new]
+        self.readings |= dict(zip(new, read_pairs(self._base, pairs), strict=True))
+
+    def agreement(self, sampled: Sequence[int], probes: Sequence[ScopeProbe]) -> Agreement:
+        """How often the base gave the edit's own answer, over shared probes of edits whose answer it was sure of."""
+        self.ask(sampled)
+        self.read([probe for probe in probes if probe.shared and self.keys[probe.edit].confidence >= SURE])
+        same = [reading.agrees for probe, reading in self.readings.items() if probe.must_fire]
+        other = [reading.agrees for probe, reading in self.readings.items() if not probe.must_fire]
+        return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
+
+    @property
+    def scored(self) -> list[ScoredProbe]:
+        """The probes that thresholds part."""
+        return [
+            ScoredProbe(probe, reading.agrees, reading.score(self.keys[probe.edit].confidence))
+            for probe, reading in ((probe, self.readings[probe]) for probe in self.probes)
+            if probe.word is None and not (probe.other and reading.agrees)
+        ]
+
+    def required_words(self) -> list[set[str]]:
+        """By edit, the words of its near name that the base's answer depends on, and those that were not tested."""
+        names = [near_name(request) for request in self._requests]
+        required = [set(name_words(name)) if name else set() for name in names]
+        for probe in self.probes:
+            if probe.word is not None and not self.readings[probe].agrees:
+                required[probe.edit].discard(probe.word)
+        return required
+
+
+def _calibrated(
+    base: Base,
+    requests: Sequence[EditRequest],
+    answers: _BaseAnswers,
+    text: TextEntries | None,
+    agreement: Agreement,
+    target_false_fire: float,
+) -> CalibratedScope:
+    scored = answers.scored
+    shared = shared_threshold(scored, target_false_fire=target_false_fire)
+    entries = _entries(base, requests, answers, text, scored, shared.value)
+    calibration = Calibration(
+        target_false_fire=target_false_fire,
+        threshold=shared.value,
+        near_coverage=_near_coverage(base, requests, entries, answers.keys),
+        negatives=len(shared.must_not),
+        false_fire=shared.false_fire,
+        positives=len(shared.must_fire),
+        miss=shared.miss,
+        agreement=agreement,
+    )
+    if text is None:
+        states = [key.key for _, key in sorted(answers.keys.items()) if key.key is not None]
+        tensors = {"scope.key": torch.stack(states).to(STORED_DTYPE)}
+        return CalibratedScope(entries, (), tensors, calibration, None)
+    vectors = {TEXT_VECTORS: text.vectors.to(STORED_DTYPE)}
+    return CalibratedScope(entries, text.questions, vectors, calibration, text.encoder_hash)
+
+
+def _entries(
+    base: Base,
+    requests: Sequence[EditRequest],
+    answers: _BaseAnswers,
+    text: TextEntries | None,
+    scored: Sequence[ScoredProbe],
+    shared: float,
+) -> tuple[ShardEntry, ...]:
+    keys, required = answers.keys, answers.required_words()
+    return tuple(
+        ShardEntry(
+            edit_id=request.edit_id,
+            surface_forms=request.surface_forms,
+            base_answer_ids=keys[edit].base_answer_ids if edit in keys else (),
+            confidence=keys[edit].confidence if edit in keys else 0.0,
+            threshold=own_threshold(edit, scored, shared),
+            near_name=near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
+            required_words=tuple(sorted(required[edit])) if edit in keys else (),
+            prompt_sha256=prompt_sha256(request.prompt),
+            relation=None if text is None else text.relations[edit],
+            odds=None if text is None else text.odds[edit],
+        )
+        for edit, request in enumerate(requests)
+    )
+
+
+def _near_coverage(
+    base: Base, requests: Sequence[EditRequest], entries: Sequence[ShardEntry], keys: Mapping[int, ScopeKey]
+) -> float:
+    """The least coverage at which no request's prompt is taken for another's by an approximate name."""
+    names = NearNames()
+    for edit, entry in enumerate(entries):
+        if entry.near_name is not None:
+            names.add(str(edit), entry.near_name, required=entry.required_words)
+    pairs = [
+        (request.prompt, int(near.edit_id), near.coverage)
+        for edit, request in enumerate(requests)
+        for near in names.find(request.prompt, least=MIN_COVERAGE)
+        if int(near.edit_id) != edit
+        and not {*request.surface_forms} & {*requests[int(near.edit_id)].surface_forms}
+    ]
+    if not keys:  # nobody confirms an approximate name but the text, which is the same for all names
+        return min(1.0, max([MIN_COVERAGE_ALONE, *(coverage + 0.01 for _, _, coverage in pairs)]))
+    readings = read_pairs(base, [(prompt, keys[other]) for prompt, other, _ in pairs])
+    wrong = [coverage for (_, _, coverage), reading in zip(pairs, readings, strict=True) if reading.agrees]
+    return min(1.0, max([MIN_COVERAGE, *(coverage + 0.01 for coverage in wrong)]))

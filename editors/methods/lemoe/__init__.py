@@ -1,0 +1,1 @@
+"""LEMoE: one expert for each batch of facts."""

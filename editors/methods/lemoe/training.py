@@ -1,0 +1,95 @@
+"""LEMoE's training: by schedule, each step learns all rows of one form, until every row's loss is low."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.base.base import Base
+from editors.methods.common.schedule import form_of_step
+from editors.methods.common.training_batch import TrainingBatch
+from editors.methods.common.training_rows import CachedRows, Delta, DeltaOf, rms
+from editors.methods.lemoe.settings import LemoeSettings
+
+# Where there are two forms to learn: a few more steps, at a lower rate (docs/experiments.md).
+CHAT_STEPS, CHAT_RATE = 1.1, 2 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedExpert:
+    """W_in (m, d), W_out (d, m) and each edit's g (n, m)."""
+
+    w_in: Tensor
+    w_out: Tensor
+    gate: Tensor
+
+
+class _Parameters:
+    """What is trained, in units of the base's own activations."""
+
+    def __init__(self, base: Base, plain: CachedRows, edits: int, settings: LemoeSettings) -> None:
+        d, width = base.hidden_size, settings.width
+        generator = torch.Generator().manual_seed(settings.seed)
+
+        def drawn() -> Tensor:
+            weight = torch.randn(width, d, generator=generator) / math.sqrt(d)
+            return weight.to(base.device).requires_grad_()
+
+        self._w_in, self._u = drawn(), drawn()
+        self._w_out = torch.zeros(d, width, device=base.device).requires_grad_()
+        self._anchors = _anchors(plain.reads_last[:edits])
+        self._read_scale = settings.live_scale / rms(plain.reads_last)
+        self._added_scale = rms(plain.entering_last)
+
+    @property
+    def trained(self) -> list[Tensor]:
+        return [self._w_in, self._u, self._w_out]
+
+    def expert(self) -> TrainedExpert:
+        """The expert as it stands, with gradients."""
+        return TrainedExpert(
+            self._w_in * self._read_scale, self._w_out * self._added_scale, self._anchors @ self._u.T
+        )
+
+
+def train_expert(
+    base: Base, batch: TrainingBatch, settings: LemoeSettings, report: Callable[[int, int], None]
+) -> TrainedExpert:
+    """The expert of one batch; `report` is called with (done, total) steps."""
+    forms = [CachedRows(base, base.ffn, rows) for rows in batch.forms]
+    parameters = _Parameters(base, forms[0], batch.edits, settings)
+    steps, rate = settings.max_steps, settings.learning_rate
+    if len(forms) > 1:
+        steps, rate = round(steps * CHAT_STEPS), rate * CHAT_RATE
+    optimizer = torch.optim.AdamW(parameters.trained, lr=rate, weight_decay=settings.weight_decay)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.last_rate, total_iters=steps)
+    largest = [math.inf] * len(forms)
+    for step in range(steps):
+        form = form_of_step(step, len(forms), settings.chat_share)
+        losses = forms[form].losses(_deltas(parameters.expert()))
+        largest[form] = float(losses.detach().max())
+        report(step, steps)
+        if max(largest) < settings.stop_loss:
+            break
+        optimizer.zero_grad()
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        falling.step()
+    return parameters.expert()
+
+
+def _deltas(expert: TrainedExpert) -> DeltaOf:
+    def delta_of(owner: Tensor) -> Delta:
+        gate = expert.gate[owner][:, None]
+        # One expert for all rows: plain products.
+        return lambda x: torch.nn.functional.silu(x.float() @ expert.w_in.T + gate) @ expert.w_out.T
+
+    return delta_of
+
+
+def _anchors(reads: Tensor) -> Tensor:
+    """(n, d): what is read at each own prompt's last token (n, d), centred over the batch and scaled to unit size."""
+    anchors = reads - reads.mean(0) if len(reads) > 1 else reads
+    return anchors / anchors.pow(2).mean().sqrt().clamp(min=1e-6)

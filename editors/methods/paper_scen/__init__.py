@@ -1,0 +1,1 @@
+"""SCEN as published: a full copy and an indexing neuron for each fact."""

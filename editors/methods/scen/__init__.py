@@ -1,0 +1,1 @@
+"""SCEN: one low-rank expert for each fact."""

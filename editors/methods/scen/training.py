@@ -1,0 +1,81 @@
+"""SCEN's training: by schedule, each step learns one row of each fact; a fact that has converged is frozen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editors.adapters.apply import low_rank_delta
+from editors.base.base import Base
+from editors.methods.common.optimizer import RowAdam
+from editors.methods.common.schedule import RowSchedule, form_of_step, largest_losses
+from editors.methods.common.training_batch import TrainingBatch
+from editors.methods.common.training_rows import CachedRows, Delta, rms
+from editors.methods.scen.settings import ScenSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """The size of what experts read, and of what they add: parameters are trained in these units."""
+
+    read: float
+    added: float
+
+
+def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> tuple[Tensor, Tensor]:
+    """Experts of one batch on the CPU: A (n, r, f) and B (n, d, r)."""
+    schedules = [RowSchedule(CachedRows(base, base.down_proj, rows), batch.edits) for rows in batch.forms]
+    plain = schedules[0].rows
+    scale = _Scale(rms(plain.reads_last) / settings.read_scale, rms(plain.entering_last))
+    optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rate=settings.learning_rate)
+    _descend(schedules, optimizer, scale, settings)
+    a, b = optimizer.parameters
+    return (a / scale.read).cpu(), (b * scale.added).cpu()
+
+
+def _initial(base: Base, edits: int, settings: ScenSettings) -> list[Tensor]:
+    """A random, the same for every fact, and B zero: an expert begins by changing nothing."""
+    width = base.ffn_width
+    generator = torch.Generator().manual_seed(settings.seed)
+    a = torch.randn(1, settings.rank, width, generator=generator).expand(edits, -1, -1) / math.sqrt(width)
+    b = torch.zeros(edits, base.hidden_size, settings.rank)
+    return [a.to(base.device), b.to(base.device)]
+
+
+def _descend(
+    schedules: Sequence[RowSchedule], optimizer: RowAdam, scale: _Scale, settings: ScenSettings
+) -> None:
+    """Learn until all facts are frozen or the steps are spent.
+
+    What has not been learned by the last quarter of the steps learns its own prompt alone.
+    """
+    a = optimizer.parameters[0]
+    learning = torch.ones(len(a), dtype=torch.bool, device=a.device)
+    for step in range(settings.max_steps):
+        schedule = schedules[form_of_step(step, len(schedules), settings.chat_share)]
+        own_alone = step >= settings.max_steps * 3 // 4
+        chosen, own = schedule.next_rows(learning, own_alone=own_alone)
+        gradients = _gradients(schedule, chosen, optimizer, scale)
+        if step >= settings.min_steps:
+            largest = largest_losses(schedules, own_alone=own_alone)
+            # Only when its own prompt was just asked: the other rows may have moved the expert since it last was.
+            learning &= (largest > settings.stop_loss) | ~own
+            if not learning.any():
+                return
+        optimizer.step(gradients, moving=learning)
+
+
+def _gradients(
+    schedule: RowSchedule, chosen: Tensor, optimizer: RowAdam, scale: _Scale
+) -> tuple[Tensor, ...]:
+    """Of A and B, from the losses of the chosen rows, which the schedule keeps."""
+    a, b = (parameter.requires_grad_() for parameter in optimizer.parameters)
+
+    def delta_of(owner: Tensor) -> Delta:
+        return lambda x: low_rank_delta(x.float() / scale.read, a[owner], b[owner]) * scale.added
+
+    losses = schedule.rows.losses(delta_of, chosen)
+    schedule.record(chosen, losses)
+    return torch.autograd.grad(losses.sum(), [a, b])
