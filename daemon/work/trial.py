@@ -13,6 +13,7 @@ from daemon.work.decision import UnexplainedFault
 from daemon.work.verify import Verification, Verifier
 from editors.base.devices import device_errors
 from editors.methods.registry import build_editor
+from editors.methods.scen.settings import ScenSettings
 from editors.store.shards import Shard
 from edits.errors import BadRequest
 from edits.recency import may_be_one_fact
@@ -85,15 +86,16 @@ class Trial:
             TemporaryError: the device or the ledger is unwell.
         """
         unusable = self._unusable(edits)
-        first = self._trained(editor, [edit for edit in edits if edit.id not in unusable])
-        if not first or editor == SECOND_EDITOR:
-            return TrainedBatch(tuple(first), unusable)
+        tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
+        first = self._trained(editor, tables.get(editor), [e for e in edits if e.id not in unusable])
+        if not first:
+            return TrainedBatch((), unusable)
         duplicates = self._duplicates(first)
         verification = self._verification(first, duplicates, editor)
         if not verification.failed and verification.fault is None:
             return self._verified(first, unusable, verification, duplicates)
         again = [edit for edit in edits if edit.id in verification.failed]
-        parts = (*_passed(first, verification), *self._trained(SECOND_EDITOR, again))
+        parts = (*_passed(first, verification), *self._trained(SECOND_EDITOR, self._second_settings(), again))
         return TrainedBatch(parts, unusable)
 
     def verify(self, batch: TrainedBatch | VerifiedBatch, editor: str) -> VerifiedBatch:
@@ -127,14 +129,21 @@ class Trial:
         ids = {one: frozenset(other.id for other in others) for one, others in duplicates.items()}
         return VerifiedBatch(tuple(parts), rejected, verification.scores, self._model.generation, ids)
 
-    def _trained(self, editor: str, edits: Sequence[Edit]) -> list[Part]:
+    def _second_settings(self) -> dict[str, int | float | str | bool]:
+        """Of facts that are trained once more: in default mode with more steps and to a smaller loss."""
+        given = self._settings.editors.scen
+        settings = build_editor(SECOND_EDITOR, given).settings
+        return {**given, **(settings.second_attempt if isinstance(settings, ScenSettings) else {})}
+
+    def _trained(
+        self, editor: str, settings: Mapping[str, int | float | str | bool] | None, edits: Sequence[Edit]
+    ) -> list[Part]:
         if not edits:
             return []
-        tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
         requests = [self._request(edit) for edit in edits]
         with self._timed(editor, "train"), device_errors():
             edited = self._model.edited
-            shard = build_editor(editor, tables.get(editor)).apply(requests, base=edited.base, parent=edited)
+            shard = build_editor(editor, settings).apply(requests, base=edited.base, parent=edited)
         return [Part(shard, tuple(edits))]
 
     def _request(self, edit: Edit) -> EditRequest:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from editors.index.names.surface import ReadText, Words, read_text, recent, words_of
+from editors.index.plain_wording import plain_wording
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"
@@ -60,9 +61,9 @@ def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
 
 
 def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | None = None) -> str:
-    """A text, or the part of it between two characters, with `MASK` where the names stand."""
+    """A text, or the part of it between two characters, with `MASK` where the names stand, in plain wording."""
     whole = _replaced(text, at, part or (0, len(text.plain)), lambda _: MASK)
-    return _RUN.sub(MASK, whole)  # a name that was found word by word is one name
+    return plain_wording(_RUN.sub(MASK, whole))  # a name that was found word by word is one name
 
 
 def _replaced(

@@ -70,6 +70,23 @@ class TextPair:
     names: tuple[Words, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """How a prompt and an edit's question go together.
+
+    Attributes:
+        probability: that it asks it, 0..1; .5 is the edit's own threshold.
+        likeness: the cosine of the likest texts. The head is as sure of "the president of x" as of "the head of government
+            of x" and does not rank what it takes for one question; of several edits that fire, likeness does.
+    """
+
+    probability: float
+    likeness: float
+
+
+NO_MATCH = TextMatch(0.0, 0.0)
+
+
 class TextIndex:
     """The questions of edits, and how surely a prompt asks them."""
 
@@ -101,8 +118,8 @@ class TextIndex:
         if edit is not None and edit.relation is not None:
             self._relations.remove(edit.relation, edit.phrasings)
 
-    def probabilities(self, pairs: Sequence[TextPair]) -> list[float]:
-        """How surely each prompt asks the edit's question, 0..1; .5 is the edit's own threshold.
+    def matches(self, pairs: Sequence[TextPair]) -> list[TextMatch]:
+        """How well each prompt asks the edit's question.
 
         A prompt is read, and a text encoded, once, however many edits it is compared with.
         """
@@ -113,15 +130,12 @@ class TextIndex:
         texts = list(dict.fromkeys(text for parts in parts_of.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
-        found: dict[tuple[Prompt, str], float] = {}
+        found: dict[tuple[Prompt, str], TextMatch] = {}
         for (prompt, names), parts in parts_of.items():
             ids = edits[prompt, names]
-            odds = (
-                self._odds(read.rows([rows[text] for text in parts]), ids)
-                if parts
-                else [-math.inf] * len(ids)
-            )
-            found |= {(prompt, edit_id): _probability(one) for edit_id, one in zip(ids, odds, strict=True)}
+            asked = read.rows([rows[text] for text in parts])
+            matches = self._matches(asked, ids) if parts else [NO_MATCH] * len(ids)
+            found |= {(prompt, edit_id): one for edit_id, one in zip(ids, matches, strict=True)}
         return [found[pair.prompt, pair.edit_id] for pair in pairs]
 
     def duplicate_questions(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
@@ -130,18 +144,20 @@ class TextIndex:
         asked, least = one.own.read(), one.odds
         for start in range(0, len(others), _COMPARED):
             chunk = [(edit_id, self._edits[edit_id]) for edit_id in others[start : start + _COMPARED]]
-            odds = self._highest(asked, [edit.own.read() for _, edit in chunk])
-            pairs = zip(chunk, odds, strict=True)
-            found += [edit_id for (edit_id, edit), odd in pairs if odd >= max(least, edit.odds)]
+            likest = self._likest(asked, [edit.own.read() for _, edit in chunk])
+            pairs = zip(chunk, likest, strict=True)
+            found += [edit_id for (edit_id, edit), (odds, _) in pairs if odds >= max(least, edit.odds)]
         return found
 
-    def _highest(self, asked: Questions, parts: Sequence[Questions]) -> list[float]:
-        """The log odds of the likest pair of each part, in one pass of the head."""
-        odds = iter(self.matcher.odds(asked, joined(parts)).amax(0).tolist())
-        return [max(islice(odds, len(part))) for part in parts]
+    def _likest(self, asked: Questions, parts: Sequence[Questions]) -> list[tuple[float, float]]:
+        """Of each part, the log odds and the cosine of its likest pairs, in one pass of the head."""
+        known = joined(parts)
+        odds = iter(self.matcher.odds(asked, known).amax(0).tolist())
+        cosines = iter((asked.vectors @ known.vectors.T).amax(0).tolist())
+        return [(max(islice(odds, len(part))), max(islice(cosines, len(part)))) for part in parts]
 
-    def _odds(self, asked: Questions, edit_ids: Sequence[str]) -> list[float]:
-        """How far above each edit's threshold the likest of the texts is, in one pass of the head.
+    def _matches(self, asked: Questions, edit_ids: Sequence[str]) -> list[TextMatch]:
+        """How well the likest of the texts asks each edit's question, in one pass of the head.
 
         An edit is known by its own questions and by those of its relation, which may be other edits' too.
         """
@@ -151,12 +167,13 @@ class TextIndex:
             name: self._relations.questions(name) for name in dict.fromkeys(relations) if name is not None
         }
         of_relation = {name: questions for name, questions in shared.items() if questions is not None}
-        highest = self._highest(asked, [*(edit.own.read() for edit in edits), *of_relation.values()])
-        best = dict(zip(of_relation, highest[len(edits) :], strict=True))
-        return [
-            max(own, best.get(relation, own) if relation else own) - edit.odds
-            for own, relation, edit in zip(highest, relations, edits, strict=False)
-        ]
+        likest = self._likest(asked, [*(edit.own.read() for edit in edits), *of_relation.values()])
+        best = dict(zip(of_relation, likest[len(edits) :], strict=True))
+        matches = []
+        for own, relation, edit in zip(likest, relations, edits, strict=False):
+            odds, likeness = map(max, zip(own, best.get(relation, own) if relation else own, strict=True))
+            matches.append(TextMatch(_probability(odds - edit.odds), likeness))
+        return matches
 
 
 def _parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
@@ -164,7 +181,7 @@ def _parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
 
 
 def _probability(odds: float) -> float:
-    return 0.0 if odds == -math.inf else 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
 def turns_with_names(prompt: Prompt, find: Callable[[str], dict[str, int]]) -> tuple[str, dict[str, int]]:

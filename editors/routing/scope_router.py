@@ -12,7 +12,7 @@ from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
-from editors.index.text_index import IndexedEdit, TextIndex, TextPair, turns_with_names
+from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names
 from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question, read_pairs
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
@@ -26,6 +26,8 @@ MAX_NEAR = 4
 # Under this reliance on the base's answer the text decides alone; over one minus it, the base's answer does.
 SMALL_RELIANCE = 0.25
 FIRES_FROM = 0.5
+# How much likeness counts between edits of one subject that would all fire: any weight from .1 on ranks alike.
+LIKENESS_WEIGHT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class ScopeRouter:
         )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
-        """Of the edits that fire, the one with the longest name, then the highest score; exact names before near ones.
+        """Of the edits that fire, the one with the longest name, then the highest score and likeness; near names last.
 
         A prompt that names no edited subject costs one look at its words; one that is an edit's own, not even that.
         """
@@ -156,8 +158,8 @@ class ScopeRouter:
         candidates = self.candidates(prompts, still)
         # What the base's answer decides alone need not be encoded.
         encoded = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
-        probabilities = self._probabilities(prompts, encoded)
-        return self._best(routes, candidates, self._readings(prompts, candidates), probabilities)
+        matches = self._matches(prompts, encoded)
+        return self._best(routes, candidates, self._readings(prompts, candidates), matches)
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
         """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
@@ -192,14 +194,14 @@ class ScopeRouter:
         verbatim: Sequence[Route],
         candidates: Sequence[Candidate],
         readings: Sequence[Reading | None],
-        probabilities: Mapping[tuple[int, str], float],
+        matches: Mapping[tuple[int, str], TextMatch],
     ) -> list[Route]:
         routes = list(verbatim)
         best = [(-1, 0.0)] * len(routes)
         for candidate, reading in zip(candidates, readings, strict=True):
-            probability = probabilities.get((candidate.prompt, candidate.edit_id), 0.0)
-            score = self._score(candidate, reading, probability)
-            rank = (candidate.words, score or 0.0)
+            match = matches.get((candidate.prompt, candidate.edit_id), NO_MATCH)
+            score = self._score(candidate, reading, match.probability)
+            rank = (candidate.words, (score or 0.0) + LIKENESS_WEIGHT * match.likeness)
             if score is not None and rank > best[candidate.prompt]:
                 best[candidate.prompt] = rank
                 routes[candidate.prompt] = Route(candidate.edit_id, score)
@@ -248,14 +250,14 @@ class ScopeRouter:
             return 0.0
         return calibration.agreement.weight * entry.confidence
 
-    def _probabilities(
+    def _matches(
         self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
-    ) -> dict[tuple[int, str], float]:
+    ) -> dict[tuple[int, str], TextMatch]:
         if self._text is None or not candidates:
             return {}
         pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
-        found = self._text.probabilities(pairs)
-        return {(c.prompt, c.edit_id): p for c, p in zip(candidates, found, strict=True)}
+        found = self._text.matches(pairs)
+        return {(c.prompt, c.edit_id): match for c, match in zip(candidates, found, strict=True)}
 
     def _find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""

@@ -77,6 +77,34 @@ def test_edits_of_one_subject_keep_their_own_questions(matcher: QuestionMatcher)
     assert found == ["1", "2", "3"]
 
 
+def test_of_two_offices_of_one_country_the_one_that_is_named_answers(matcher: QuestionMatcher) -> None:
+    model = edited(
+        matcher,
+        edit(
+            1,
+            "the Veldt",
+            "The head of state in the Veldt is",
+            rephrase_prompts=("The president of the Veldt is",),
+        ),
+        edit(
+            2,
+            "the Veldt",
+            "The head of government in the Veldt is",
+            rephrase_prompts=("The chancellor of the Veldt is",),
+        ),
+    )
+    president = (
+        "Who is the present president of the Veldt?",
+        "The office of president of the Veldt is currently held by",
+    )
+    chancellor = (
+        "The name of the current chancellor of the Veldt is",
+        "Who is the chancellor of the Veldt at present?",
+    )
+    assert fired(model, *president) == ["1", "1"]
+    assert fired(model, *chancellor) == ["2", "2"]
+
+
 def test_a_question_in_other_words_is_the_same_fact(matcher: QuestionMatcher) -> None:
     model = edited(matcher, CAPITAL)
     later = shard_of(model, edit(2, "France", "Which city is the capital of France?"))

@@ -17,6 +17,7 @@ from daemon.ledger.values import Edit
 from daemon.process.settings import Settings
 from daemon.served_model import ServedModel, open_model
 from daemon.work.worker import Worker
+from editors.methods.registry import build_editor
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
@@ -156,6 +157,20 @@ def test_what_its_editor_cannot_learn_gets_an_expert_of_its_own(story: Story, tm
     shop.work()
     assert shop.states(edits) == ["live", "live"]
     assert (shop.ask(FRANCE), shop.ask("The capital of Japan is")) == ("Lyon", "Osaka")
+
+
+def test_a_fact_that_one_training_does_not_teach_is_trained_once_more_with_more_steps(
+    story: Story, tmp_path: Path
+) -> None:
+    few = {"max_steps": 3, "min_steps": 1}
+    shop = Shop(story, tmp_path, editors={"scen": few})
+    edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"), editor="scen")
+    model = shop.served().edited
+    requests = [edit.request() for edit in edits]
+    model.enable(build_editor("scen", few).apply(requests, base=model.base, parent=model))
+    assert model.generate([FRANCE])[0].text != "Lyon"
+    shop.work()
+    assert (shop.states(edits), shop.ask(FRANCE)) == (["live"], "Lyon")
 
 
 def test_what_cannot_be_learned_is_rejected_with_its_reason_and_the_rest_goes_live(

@@ -37,3 +37,14 @@ class ScenSettings(ScopedSettings):
     neuron_learning_rate: float = Field(4e-4, gt=0, lt=1, description="Adam step of the neurons")
     neuron_steps: int = Field(20, ge=1, le=1000)
     theta: float = Field(0.65, ge=0, le=1, description="a neuron's score must be over this to fire")
+
+    @property
+    def second_attempt(self) -> dict[str, int | float]:
+        """What changes for facts whose expert failed verification: more steps, to a smaller loss, from another start."""
+        steps = min(1000, 2 * self.max_steps)
+        return {
+            "max_steps": steps,
+            "min_steps": min(steps, 3 * self.min_steps),
+            "stop_loss": self.stop_loss / 10,
+            "seed": self.seed + 1,
+        }
