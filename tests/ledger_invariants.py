@@ -6,8 +6,8 @@ from itertools import pairwise
 from sqlalchemy import select
 
 from daemon.ledger import Ledger
-from daemon.ledger.schema import batches, edits, outbox
-from daemon.ledger.states import ALLOWED, OUTCOMES
+from daemon.ledger.store.schema import batches, edits, outbox
+from daemon.ledger.store.states import ALLOWED, OUTCOMES
 from daemon.ledger.values import Edit, EditState, RecordOutcome
 
 ALL = 1_000_000

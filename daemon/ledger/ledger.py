@@ -5,20 +5,20 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from daemon.ledger.audit import Audit
-from daemon.ledger.base_answers import BaseAnswers
-from daemon.ledger.batches import Batches
-from daemon.ledger.checks import Checks
-from daemon.ledger.control import Control
-from daemon.ledger.database import Database, connect
-from daemon.ledger.embeddings import Embeddings
-from daemon.ledger.generations import Generations
-from daemon.ledger.intake import Intake
-from daemon.ledger.jobs import Jobs
-from daemon.ledger.migrate import migrate
-from daemon.ledger.outbox import Outbox
-from daemon.ledger.plans import Plans
-from daemon.ledger.samples import Samples
+from daemon.ledger.publication.audit import Audit
+from daemon.ledger.publication.generations import Generations
+from daemon.ledger.queue.batches import Batches
+from daemon.ledger.queue.control import Control
+from daemon.ledger.queue.embeddings import Embeddings
+from daemon.ledger.queue.intake import Intake
+from daemon.ledger.queue.jobs import Jobs
+from daemon.ledger.queue.outbox import Outbox
+from daemon.ledger.queue.plans import Plans
+from daemon.ledger.records.base_answers import BaseAnswers
+from daemon.ledger.records.checks import Checks
+from daemon.ledger.records.samples import Samples
+from daemon.ledger.store.database import Database, connect
+from daemon.ledger.store.migrate import migrate
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from edits.requests import EditRequest
 
 
 class EditState(StrEnum):
-    """Where an edit stands; `daemon.ledger.states` says which moves are allowed."""
+    """Where an edit stands; `daemon.ledger.store.states` says which moves are allowed."""
 
     PENDING = "pending"
     PLANNED = "planned"

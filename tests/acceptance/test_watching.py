@@ -18,9 +18,9 @@ from watching_support import Watch, every_query, tool, watched
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import utc_now
-from daemon.ledger.database import lock_head
-from daemon.ledger.manifests import append, child_of
-from daemon.ledger.schema import generations
+from daemon.ledger.publication.manifests import append, child_of
+from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.schema import generations
 from daemon.ledger.values import Edit, EditState
 from demo.general import far_probes
 from demo.records import StreamRecord, event_record

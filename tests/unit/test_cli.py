@@ -360,7 +360,7 @@ def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("daemon.ledger.audit.Audit.counts", broken)
+    monkeypatch.setattr("daemon.ledger.publication.audit.Audit.counts", broken)
 
     told = upkeep("status")
 

@@ -8,8 +8,8 @@ from ledger_backends import START, Clock, Story, event
 from ledger_invariants import check_invariants
 
 from daemon.ledger import Ledger
-from daemon.ledger.checks import MAX_ATTEMPTS
 from daemon.ledger.errors import LeaseLost
+from daemon.ledger.records.checks import MAX_ATTEMPTS
 from daemon.ledger.values import Blamed, CheckKind, CheckResult, Edit, EditState
 from monitoring.tally import Failure
 
@@ -87,8 +87,8 @@ def test_edits_are_drawn_alike_for_a_seed_and_pages_hold_every_live_edit(story: 
 
 def test_a_large_ledger_is_drawn_from_evenly(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     edits = story.go_live(*(event(f"e{n}", f"Land {n}") for n in range(60)))
-    monkeypatch.setattr("daemon.ledger.samples.CHUNK", 8)
-    monkeypatch.setattr("daemon.ledger.samples.MAX_DRAWS", 5)
+    monkeypatch.setattr("daemon.ledger.records.samples.CHUNK", 8)
+    monkeypatch.setattr("daemon.ledger.records.samples.MAX_DRAWS", 5)
     hits = Counter(edit.id for seed in range(150) for edit in story.ledger.samples.live(6, seed=seed))
 
     assert set(hits) == {edit.id for edit in edits}

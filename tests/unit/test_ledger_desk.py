@@ -6,8 +6,8 @@ import pytest
 from ledger_backends import START, Clock, Story, event
 
 from daemon.ledger import Ledger
-from daemon.ledger.checks import MAX_ATTEMPTS
 from daemon.ledger.errors import ForbiddenMove, LeaseLost, NotInLedger
+from daemon.ledger.records.checks import MAX_ATTEMPTS
 from daemon.ledger.values import CheckResult, EditState, RejectedEdit
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ledger_backends import Clock
 
-from daemon.ledger import Ledger, embeddings
+from daemon.ledger import Ledger
+from daemon.ledger.queue import embeddings
 
 
 def vectors(*texts: str) -> dict[str, np.ndarray]:

@@ -10,9 +10,10 @@ from ledger_backends import Story, event, record
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
-from daemon.ledger import Ledger, database, open_ledger
+from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
-from daemon.ledger.schema import metadata
+from daemon.ledger.store import database
+from daemon.ledger.store.schema import metadata
 from daemon.ledger.values import EditState
 
 POSTGRES_CATALOGUE = """

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.ledger.conflicts import settle
-from daemon.ledger.rows import Standing
+from daemon.ledger.publication.conflicts import settle
+from daemon.ledger.store.rows import Standing
 from daemon.ledger.values import EditState
 from edits.recency import arrival, newest_first
 from planners import Pending

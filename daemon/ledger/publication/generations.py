@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from daemon.ledger import publishing, rollback, verdicts
-from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import BaseChanged, NotInLedger
-from daemon.ledger.manifests import append, live_set, load_generations, shards_at
-from daemon.ledger.rows import select_edits, to_edit
-from daemon.ledger.schema import edits, generation_changes, generations, head
+from daemon.ledger.publication import publishing, rollback, verdicts
+from daemon.ledger.publication.manifests import append, live_set, load_generations, shards_at
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import select_edits, to_edit
+from daemon.ledger.store.schema import edits, generation_changes, generations, head
 from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, RejectedEdit
 
 

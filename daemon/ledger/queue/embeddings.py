@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from daemon.ledger.database import Database
-from daemon.ledger.rows import chunks
-from daemon.ledger.schema import embeddings
+from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import chunks
+from daemon.ledger.store.schema import embeddings
 
 KEPT_EMBEDDINGS = 200_000  # of at most 256 numbers each: some 100 MB
 ROWS_AT_ONCE = 5_000  # of one transaction: nobody waits long for it

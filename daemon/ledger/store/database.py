@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable
-from daemon.ledger.schema import head
+from daemon.ledger.store.schema import head
 from edits.extras import extra
 
 BUSY_SECONDS = 30

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, or_
 
-from daemon.ledger.batches import applying, leased, update_leased
-from daemon.ledger.conflicts import Settlement, settle
-from daemon.ledger.database import lock_head
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.manifests import append, child_of
-from daemon.ledger.rows import Standing, rivals_of, standings_by_id
-from daemon.ledger.schema import edits
-from daemon.ledger.transitions import transition
+from daemon.ledger.publication.conflicts import Settlement, settle
+from daemon.ledger.publication.manifests import append, child_of
+from daemon.ledger.queue.batches import applying, leased, update_leased
+from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
+from daemon.ledger.store.schema import edits
+from daemon.ledger.store.transitions import transition
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, RejectedEdit
 
 _DECIDES = or_(

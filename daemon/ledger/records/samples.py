@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
-from daemon.ledger.database import Database
-from daemon.ledger.rows import CHUNK, chunks, select_edits, to_edit
-from daemon.ledger.schema import IS_LIVE, edits, generations
+from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
+from daemon.ledger.store.schema import IS_LIVE, edits, generations
 from daemon.ledger.values import Edit, EditState
 
 # Draws of `CHUNK` ids each, before a rare kind of edit is looked for by reading its ids.

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import insert, select
 
-from daemon.ledger.database import Database, lock_head
-from daemon.ledger.rows import chunks
-from daemon.ledger.schema import base_answers
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import chunks
+from daemon.ledger.store.schema import base_answers
 
 
 class BaseAnswers:

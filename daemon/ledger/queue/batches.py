@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import LeaseLost
-from daemon.ledger.plans import create_batches
-from daemon.ledger.rows import Standing, clip, select_edits, standings, to_edit, to_standing
-from daemon.ledger.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
-from daemon.ledger.transitions import transition
+from daemon.ledger.queue.plans import create_batches
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to_edit, to_standing
+from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
+from daemon.ledger.store.transitions import transition
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import LeaseLost
-from daemon.ledger.rows import clip
-from daemon.ledger.schema import (
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import clip
+from daemon.ledger.store.schema import (
     CAUSE_CHARS,
     CHECK_IS_OPEN,
     REASON_CHARS,

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from daemon.ledger.database import Database
-from daemon.ledger.rows import chunks
-from daemon.ledger.schema import UNSENT, outbox
+from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import chunks
+from daemon.ledger.store.schema import UNSENT, outbox
 from daemon.ledger.values import OutboxRow
 
 

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from daemon.ledger.database import lock_head
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
-from daemon.ledger.manifests import append, child_of, live_set, load_generations
-from daemon.ledger.rows import Standing, rivals_of, standings_by_id
-from daemon.ledger.schema import edits, generations
-from daemon.ledger.transitions import ROLLBACKS, tally, transition
+from daemon.ledger.publication.manifests import append, child_of, live_set, load_generations
+from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
+from daemon.ledger.store.schema import edits, generations
+from daemon.ledger.store.transitions import ROLLBACKS, tally, transition
 from daemon.ledger.values import EditState, Generation
 from edits.recency import newest_first
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from daemon.events.fact_event import FactEvent
-from daemon.ledger.schema import edits
+from daemon.ledger.store.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
 from edits.recency import Recency, recency_of
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
-from daemon.ledger.database import Database, lock_head
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
-from daemon.ledger.schema import REASON_CHARS, batches, edits, plans
-from daemon.ledger.transitions import assign, transition
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
+from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
+from daemon.ledger.store.transitions import assign, transition
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from daemon.ledger.database import Database
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.intake import name_key
-from daemon.ledger.rows import chunks, select_edits, to_edit
-from daemon.ledger.schema import edit_names, edits, history, tallies
-from daemon.ledger.transitions import ROLLBACKS
+from daemon.ledger.queue.intake import name_key
+from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import chunks, select_edits, to_edit
+from daemon.ledger.store.schema import edit_names, edits, history, tallies
+from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, update
 
 from daemon.ledger.errors import ForbiddenMove
-from daemon.ledger.rows import Standing, chunks, clip
-from daemon.ledger.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox, tallies
-from daemon.ledger.states import OUTCOMES, require_allowed
+from daemon.ledger.store.rows import Standing, chunks, clip
+from daemon.ledger.store.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox, tallies
+from daemon.ledger.store.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
 
 ROLLBACKS = "rollbacks"

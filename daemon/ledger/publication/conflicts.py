@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from daemon.ledger.rows import Standing
+from daemon.ledger.store.rows import Standing
 from edits.recency import newest_first, rival_keys
 
 

@@ -8,8 +8,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from daemon.ledger.database import Database
 from daemon.ledger.errors import LedgerTooNew
+from daemon.ledger.store.database import Database
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _POSTGRES_LOCK = 0x75706B656570  # "upkeep": processes that migrate take turns

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.rows import chunks, clip
-from daemon.ledger.schema import CAUSE_CHARS, generation_changes, generations, head
+from daemon.ledger.store.rows import chunks, clip
+from daemon.ledger.store.schema import CAUSE_CHARS, generation_changes, generations, head
 from daemon.ledger.values import Generation
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from daemon.events.fact_event import FactEvent, fact_key, prompt_key
-from daemon.ledger.database import Database
-from daemon.ledger.rows import chunks, clip
-from daemon.ledger.schema import REASON_CHARS, edit_names, edits, record_counts, records
-from daemon.ledger.transitions import admit
+from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import chunks, clip
+from daemon.ledger.store.schema import REASON_CHARS, edit_names, edits, record_counts, records
+from daemon.ledger.store.transitions import admit
 from daemon.ledger.values import ConsumedRecord, EditState, IntakeReport, RecordOutcome
 
 _Place = tuple[str, int, int, str]  # topic, partition, offset, digest

@@ -7,13 +7,13 @@ from functools import partial
 
 from sqlalchemy import Connection, or_, select
 
-from daemon.ledger.conflicts import Settlement, settle
-from daemon.ledger.database import lock_head
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.manifests import append, child_of, load_generations
-from daemon.ledger.rows import Standing, chunks, rivals_of, standings_by_id
-from daemon.ledger.schema import edits, generations, history
-from daemon.ledger.transitions import transition
+from daemon.ledger.publication.conflicts import Settlement, settle
+from daemon.ledger.publication.manifests import append, child_of, load_generations
+from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings_by_id
+from daemon.ledger.store.schema import edits, generations, history
+from daemon.ledger.store.transitions import transition
 from daemon.ledger.values import Blamed, EditState, Generation
 from edits.recency import newest_first
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from daemon.ledger.database import Database, lock_head
-from daemon.ledger.rows import clip
-from daemon.ledger.schema import REASON_CHARS, job_successes, jobs
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import clip
+from daemon.ledger.store.schema import REASON_CHARS, job_successes, jobs
 
 
 class Jobs:

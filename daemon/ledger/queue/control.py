@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from daemon.ledger.batches import return_expired
-from daemon.ledger.database import Database, lock_head
-from daemon.ledger.embeddings import drop_old_embeddings
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
-from daemon.ledger.rows import Standing, clip, standings, standings_by_id
-from daemon.ledger.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
-from daemon.ledger.transitions import transition
+from daemon.ledger.queue.batches import return_expired
+from daemon.ledger.queue.embeddings import drop_old_embeddings
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
+from daemon.ledger.store.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
+from daemon.ledger.store.transitions import transition
 from daemon.ledger.values import EditState, Housekeeping, WorkerSeen
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)

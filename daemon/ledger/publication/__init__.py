@@ -1,0 +1,1 @@
+"""Generations: which edits are live, why, and how that is taken back."""
