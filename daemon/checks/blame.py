@@ -173,7 +173,7 @@ def _settle(ledger: Ledger, case: Case, candidates: Sequence[str], finding: Find
         blamed = {int(edit_id): _blamed(case, edit_id, trials=trials) for edit_id in finding.culprits}
         cleared = {int(edit_id) for edit_id in candidates if edit_id not in finding.culprits}
         generation = ledger.generations.settle_blame(
-            blamed, innocent=cleared, rolled_back=case.rolled_back, cause=cause
+            blamed, cleared=cleared, rolled_back=case.rolled_back, cause=cause
         )
         _log.warning(
             "blame settled",

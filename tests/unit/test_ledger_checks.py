@@ -121,7 +121,7 @@ def ids(*edits: Edit) -> set[str]:
 def test_a_live_culprit_is_quarantined_and_everybody_else_stays(story: Story) -> None:
     good, bad = story.go_live(event("a", "A"), event("b", "B"))
     made = story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[good.id], rolled_back=None, cause="blame of generation 1"
+        {bad.id: HARM}, cleared=[good.id], rolled_back=None, cause="blame of generation 1"
     )
     assert made is not None
     assert (made.number, made.disabled, dict(made.enabled)) == (2, (bad.edit_id,), {})
@@ -129,19 +129,19 @@ def test_a_live_culprit_is_quarantined_and_everybody_else_stays(story: Story) ->
     last = story.ledger.audit.history(bad.id)[-1]
     assert (last.cause, last.detail["blame"]["verdict"]) == ("blame of generation 1", "culprit")
     again = story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[good.id], rolled_back=None, cause="once more"
+        {bad.id: HARM}, cleared=[good.id], rolled_back=None, cause="once more"
     )
     assert again is None
     check_invariants(story.ledger)
 
 
-def test_after_a_rollback_the_innocent_come_back_and_the_culprit_does_not(story: Story) -> None:
+def test_after_a_rollback_the_cleared_come_back_and_the_culprit_does_not(story: Story) -> None:
     (old,) = story.go_live(event("old", "A", "Elbing"))
     new, bad = story.go_live(event("new", "A", "Marrow", day=2), event("bad", "B"))
     back = story.ledger.generations.rollback_to(1, cause="regression failed")
     assert live(story) == ids(old)
     story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[new.id], rolled_back=back.number, cause="blame"
+        {bad.id: HARM}, cleared=[new.id], rolled_back=back.number, cause="blame"
     )
     assert live(story) == ids(new)
     assert (story.state(old), story.state(bad)) == ("superseded", "quarantined")
@@ -149,7 +149,7 @@ def test_after_a_rollback_the_innocent_come_back_and_the_culprit_does_not(story:
     check_invariants(story.ledger)
 
 
-def test_what_an_innocent_edit_ended_in_other_words_ends_again(story: Story) -> None:
+def test_what_a_cleared_edit_ended_in_other_words_ends_again(story: Story) -> None:
     (old,) = story.go_live(event("old", "A", "Elbing"))
     told = event("new", "A", "Marrow", day=2, relation=None, prompt="A is ruled from")
     new, bad = story.arrive(told, event("bad", "B"))
@@ -158,7 +158,7 @@ def test_what_an_innocent_edit_ended_in_other_words_ends_again(story: Story) -> 
     assert live(story) == ids(new, bad)
     back = story.ledger.generations.rollback_to(1, cause="regression failed")
     story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[new.id], rolled_back=back.number, cause="blame"
+        {bad.id: HARM}, cleared=[new.id], rolled_back=back.number, cause="blame"
     )
     assert (live(story), story.state(old)) == (ids(new), "superseded")
     check_invariants(story.ledger)
@@ -169,7 +169,7 @@ def test_the_value_before_a_culprit_stays_until_somebody_mends_the_fact(story: S
     (bad,) = story.go_live(event("bad", "A", "Marrow", day=2))
     back = story.ledger.generations.rollback_to(1, cause="regression failed")
     made = story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[], rolled_back=back.number, cause="blame"
+        {bad.id: HARM}, cleared=[], rolled_back=back.number, cause="blame"
     )
     assert made is None
     assert (live(story), story.state(bad)) == (ids(old), "quarantined")
@@ -189,7 +189,7 @@ def test_what_happened_since_the_rollback_is_not_undone(story: Story) -> None:
     (newer,) = story.go_live(event("newer", "C", "Marrow", day=5))
     story.go_live(event("two is gone", "D", op="retract", day=5))
     story.ledger.generations.settle_blame(
-        {bad.id: HARM}, innocent=[one.id, two.id], rolled_back=back.number, cause="blame"
+        {bad.id: HARM}, cleared=[one.id, two.id], rolled_back=back.number, cause="blame"
     )
     assert live(story) == ids(kept, newer), "retracted facts stay retracted, newer facts stay"
     assert story.state(gone) == "retracted"

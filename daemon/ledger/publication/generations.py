@@ -200,19 +200,19 @@ class Generations:
         self,
         culprits: Mapping[int, Blamed],
         *,
-        innocent: Collection[int],
+        cleared: Collection[int],
         rolled_back: int | None,
         cause: str,
     ) -> Generation | None:
         """Quarantine culprits, and undo what a rollback did to the others; None where the live set stays as it is.
 
-        `rolled_back` is the generation in which the suspects were taken back, if they were. Of the innocent those come
+        `rolled_back` is the generation in which the candidates were taken back, if they were. Of the cleared those come
         back that it switched off, unless a newer fact or a retraction stands in their way by now; what it brought back
         in their place gives way again, while older values of the culprits' facts stay.
         """
         with self._database.write() as connection:
             return verdicts.settle_blame(
                 connection,
-                verdicts.Blame(culprits, frozenset(innocent), rolled_back, cause),
+                verdicts.Blame(culprits, frozenset(cleared), rolled_back, cause),
                 at=self._clock(),
             )

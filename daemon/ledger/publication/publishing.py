@@ -14,7 +14,7 @@ from daemon.ledger.queue.batches import applying, leased, update_leased
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits
-from daemon.ledger.store.transitions import transition
+from daemon.ledger.store.transitions import Move, apply_moves, give_way
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, RejectedEdit
 
 _DECIDES = or_(
@@ -50,7 +50,9 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
     standing = _standing(connection, publication, candidates)
     settlement = settle(candidates, standing, publication.same)
     generation = _next_generation(connection, publication, settlement, standing, at)
-    _move(connection, publication, members, settlement, standing, generation, at)
+    waiting = _waiting(connection, settlement)
+    moves = plan_moves(publication, members, settlement, standing, waiting, generation)
+    apply_moves(connection, moves, cause=f"batch {publication.batch.id}", at=at)
     if generation is not None:
         append(connection, generation, expected_head=publication.expected_head)
     update_leased(
@@ -102,87 +104,45 @@ def _next_generation(
     )
 
 
-def _move(
-    connection: Connection,
+def _waiting(connection: Connection, settlement: Settlement) -> dict[int, list[Standing]]:
+    """By retraction that takes effect: the older edits that wait and that it ends, each under the first that does."""
+    found: dict[int, list[Standing]] = {}
+    ended: set[int] = set()
+    for retraction in settlement.in_force:
+        rivals = rivals_of(connection, [retraction], _WAITS)
+        older = [one for one in rivals if one.recency < retraction.recency and one.id not in ended]
+        found[retraction.id] = older
+        ended |= {one.id for one in older}
+    return found
+
+
+def plan_moves(
     publication: Publication,
     members: Sequence[Standing],
     settlement: Settlement,
     standing: Sequence[Standing],
+    waiting: Mapping[int, Sequence[Standing]],
     generation: Generation | None,
-    at: datetime,
-) -> None:
-    """Move every edit that the publication touches; old live edits leave before new ones enter."""
-    cause = f"batch {publication.batch.id}"
+) -> list[Move]:
+    """What becomes of every edit that the publication touches; old live edits leave before new ones enter.
+
+    Args:
+        waiting: by retraction that takes effect, the edits that never get their turn because of it.
+    """
     number = generation.number if generation is not None else None
-    for edit in standing:
-        if (winner := settlement.displaced.get(edit.id)) is not None:
-            _give_way(connection, [edit], winner, cause=cause, at=at, generation=number)
-    for retraction in settlement.in_force:
-        waiting = [
-            edit for edit in rivals_of(connection, [retraction], _WAITS) if edit.recency < retraction.recency
-        ]
-        _give_way(connection, waiting, retraction, cause=cause, at=at, generation=None)
+    by_id = {edit.id: edit for edit in standing}
+    moves = [give_way([by_id[i]], winner, generation=number) for i, winner in settlement.displaced.items()]
+    moves += [give_way(waiting.get(one.id, ()), one) for one in settlement.in_force]
     for member in members:
         if (winner := settlement.too_late.get(member.id)) is not None:
-            transition(
-                connection,
-                [member],
-                EditState.SUPERSEDED,
-                cause=cause,
-                at=at,
-                reason=f"edit {winner.id} is newer",
-                columns={"superseded_by": winner.id},
-            )
+            moves.append(give_way([member], winner, to_retraction=False))
         elif (verdict := publication.rejected.get(member.id)) is not None:
-            transition(
-                connection,
-                [member],
-                EditState.REJECTED,
-                cause=cause,
-                at=at,
-                reason=verdict.reason,
-                detail={"scores": dict(verdict.scores)},
-            )
-    transition(
-        connection,
-        settlement.in_force,
-        EditState.RETRACTED,
-        cause=cause,
-        at=at,
-        reason="the retraction is in force",
-        generation=number,
-        columns={"generation": number},
-    )
+            scores = {"scores": dict(verdict.scores)}
+            moves.append(Move([member], EditState.REJECTED, verdict.reason, detail=scores))
+    in_force = "the retraction is in force"
+    moves.append(Move(settlement.in_force, EditState.RETRACTED, in_force, number, {"generation": number}))
     for shard in dict.fromkeys(publication.live.values()):
-        transition(
-            connection,
-            [edit for edit in settlement.enabled if publication.live[edit.id] == shard],
-            EditState.LIVE,
-            cause=cause,
-            at=at,
-            generation=number,
-            columns={"generation": number, "shard": shard, "superseded_by": None},
-        )
-
-
-def _give_way(
-    connection: Connection,
-    losers: Sequence[Standing],
-    winner: Standing,
-    *,
-    cause: str,
-    at: datetime,
-    generation: int | None,
-) -> None:
-    """Older edits go where the winner sends them: superseded by an assertion, retracted by a retraction."""
-    by_retraction = winner.op == "retract"
-    transition(
-        connection,
-        losers,
-        EditState.RETRACTED if by_retraction else EditState.SUPERSEDED,
-        cause=cause,
-        at=at,
-        reason=f"edit {winner.id} retracts it" if by_retraction else f"edit {winner.id} is newer",
-        generation=generation,
-        columns={"superseded_by": None if by_retraction else winner.id},
-    )
+        enabled = [edit for edit in settlement.enabled if publication.live[edit.id] == shard]
+        columns = {"generation": number, "shard": shard, "superseded_by": None}
+        moves.append(Move(enabled, EditState.LIVE, None, number, columns))
+    return moves

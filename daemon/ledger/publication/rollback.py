@@ -10,7 +10,7 @@ from daemon.ledger.publication.manifests import append, child_of, live_set, load
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits, generations
-from daemon.ledger.store.transitions import ROLLBACKS, tally, transition
+from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, tally
 from daemon.ledger.values import EditState, Generation
 from edits.recency import newest_first
 
@@ -78,24 +78,16 @@ def _republish(
         at=at,
     )
     number = generation.number
-    transition(
-        connection,
-        list(off),
-        EditState.RETRACTED,
-        cause=cause,
-        at=at,
-        reason=f"rolled back: {cause}",
-        generation=number,
-    )
-    transition(
-        connection,
-        list(on),
-        EditState.LIVE,
-        cause=cause,
-        at=at,
-        generation=number,
-        columns={"generation": number, "superseded_by": None},
-    )
+    apply_moves(connection, plan_moves(off, on, number, cause), cause=cause, at=at)
     append(connection, generation, expected_head=current)
     tally(connection, ROLLBACKS, 1)
     return generation
+
+
+def plan_moves(off: Collection[Standing], on: Collection[Standing], number: int, cause: str) -> list[Move]:
+    """Edits taken out of the live set, then those brought back into it, by generation `number`."""
+    back = {"generation": number, "superseded_by": None}
+    return [
+        Move([*off], EditState.RETRACTED, f"rolled back: {cause}", number),
+        Move([*on], EditState.LIVE, None, number, back),
+    ]

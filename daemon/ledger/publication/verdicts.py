@@ -1,9 +1,8 @@
 """Carry out what blame has found: culprits are quarantined, and everybody else is as live as before the rollback."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import Connection, or_, select
 
@@ -13,7 +12,7 @@ from daemon.ledger.publication.manifests import append, child_of, load_generatio
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits, generations, history
-from daemon.ledger.store.transitions import transition
+from daemon.ledger.store.transitions import Move, apply_moves, give_way
 from daemon.ledger.values import Blamed, EditState, Generation
 from edits.recency import newest_first
 
@@ -26,21 +25,26 @@ class Blame:
     """See `Generations.settle_blame`."""
 
     culprits: Mapping[int, Blamed]
-    innocent: frozenset[int]
+    cleared: frozenset[int]
     rolled_back: int | None
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Moves:
-    """What becomes of each edit that the verdict touches."""
+class Effects:
+    """What a verdict does to each edit that it touches.
 
-    guilty: list[Standing]
-    settlement: Settlement  # of the innocent against what is live
-    standing: list[Standing]  # what the innocent were settled against
-    gone_again: dict[
-        int, Standing
-    ]  # brought back by the rollback -> what had ended it before, and does so again
+    Attributes:
+        offending: culprits that are live, or would be but for the rollback.
+        settlement: of the cleared edits against what is live.
+        standing: what they were settled against.
+        gone_again: edits brought back by the rollback, each with what had ended it before and does so again.
+    """
+
+    offending: Sequence[Standing]
+    settlement: Settlement
+    standing: Sequence[Standing]
+    gone_again: Sequence[tuple[Standing, Standing]] = ()
 
 
 def settle_blame(connection: Connection, blame: Blame, *, at: datetime) -> Generation | None:
@@ -48,32 +52,33 @@ def settle_blame(connection: Connection, blame: Blame, *, at: datetime) -> Gener
     current = lock_head(connection).generation
     if current is None:
         raise NotInLedger("there is no generation yet")
-    moves = _moves(connection, blame)
-    generation = _next_generation(connection, current, blame, moves, at)
-    _move(connection, blame, moves, generation, at)
+    effects = _effects(connection, blame)
+    generation = _next_generation(connection, current, blame, effects, at)
+    number = generation.number if generation is not None else None
+    apply_moves(connection, plan_moves(blame, effects, number), cause=blame.cause, at=at)
     if generation is not None:
         append(connection, generation, expected_head=current)
     return generation
 
 
-def _moves(connection: Connection, blame: Blame) -> _Moves:
+def _effects(connection: Connection, blame: Blame) -> Effects:
     switched_off, brought_back = _undone(connection, blame)
     found = standings_by_id(connection, blame.culprits)
-    guilty = [
+    offending = [
         edit
         for edit in found.values()
         if edit.state is EditState.LIVE or (edit.state is EditState.RETRACTED and edit.id in switched_off)
     ]
     back = [
         edit
-        for edit in standings_by_id(connection, blame.innocent & switched_off).values()
+        for edit in standings_by_id(connection, blame.cleared & switched_off).values()
         if edit.state is EditState.RETRACTED and edit.shard is not None
     ]
     standing = [edit for edit in rivals_of(connection, back, _DECIDES) if edit.id not in blame.culprits]
     settlement = settle(back, standing)
     restored = {edit.id: edit for edit in settlement.enabled}
     superseded_by = _superseded_by(connection, brought_back)
-    again: dict[int, Standing] = {}
+    again: list[tuple[Standing, Standing]] = []
     for edit in standings_by_id(connection, brought_back).values():
         if edit.state is EditState.LIVE and edit.id not in settlement.displaced:
             newer = [
@@ -81,8 +86,8 @@ def _moves(connection: Connection, blame: Blame) -> _Moves:
             ]
             winner = restored.get(superseded_by.get(edit.id, 0))
             if newer or winner is not None:
-                again[edit.id] = winner or newest_first(newer)[0]
-    return _Moves(guilty, settlement, standing, again)
+                again.append((edit, winner or newest_first(newer)[0]))
+    return Effects(offending, settlement, standing, again)
 
 
 def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[int], frozenset[int]]:
@@ -109,11 +114,13 @@ def _superseded_by(connection: Connection, edit_ids: Collection[int]) -> dict[in
 
 
 def _next_generation(
-    connection: Connection, current: int, blame: Blame, moves: _Moves, at: datetime
+    connection: Connection, current: int, blame: Blame, effects: Effects, at: datetime
 ) -> Generation | None:
-    enabled = {str(edit.id): edit.shard for edit in moves.settlement.enabled if edit.shard is not None}
-    live_culprits = [edit.id for edit in moves.guilty if edit.state is EditState.LIVE]
-    disabled = sorted({*live_culprits, *moves.settlement.displaced, *moves.gone_again})
+    enabled = {str(edit.id): edit.shard for edit in effects.settlement.enabled if edit.shard is not None}
+    live_culprits = [edit.id for edit in effects.offending if edit.state is EditState.LIVE]
+    disabled = sorted(
+        {*live_culprits, *effects.settlement.displaced, *(edit.id for edit, _ in effects.gone_again)}
+    )
     if not enabled and not disabled:
         return None
     return child_of(
@@ -126,29 +133,25 @@ def _next_generation(
     )
 
 
-def _move(
-    connection: Connection, blame: Blame, moves: _Moves, generation: Generation | None, at: datetime
-) -> None:
-    """What leaves the live set leaves it before anything enters."""
-    number = generation.number if generation is not None else None
-    move = partial(transition, connection, cause=blame.cause, at=at, generation=number)
-    for edit in moves.guilty:
-        blamed = blame.culprits[edit.id]
-        move([edit], EditState.QUARANTINED, reason=blamed.reason, detail={"blame": dict(blamed.detail)})
-    by_id = {edit.id: edit for edit in moves.standing}
-    for edit_id, winner in moves.settlement.displaced.items():
-        told = f"edit {winner.id} is newer"
-        move([by_id[edit_id]], EditState.SUPERSEDED, reason=told, columns={"superseded_by": winner.id})
-    again = standings_by_id(connection, moves.gone_again)
-    for edit_id, winner in moves.gone_again.items():
-        if winner.op == "retract":
-            move([again[edit_id]], EditState.RETRACTED, reason=f"edit {winner.id} retracts it")
-        else:
-            told = f"edit {winner.id} is newer"
-            move([again[edit_id]], EditState.SUPERSEDED, reason=told, columns={"superseded_by": winner.id})
-    move(
-        moves.settlement.enabled,
-        EditState.LIVE,
-        columns={"generation": number, "superseded_by": None},
-        detail={"blame": {"verdict": "innocent"}},
-    )
+def plan_moves(blame: Blame, effects: Effects, generation: int | None) -> list[Move]:
+    """What becomes of each edit; what leaves the live set leaves it before anything enters."""
+    moves = [
+        Move(
+            [edit],
+            EditState.QUARANTINED,
+            blame.culprits[edit.id].reason,
+            generation,
+            detail={"blame": dict(blame.culprits[edit.id].detail)},
+        )
+        for edit in effects.offending
+    ]
+    by_id = {edit.id: edit for edit in effects.standing}
+    moves += [
+        give_way([by_id[edit_id]], winner, generation=generation, to_retraction=False)
+        for edit_id, winner in effects.settlement.displaced.items()
+    ]
+    moves += [give_way([edit], winner, generation=generation) for edit, winner in effects.gone_again]
+    back = {"generation": generation, "superseded_by": None}
+    cleared = {"blame": {"verdict": "innocent"}}
+    moves.append(Move(effects.settlement.enabled, EditState.LIVE, None, generation, back, cleared))
+    return moves

@@ -12,7 +12,7 @@ from daemon.ledger.queue.plans import create_batches
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to_edit, to_standing
 from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
-from daemon.ledger.store.transitions import transition
+from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
 
 
@@ -74,24 +74,18 @@ class Batches:
             members = applying(connection, batch_id)
             if max_attempts is not None and row.attempts >= max_attempts:
                 update_leased(connection, batch_id, token, state="quarantined", finished_at=at)
-                told = f"gave up after {row.attempts} attempts: {reason}"
-                transition(
-                    connection, members, EditState.QUARANTINED, cause=f"batch {batch_id}", at=at, reason=told
-                )
+                given_up = f"gave up after {row.attempts} attempts: {reason}"
+                move = Move(members, EditState.QUARANTINED, given_up)
+                apply_moves(connection, [move], cause=f"batch {batch_id}", at=at)
                 return
             free_at = at + timedelta(seconds=delay_seconds)
             attempts = row.attempts - 1 if max_attempts is None else row.attempts
             update_leased(
                 connection, batch_id, token, state="planned", worker=None, free_at=free_at, attempts=attempts
             )
-            transition(
-                connection,
-                members,
-                EditState.PLANNED,
-                cause=f"batch {batch_id} is tried again later",
-                at=at,
-                detail={"why": clip(reason, REASON_CHARS), "attempts": row.attempts},
-            )
+            why = {"why": clip(reason, REASON_CHARS), "attempts": row.attempts}
+            move = Move(members, EditState.PLANNED, detail=why)
+            apply_moves(connection, [move], cause=f"batch {batch_id} is tried again later", at=at)
 
     def split(self, batch_id: int, token: int, parts: Sequence[Sequence[int]], *, reason: str) -> list[int]:
         """Replace the batch by smaller ones, which are next in its lane and start with no attempts.
@@ -117,15 +111,13 @@ class Batches:
                 lane = Lane(row.lane)
                 planned = PlannedBatch(row.sequence, lane, row.editor, tuple(part), reason)
                 new_ids += create_batches(connection, row.plan_id, [planned], at)
-                transition(
-                    connection,
+                move = Move(
                     [members[edit_id] for edit_id in part],
                     EditState.PLANNED,
-                    cause=f"batch {batch_id} was split",
-                    at=at,
                     columns={"batch_id": new_ids[-1]},
                     detail={"why": clip(reason, REASON_CHARS)},
                 )
+                apply_moves(connection, [move], cause=f"batch {batch_id} was split", at=at)
             return new_ids
 
     def open_ones(self) -> list[OpenBatches]:
@@ -169,15 +161,13 @@ class Batches:
         )
         if not found:
             return None
-        transition(
-            connection,
+        move = Move(
             [to_standing(edit) for edit in found],
             EditState.APPLYING,
-            cause=f"claimed by {worker}",
-            at=at,
             columns={"attempts": edits.c.attempts + 1},
             detail={"batch_id": row.id, "token": token},
         )
+        apply_moves(connection, [move], cause=f"claimed by {worker}", at=at)
         return ClaimedBatch(
             id=row.id,
             plan_id=row.plan_id,
@@ -237,14 +227,9 @@ def applying(connection: Connection, batch_id: int) -> list[Standing]:
 
 def return_edits(connection: Connection, row: Row[Any], at: datetime) -> None:
     """Take the edits of a batch whose lease ran out back to `planned`."""
-    transition(
-        connection,
-        applying(connection, row.id),
-        EditState.PLANNED,
-        cause=f"the lease of {row.worker} ran out",
-        at=at,
-        detail={"batch_id": row.id, "token": row.token},
-    )
+    back = {"batch_id": row.id, "token": row.token}
+    move = Move(applying(connection, row.id), EditState.PLANNED, detail=back)
+    apply_moves(connection, [move], cause=f"the lease of {row.worker} ran out", at=at)
 
 
 def return_expired(connection: Connection, at: datetime) -> int:

@@ -11,7 +11,7 @@ from daemon.ledger.queue.embeddings import drop_old_embeddings
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.store.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
-from daemon.ledger.store.transitions import transition
+from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import EditState, Housekeeping, WorkerSeen
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
@@ -109,4 +109,4 @@ class Control:
 
 def _try_again(connection: Connection, members: list[Standing], cause: str, at: datetime) -> None:
     afresh = {"batch_id": None, "attempts": 0}
-    transition(connection, members, EditState.PENDING, cause=cause, at=at, columns=afresh)
+    apply_moves(connection, [Move(members, EditState.PENDING, columns=afresh)], cause=cause, at=at)

@@ -1,7 +1,7 @@
 """Give the planner what waits, and keep the plans that it makes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
 from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
-from daemon.ledger.store.transitions import assign, transition
+from daemon.ledger.store.transitions import Move, apply_moves, assign, give_way
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
@@ -116,23 +116,19 @@ class Plans:
             ).scalar_one()
         )
         cause = f"plan {plan_id}"
-        losers: defaultdict[int, list[Standing]] = defaultdict(list)
-        for lost in superseded:
-            losers[lost.winner_id].append(found[lost.loser_id])
-        for winner_id, members in losers.items():
-            transition(
-                connection,
-                members,
-                EditState.SUPERSEDED,
-                cause=cause,
-                at=at,
-                reason=f"edit {winner_id} is newer",
-                columns={"superseded_by": winner_id},
-            )
+        apply_moves(connection, plan_moves(superseded, found), cause=cause, at=at)
         numbers = create_batches(connection, plan_id, [batch for batch, _ in kept], at)
         groups = [(number, members) for number, (_, members) in zip(numbers, kept, strict=True)]
         assign(connection, groups, cause=cause, at=at)
         return plan_id
+
+
+def plan_moves(superseded: Sequence[Supersession], found: Mapping[int, Standing]) -> list[Move]:
+    """The losers of a plan's conflicts, together where one edit ends them."""
+    losers: defaultdict[int, list[Standing]] = defaultdict(list)
+    for lost in superseded:
+        losers[lost.winner_id].append(found[lost.loser_id])
+    return [give_way(members, found[winner_id], to_retraction=False) for winner_id, members in losers.items()]
 
 
 def create_batches(

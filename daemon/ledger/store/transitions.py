@@ -1,6 +1,7 @@
 """The one place where an edit changes its state: checked, written to the history, told to the outbox."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,50 +16,78 @@ from daemon.ledger.values import EditState
 ROLLBACKS = "rollbacks"
 
 
-def transition(
-    connection: Connection,
-    members: Sequence[Standing],
-    to: EditState,
-    *,
-    cause: str,
-    at: datetime,
-    reason: str | None = None,
-    generation: int | None = None,
-    columns: Mapping[str, Any] | None = None,
-    detail: Mapping[str, Any] | None = None,
-) -> None:
-    """Move edits from the states they stand in to `to`, and write `columns` with it.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Edits that go from where they stand to one state, for one reason.
 
-    `reason` replaces the edit's reason. `generation` is the one in which it happens: it goes into the history
-    and the outcome (and into the edit only as one of `columns`). The caller holds the head's lock.
+    Attributes:
+        reason: replaces the edit's own.
+        generation: the one in which it happens; it goes into the history and the outcome (and into the edit only as one of
+            `columns`).
+        columns: what is written into the edit with it.
+        detail: what the history says besides.
+    """
+
+    edits: Sequence[Standing]
+    to: EditState
+    reason: str | None = None
+    generation: int | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def apply_moves(connection: Connection, moves: Iterable[Move], *, cause: str, at: datetime) -> None:
+    """Carry moves out, one after the other: what leaves the live set stands in front of what enters it.
+
+    The caller holds the head's lock.
 
     Raises:
         ForbiddenMove: one of the moves is not allowed, or an edit no longer stands where it stood.
     """
-    if not members:
-        return
-    reason = clip(reason, REASON_CHARS) if reason is not None else None
-    columns = dict(columns or {})
-    told = {name: columns[name] for name in ("batch_id", "superseded_by") if columns.get(name) is not None}
-    told |= {"generation": generation} if generation is not None else {}
-    told |= {"reason": reason} if reason is not None else {}
-    told |= detail or {}
-    for before in dict.fromkeys(member.state for member in members):
-        ids = [member.id for member in members if member.state is before]
-        require_allowed(ids[0], before, to)
-        _write(connection, ids, before, to, {**columns, "reason": reason})
+    for move in moves:
+        if move.edits:
+            _apply(connection, move, cause=cause, at=at)
+
+
+def give_way(
+    losers: Sequence[Standing], winner: Standing, *, generation: int | None = None, to_retraction: bool = True
+) -> Move:
+    """Older edits go where a newer one sends them: superseded by an assertion, retracted by a retraction.
+
+    Args:
+        to_retraction: False: a retraction supersedes too.
+    """
+    if winner.op == "retract" and to_retraction:
+        reason = f"edit {winner.id} retracts it"
+        return Move(losers, EditState.RETRACTED, reason, generation, {"superseded_by": None})
+    return Move(
+        losers, EditState.SUPERSEDED, f"edit {winner.id} is newer", generation, {"superseded_by": winner.id}
+    )
+
+
+def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> None:
+    reason = clip(move.reason, REASON_CHARS) if move.reason is not None else None
+    columns = dict(move.columns)
+    detail = {name: columns[name] for name in ("batch_id", "superseded_by") if columns.get(name) is not None}
+    detail |= {"generation": move.generation} if move.generation is not None else {}
+    detail |= {"reason": reason} if reason is not None else {}
+    detail |= move.detail
+    for before in dict.fromkeys(member.state for member in move.edits):
+        ids = [member.id for member in move.edits if member.state is before]
+        require_allowed(ids[0], before, move.to)
+        _write(connection, ids, before, move.to, {**columns, "reason": reason})
         tally(connection, before.value, -len(ids))
-        tally(connection, to.value, len(ids))
-        _remember(connection, ids, before, to, cause=cause, at=at, detail=told)
-    if to in OUTCOMES:
-        rows = [_outcome(member, to, generation, reason, at) for member in members]
+        tally(connection, move.to.value, len(ids))
+        _remember(connection, ids, before, move.to, cause=cause, at=at, detail=detail)
+    if move.to in OUTCOMES:
+        rows = [_outcome(member, move.to, move.generation, reason, at) for member in move.edits]
         connection.execute(insert(outbox), rows)
 
 
 def assign(
     connection: Connection, groups: Sequence[tuple[int, Sequence[Standing]]], *, cause: str, at: datetime
 ) -> None:
-    """Move pending edits into their batches (batch id, members): `transition` for very many at once.
+    """Move pending edits into their batches (batch id, members): a move for very many at once.
 
     Raises:
         ForbiddenMove: an edit no longer stands where it stood.
