@@ -14,7 +14,7 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.store import database
 from daemon.ledger.store.schema import metadata
-from daemon.ledger.values import EditState
+from daemon.ledger.values import CheckKind, EditState
 
 POSTGRES_CATALOGUE = """
 SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
@@ -35,7 +35,8 @@ def catalogue(ledger: Ledger) -> set[str]:
         query = "SELECT sql FROM sqlite_master WHERE tbl_name <> 'alembic_version' AND sql IS NOT NULL"
         found = set()
         for statement in connection.scalars(text(query)):
-            head, *lines = re.split(r",?\s*\n\s*", statement.strip())  # constraints may stand in any order
+            # Constraints may stand in any order; SQLite writes an added column behind the last one, on its line.
+            head, *lines = re.split(r",?\s*\n\s*|,\s+(?=kind )", statement.strip())
             found.update(f"{head} {line}" for line in lines or [""])
         return found
 
@@ -57,12 +58,35 @@ def test_a_ledger_that_is_up_to_date_is_left_as_it_is(story: Story) -> None:
     assert story.ledger.audit.counts()[EditState.LIVE] == 1
 
 
+def test_checks_that_an_earlier_release_asked_for_are_still_of_their_kind(ledger: Ledger) -> None:
+    asked = {kind: ledger.checks.request(None, "night", kind=kind) for kind in CheckKind}
+    named = ledger.checks.request("far", "by hand", kind=CheckKind.FULL)
+    with ledger.audit._database.write() as connection:  # as revision 0004 kept them
+        for statement in (
+            "DROP INDEX uq_checks_open",
+            "UPDATE checks SET suite = '*' || kind || ' ' || suite WHERE kind <> 'sample'",
+            "ALTER TABLE checks DROP COLUMN kind",
+            "CREATE UNIQUE INDEX uq_checks_open ON checks (suite) WHERE state IN ('waiting', 'leased')",
+            "UPDATE alembic_version SET version_num = '0004'",
+        ):
+            connection.execute(text(statement))
+
+    ledger.migrate()
+    for kind in (CheckKind.BLAME, CheckKind.SAMPLE, CheckKind.FULL):
+        claimed = ledger.checks.claim("w", lease_seconds=60, kinds=[kind])
+        assert claimed is not None
+        assert (claimed.id, claimed.suite, claimed.kind) == (asked[kind], None, kind)
+    last = ledger.checks.claim("w", lease_seconds=60)
+    assert last is not None
+    assert (last.id, last.suite, last.kind) == (named, "far", CheckKind.FULL)
+
+
 def test_a_ledger_of_a_later_release_is_refused_and_left_alone(ledger: Ledger) -> None:
     with ledger.audit._database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     before = catalogue(ledger)
 
-    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0004: install that release"):
+    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0005: install that release"):
         ledger.migrate()
     assert catalogue(ledger) == before
 

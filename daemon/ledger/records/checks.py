@@ -23,9 +23,6 @@ from daemon.ledger.store.schema import (
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from monitoring.tally import Failure
 
-# The column `suite` says what is asked for: one suite, or with an empty text all of them; behind one of these, all of it
-# instead of a sample, or the culprits. No suite of the settings may begin with "*".
-_PREFIXES = {CheckKind.SAMPLE: "", CheckKind.FULL: "*full ", CheckKind.BLAME: "*blame "}
 MAX_ATTEMPTS = 3  # claims without progress: a check that ends its workers is given up
 
 
@@ -48,14 +45,17 @@ class Checks:
 
         `progress` (any JSON value) is what the first worker begins with; an earlier request keeps its own.
         """
-        name = _PREFIXES[kind] + (suite or "")
+        name = suite or ""  # empty: all suites
         with self._database.write() as connection:
             lock_head(connection)
-            open_one = select(checks.c.id).where(CHECK_IS_OPEN, checks.c.suite == name)
+            open_one = select(checks.c.id).where(
+                CHECK_IS_OPEN, checks.c.kind == kind.value, checks.c.suite == name
+            )
             if (known := connection.execute(open_one).scalar_one_or_none()) is not None:
                 return int(known)
             at = self._clock()
             row = {
+                "kind": kind.value,
                 "suite": name,
                 "cause": clip(cause, CAUSE_CHARS),
                 "state": "waiting",
@@ -79,9 +79,9 @@ class Checks:
             lock_head(connection)
             at = self._clock()
             _give_up_on_hopeless(connection, at)
-            free = select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at).order_by(checks.c.id)
-            # Only a handful can be open at once: one of each kind and suite.
-            row = next((row for row in connection.execute(free) if _kind(row.suite) in kinds), None)
+            wanted = checks.c.kind.in_([kind.value for kind in kinds])
+            free = select(checks).where(CHECK_IS_OPEN, wanted, checks.c.free_at <= at).order_by(checks.c.id)
+            row = connection.execute(free.limit(1)).one_or_none()
             if row is None:
                 return None
             connection.execute(
@@ -97,9 +97,7 @@ class Checks:
             )
             left = select(check_progress.c.body).where(check_progress.c.check_id == row.id)
             progress = connection.execute(left).scalar_one_or_none()
-        kind = _kind(row.suite)
-        suite = row.suite.removeprefix(_PREFIXES[kind]) or None
-        return ClaimedCheck(row.id, suite, row.token + 1, kind, progress)
+        return ClaimedCheck(row.id, row.suite or None, row.token + 1, CheckKind(row.kind), progress)
 
     def heartbeat(self, check_id: int, token: int, *, lease_seconds: float) -> None:
         """Keep the lease for `lease_seconds` from now.
@@ -212,12 +210,6 @@ class Checks:
         )
         with self._database.read() as connection:
             return [_to_result(row) for row in connection.execute(query)]
-
-
-def _kind(suite: str) -> CheckKind:
-    return next(
-        (kind for kind, prefix in _PREFIXES.items() if prefix and suite.startswith(prefix)), CheckKind.SAMPLE
-    )
 
 
 def _update(connection: Connection, check_id: int, token: int, **columns: Any) -> None:

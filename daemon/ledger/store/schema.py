@@ -273,7 +273,7 @@ checks = Table(
     "checks",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("suite", String(200), nullable=False),  # empty: all suites; see `checks.py` for what "*" begins
+    Column("suite", String(200), nullable=False),  # empty: all suites
     Column("cause", String(CAUSE_CHARS), nullable=False),
     Column("state", String(16), nullable=False),
     Column("token", BigInteger, nullable=False),
@@ -283,8 +283,16 @@ checks = Table(
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Column("reason", String(REASON_CHARS)),  # why it failed
+    Column("kind", String(16), nullable=False, server_default="sample"),
     CheckConstraint(_one_of("state", CHECK_STATES), name="state"),
-    Index("uq_checks_open", "suite", unique=True, sqlite_where=CHECK_IS_OPEN, postgresql_where=CHECK_IS_OPEN),
+    Index(
+        "uq_checks_open",
+        "kind",
+        "suite",
+        unique=True,
+        sqlite_where=CHECK_IS_OPEN,
+        postgresql_where=CHECK_IS_OPEN,
+    ),
 )
 
 check_results = Table(
