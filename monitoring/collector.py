@@ -26,7 +26,7 @@ class SuiteFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBatches:
+class BatchFigures:
     """The batches of one lane and state that are not done."""
 
     lane: str
@@ -43,7 +43,7 @@ class LedgerFigures:
     generation: int | None
     base_hash: str | None
     rollbacks: int = 0
-    batches: tuple[OpenBatches, ...] = ()
+    batches: tuple[BatchFigures, ...] = ()
     suites: Mapping[str, SuiteFigures] = field(default_factory=dict)
     check_failures: Mapping[str, int] = field(default_factory=dict)  # by suite, also those that never failed
     job_last_success: Mapping[str, datetime] = field(default_factory=dict)

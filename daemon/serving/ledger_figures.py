@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import CheckResult
-from monitoring.collector import LedgerFigures, OpenBatches, SuiteFigures
+from monitoring.collector import BatchFigures, LedgerFigures, SuiteFigures
 
 WORKER_SILENT_SECONDS = 120.0  # a worker whose last heartbeat is older does not count
 # A suite that was taken out of the settings is no longer checked: its last result is no news, and no alert.
@@ -33,7 +33,7 @@ def ledger_figures(
         base_hash=tip[1] if tip else None,
         rollbacks=ledger.audit.rollbacks(),
         batches=tuple(
-            OpenBatches(found.lane.value, found.state, found.count, found.oldest)
+            BatchFigures(found.lane.value, found.state, found.count, found.oldest)
             for found in ledger.batches.open_ones()
         ),
         suites={result.suite: _suite(result) for result in results if now - result.at < SUITE_FORGOTTEN},

@@ -10,7 +10,7 @@ from editors.index.plain_wording import plain_wording
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"
-# Under these words a later turn speaks of what an earlier one named.
+# Under these words a later turn means what an earlier one named.
 PRONOUNS = frozenset(
     (
         *("it", "its", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"),
@@ -122,7 +122,7 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
         found.append(masked(last, at, parts[naming[-1]]))
         found.append(masked(last, at, (parts[naming[-1]][0], len(last.plain))))
     if (naming and naming[-1] < len(parts) - 1) or (not naming and len(turns) > 1):
-        found += [_with_pronouns_masked(last, parts[-1])] if _speaks_of_it(last, parts[-1]) else []
+        found += [_with_pronouns_masked(last, parts[-1])] if _has_pronoun(last, parts[-1]) else []
     return list(dict.fromkeys(found))
 
 
@@ -145,7 +145,7 @@ def _first_word(text: ReadText, part: tuple[int, int]) -> str:
     return next((w for w, (a, _) in zip(text.words, text.spans, strict=True) if part[0] <= a < part[1]), "")
 
 
-def _speaks_of_it(text: ReadText, part: tuple[int, int]) -> bool:
+def _has_pronoun(text: ReadText, part: tuple[int, int]) -> bool:
     return any(part[0] <= word.start < part[1] for word in pronouns(text))
 
 

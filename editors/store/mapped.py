@@ -53,7 +53,7 @@ class MappedTensors(Mapping[str, Tensor]):
         self._path = path
         self._maps = maps
         self._prove = prove
-        self._proven: _Fingerprint | None = None
+        self._verified: _Fingerprint | None = None
         maps.close(path)
         self._names = frozenset(self._open())
 
@@ -71,15 +71,15 @@ class MappedTensors(Mapping[str, Tensor]):
 
     def _open(self) -> dict[str, Tensor]:
         found = self._fingerprint()
-        if found != self._proven:
+        if found != self._verified:
             self._prove()
-            self._proven = found
+            self._verified = found
         try:
             with safe_open(self._path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
             raise ShardCorrupt(f"{self._path} cannot be read as safetensors: {error}") from error
-        if self._fingerprint() != self._proven:
+        if self._fingerprint() != self._verified:
             raise ShardCorrupt(f"{self._path} changes while it is read: nothing but Upkeep may write there")
         self._maps.put(self._path, tensors)
         return tensors

@@ -22,7 +22,7 @@ from daemon.process.settings_tables import MetricsSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
 from daemon.serving.ledger_figures import ledger_figures
 from edits.errors import TemporaryError
-from monitoring.collector import LedgerCollector, LedgerFigures, OpenBatches, SuiteFigures
+from monitoring.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
 from monitoring.metrics import (
     BATCH_OBJECTIVE_SECONDS,
     STATE_METRICS,
@@ -105,7 +105,7 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
         },
         check_failures={"far": 0, "retention": 2},
         rollbacks=3,
-        batches=(OpenBatches("urgent", "leased", 2, WHEN),),
+        batches=(BatchFigures("urgent", "leased", 2, WHEN),),
         job_last_success={"nightly": WHEN},
         regression_last_success=WHEN,
         held=True,

@@ -43,7 +43,7 @@ class Batches:
             at = self._clock()
             for lane in lanes:
                 while (row := _next_free(connection, lane, at)) is not None:
-                    if (claimed := self._take(connection, row, worker, at, lease_seconds)) is not None:
+                    if (claimed := self._claim_row(connection, row, worker, at, lease_seconds)) is not None:
                         return claimed
         return None
 
@@ -136,7 +136,7 @@ class Batches:
                 for lane, state, many, oldest in connection.execute(query)
             ]
 
-    def _take(
+    def _claim_row(
         self, connection: Connection, row: Row[Any], worker: str, at: datetime, lease_seconds: float
     ) -> ClaimedBatch | None:
         """Lease one batch; None where all its edits have been superseded or retracted since."""

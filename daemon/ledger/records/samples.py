@@ -106,23 +106,23 @@ class Samples:
 
 
 def _draw_ids(
-    connection: Connection, conditions: Sequence[_Condition], count: int, lottery: random.Random
+    connection: Connection, conditions: Sequence[_Condition], count: int, sampler: random.Random
 ) -> list[int]:
     highest = connection.execute(select(func.max(edits.c.id))).scalar_one() or 0
     drawn: list[int] = []
     if highest > MAX_DRAWS * CHUNK:
         tried: set[int] = set()
         for _ in range(MAX_DRAWS):
-            lots = {lottery.randint(1, highest) for _ in range(CHUNK)} - tried
-            tried |= lots
-            met = connection.execute(select(edits.c.id).where(edits.c.id.in_(sorted(lots)), *conditions))
+            drawn_ids = {sampler.randint(1, highest) for _ in range(CHUNK)} - tried
+            tried |= drawn_ids
+            met = connection.execute(select(edits.c.id).where(edits.c.id.in_(sorted(drawn_ids)), *conditions))
             found = sorted(met.scalars())
-            lottery.shuffle(found)
+            sampler.shuffle(found)
             drawn += found
             if len(drawn) >= count:
                 return drawn[:count]
     ids = connection.execute(select(edits.c.id).where(*conditions).order_by(edits.c.id)).scalars().all()
-    return lottery.sample(list(ids), min(count, len(ids)))
+    return sampler.sample(list(ids), min(count, len(ids)))
 
 
 def _published(connection: Connection, number: int) -> datetime:

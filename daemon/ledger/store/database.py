@@ -42,7 +42,7 @@ _POSTGRES_TEMPORARY = {"55P03", "25006", "25P03"}
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class GenerationHead:
     """The one row that all writers lock: the published generation, and why batches are held, if they are."""
 
     generation: int | None
@@ -90,10 +90,10 @@ class Database:
         self.engine.dispose()
 
 
-def lock_head(connection: Connection) -> Head:
+def lock_head(connection: Connection) -> GenerationHead:
     """Become the only one who moves edits until this transaction ends."""
     row = connection.execute(select(head.c.generation, head.c.hold_reason).with_for_update()).one()
-    return Head(row.generation, row.hold_reason)
+    return GenerationHead(row.generation, row.hold_reason)
 
 
 def connect(url: str) -> Database:
