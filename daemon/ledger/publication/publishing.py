@@ -10,8 +10,9 @@ from sqlalchemy import Connection, or_
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.manifests import append, child_of
-from daemon.ledger.queue.batches import applying, leased, update_leased
+from daemon.ledger.queue.batches import applying
 from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.lease_queue import BATCHES
 from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits
 from daemon.ledger.store.transitions import Move, apply_moves, give_way
@@ -40,7 +41,7 @@ class Publication:
 def publish(connection: Connection, publication: Publication, *, at: datetime) -> Generation | None:
     """See `Generations.publish`."""
     current = lock_head(connection).generation
-    leased(connection, publication.batch.id, publication.batch.token)
+    BATCHES.held(connection, publication.batch.id, publication.batch.token)
     if current != publication.expected_head:
         raise HeadMoved(f"the head is generation {current}, not {publication.expected_head}")
     members = applying(connection, publication.batch.id)
@@ -55,7 +56,7 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
     apply_moves(connection, moves, cause=f"batch {publication.batch.id}", at=at)
     if generation is not None:
         append(connection, generation, expected_head=publication.expected_head)
-    update_leased(
+    BATCHES.update(
         connection, publication.batch.id, publication.batch.token, state="done", worker=None, finished_at=at
     )
     return generation

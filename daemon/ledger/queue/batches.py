@@ -5,15 +5,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select
 
-from daemon.ledger.errors import LeaseLost
 from daemon.ledger.queue.plans import create_batches
 from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.lease_queue import BATCHES
 from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to_edit, to_standing
-from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, WORKER_CHARS, batches, edits
+from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, batches, edits
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
+
+_ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
 
 
 class Batches:
@@ -42,7 +44,8 @@ class Batches:
                 return None
             at = self._clock()
             for lane in lanes:
-                while (row := _next_free(connection, lane, at)) is not None:
+                own_lane = batches.c.lane == lane.value
+                while (row := BATCHES.next_free(connection, at, own_lane, order_by=_ORDER)) is not None:
                     if (claimed := self._claim_row(connection, row, worker, at, lease_seconds)) is not None:
                         return claimed
         return None
@@ -55,7 +58,7 @@ class Batches:
         """
         until = self._clock() + timedelta(seconds=lease_seconds)
         with self._database.write() as connection:
-            update_leased(connection, batch_id, token, free_at=until)
+            BATCHES.update(connection, batch_id, token, free_at=until)
 
     def retry_later(
         self, batch_id: int, token: int, *, reason: str, delay_seconds: float, max_attempts: int | None
@@ -69,20 +72,18 @@ class Batches:
         """
         with self._database.write() as connection:
             lock_head(connection)
-            row = leased(connection, batch_id, token)
+            row = BATCHES.held(connection, batch_id, token)
             at = self._clock()
             members = applying(connection, batch_id)
             if max_attempts is not None and row.attempts >= max_attempts:
-                update_leased(connection, batch_id, token, state="quarantined", finished_at=at)
+                BATCHES.update(connection, batch_id, token, state="quarantined", finished_at=at)
                 given_up = f"gave up after {row.attempts} attempts: {reason}"
                 move = Move(members, EditState.QUARANTINED, given_up)
                 apply_moves(connection, [move], cause=f"batch {batch_id}", at=at)
                 return
             free_at = at + timedelta(seconds=delay_seconds)
             attempts = row.attempts - 1 if max_attempts is None else row.attempts
-            update_leased(
-                connection, batch_id, token, state="planned", worker=None, free_at=free_at, attempts=attempts
-            )
+            BATCHES.release(connection, batch_id, token, free_at=free_at, attempts=attempts)
             why = {"why": clip(reason, REASON_CHARS), "attempts": row.attempts}
             move = Move(members, EditState.PLANNED, detail=why)
             apply_moves(connection, [move], cause=f"batch {batch_id} is tried again later", at=at)
@@ -96,7 +97,7 @@ class Batches:
         """
         with self._database.write() as connection:
             lock_head(connection)
-            row = leased(connection, batch_id, token)
+            row = BATCHES.held(connection, batch_id, token)
             at = self._clock()
             members = {member.id: member for member in applying(connection, batch_id)}
             if (
@@ -105,7 +106,7 @@ class Batches:
                 or sorted(i for part in parts for i in part) != sorted(members)
             ):
                 raise ValueError(f"the parts do not hold each edit of batch {batch_id} once, or are not two")
-            update_leased(connection, batch_id, token, state="split", finished_at=at)
+            BATCHES.update(connection, batch_id, token, state="split", finished_at=at)
             new_ids = []
             for part in parts:
                 lane = Lane(row.lane)
@@ -146,19 +147,9 @@ class Batches:
         found = connection.execute(
             select_edits().where(edits.c.batch_id == row.id, waiting).order_by(edits.c.id)
         ).all()
-        token, attempts = row.token + 1, row.attempts + 1
-        connection.execute(
-            update(batches)
-            .where(batches.c.id == row.id)
-            .values(
-                state="leased" if found else "done",
-                token=token,
-                attempts=attempts,
-                worker=clip(worker, WORKER_CHARS),
-                free_at=at + timedelta(seconds=lease_seconds),
-                finished_at=None if found else at,
-            )
-        )
+        until = at + timedelta(seconds=lease_seconds)
+        done = {} if found else {"state": "done", "finished_at": at}
+        token = BATCHES.claim(connection, row, worker, until=until, **done)
         if not found:
             return None
         move = Move(
@@ -174,50 +165,12 @@ class Batches:
             lane=Lane(row.lane),
             editor=row.editor,
             token=token,
-            attempts=attempts,
+            attempts=row.attempts + 1,
             edits=tuple(
                 replace(to_edit(edit), state=EditState.APPLYING, attempts=edit.attempts + 1, reason=None)
                 for edit in found
             ),
         )
-
-
-def _next_free(connection: Connection, lane: Lane, at: datetime) -> Row[Any] | None:
-    return connection.execute(
-        select(batches)
-        .where(BATCH_IS_OPEN, batches.c.lane == lane.value, batches.c.free_at <= at)
-        .order_by(batches.c.plan_id, batches.c.sequence, batches.c.id)
-        .limit(1)
-    ).one_or_none()
-
-
-def leased(connection: Connection, batch_id: int, token: int) -> Row[Any]:
-    """The batch, if this token still holds it; the caller has the head's lock.
-
-    Raises:
-        LeaseLost: somebody else has the batch, or it is done.
-    """
-    row = connection.execute(
-        select(batches).where(batches.c.id == batch_id, batches.c.token == token, batches.c.state == "leased")
-    ).one_or_none()
-    if row is None:
-        raise _lease_lost(batch_id)
-    return row
-
-
-def update_leased(connection: Connection, batch_id: int, token: int, **columns: Any) -> None:
-    """Write to the batch, if this token still holds it.
-
-    Raises:
-        LeaseLost: somebody else has the batch, or it is done.
-    """
-    changed = connection.execute(
-        update(batches)
-        .where(batches.c.id == batch_id, batches.c.token == token, batches.c.state == "leased")
-        .values(**columns)
-    ).rowcount
-    if changed != 1:
-        raise _lease_lost(batch_id)
 
 
 def applying(connection: Connection, batch_id: int) -> list[Standing]:
@@ -239,9 +192,5 @@ def return_expired(connection: Connection, at: datetime) -> int:
     ).all()
     for row in rows:
         return_edits(connection, row, at)
-        update_leased(connection, row.id, row.token, state="planned", worker=None)
+        BATCHES.release(connection, row.id, row.token, free_at=row.free_at)
     return len(rows)
-
-
-def _lease_lost(batch_id: int) -> LeaseLost:
-    return LeaseLost(f"the lease of batch {batch_id} is lost: another worker has it, or it is done")

@@ -6,14 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
-from daemon.ledger.errors import LeaseLost
 from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.lease_queue import CHECKS
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import (
     CAUSE_CHARS,
     CHECK_IS_OPEN,
     REASON_CHARS,
-    WORKER_CHARS,
     check_evidence,
     check_newest,
     check_progress,
@@ -80,24 +79,13 @@ class Checks:
             at = self._clock()
             _give_up_on_hopeless(connection, at)
             wanted = checks.c.kind.in_([kind.value for kind in kinds])
-            free = select(checks).where(CHECK_IS_OPEN, wanted, checks.c.free_at <= at).order_by(checks.c.id)
-            row = connection.execute(free.limit(1)).one_or_none()
+            row = CHECKS.next_free(connection, at, wanted, order_by=(checks.c.id,))
             if row is None:
                 return None
-            connection.execute(
-                update(checks)
-                .where(checks.c.id == row.id)
-                .values(
-                    state="leased",
-                    token=row.token + 1,
-                    attempts=row.attempts + 1,
-                    worker=clip(worker, WORKER_CHARS),
-                    free_at=at + timedelta(seconds=lease_seconds),
-                )
-            )
+            token = CHECKS.claim(connection, row, worker, until=at + timedelta(seconds=lease_seconds))
             left = select(check_progress.c.body).where(check_progress.c.check_id == row.id)
             progress = connection.execute(left).scalar_one_or_none()
-        return ClaimedCheck(row.id, row.suite or None, row.token + 1, CheckKind(row.kind), progress)
+        return ClaimedCheck(row.id, row.suite or None, token, CheckKind(row.kind), progress)
 
     def heartbeat(self, check_id: int, token: int, *, lease_seconds: float) -> None:
         """Keep the lease for `lease_seconds` from now.
@@ -106,7 +94,9 @@ class Checks:
             LeaseLost: somebody else has the check, or it is done.
         """
         with self._database.write() as connection:
-            _update(connection, check_id, token, free_at=self._clock() + timedelta(seconds=lease_seconds))
+            CHECKS.update(
+                connection, check_id, token, free_at=self._clock() + timedelta(seconds=lease_seconds)
+            )
 
     def release(self, check_id: int, token: int, *, delay_seconds: float = 0.0) -> None:
         """Give the check back untried: this claim does not count, another may come after `delay_seconds`.
@@ -116,8 +106,8 @@ class Checks:
         """
         free_at = self._clock() + timedelta(seconds=delay_seconds)
         with self._database.write() as connection:
-            columns = {"worker": None, "free_at": free_at, "attempts": checks.c.attempts - 1}
-            _update(connection, check_id, token, state="waiting", **columns)
+            attempts = checks.c.attempts - 1
+            CHECKS.release(connection, check_id, token, free_at=free_at, attempts=attempts)
 
     def pause(self, check_id: int, token: int, progress: Any) -> None:
         """Give the check back with what was done: whoever claims it next goes on from there, with all attempts left.
@@ -126,8 +116,7 @@ class Checks:
             LeaseLost: somebody else has the check, or it is done.
         """
         with self._database.write() as connection:
-            columns = {"worker": None, "free_at": self._clock(), "attempts": 0}
-            _update(connection, check_id, token, state="waiting", **columns)
+            CHECKS.release(connection, check_id, token, free_at=self._clock(), attempts=0)
             known = update(check_progress).where(check_progress.c.check_id == check_id).values(body=progress)
             if connection.execute(known).rowcount == 0:
                 connection.execute(insert(check_progress).values(check_id=check_id, body=progress))
@@ -139,8 +128,10 @@ class Checks:
             LeaseLost: somebody else has the check, or it is done.
         """
         with self._database.write() as connection:
-            told = clip(reason, REASON_CHARS)
-            _update(connection, check_id, token, state="failed", reason=told, finished_at=self._clock())
+            clipped = clip(reason, REASON_CHARS)
+            CHECKS.update(
+                connection, check_id, token, state="failed", reason=clipped, finished_at=self._clock()
+            )
             _forget_progress(connection, check_id)
 
     def failure(self) -> str | None:
@@ -168,7 +159,7 @@ class Checks:
             LeaseLost: somebody else has the check, or it is done; no result is kept.
         """
         with self._database.write() as connection:
-            _update(connection, check_id, token, state="done", finished_at=self._clock())
+            CHECKS.update(connection, check_id, token, state="done", finished_at=self._clock())
             _forget_progress(connection, check_id)
             for result in results:
                 _keep(connection, check_id, result, (worst or {}).get(result.suite, ()))
@@ -212,16 +203,6 @@ class Checks:
             return [_to_result(row) for row in connection.execute(query)]
 
 
-def _update(connection: Connection, check_id: int, token: int, **columns: Any) -> None:
-    changed = connection.execute(
-        update(checks)
-        .where(checks.c.id == check_id, checks.c.token == token, checks.c.state == "leased")
-        .values(**columns)
-    ).rowcount
-    if changed != 1:
-        raise LeaseLost(f"the lease of check {check_id} is lost: another worker has it, or it is done")
-
-
 def _forget_progress(connection: Connection, check_id: int) -> None:
     connection.execute(delete(check_progress).where(check_progress.c.check_id == check_id))
 
@@ -229,12 +210,12 @@ def _forget_progress(connection: Connection, check_id: int) -> None:
 def _give_up_on_hopeless(connection: Connection, at: datetime) -> None:
     hopeless = (CHECK_IS_OPEN, checks.c.free_at <= at, checks.c.attempts >= MAX_ATTEMPTS)
     ids = connection.execute(select(checks.c.id).where(*hopeless)).scalars().all()
-    told = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
+    reason = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
     for number in ids:
         connection.execute(
             update(checks)
             .where(checks.c.id == number)
-            .values(state="failed", reason=told, finished_at=at, worker=None)
+            .values(state="failed", reason=reason, finished_at=at, worker=None)
         )
         _forget_progress(connection, number)
 

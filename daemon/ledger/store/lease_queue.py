@@ -1,0 +1,99 @@
+"""Rows that one worker at a time holds by a lease: batches and checks are claimed, kept and given back alike.
+
+A claim raises the row's fencing token. Whoever comes with an older one changes nothing, however late and sure of itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, TextClause, select, update
+
+from daemon.ledger.errors import LeaseLost
+from daemon.ledger.store.rows import clip
+from daemon.ledger.store.schema import BATCH_IS_OPEN, CHECK_IS_OPEN, WORKER_CHARS, batches, checks
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseQueue:
+    """One table's leases; the caller holds the head's lock.
+
+    Attributes:
+        noun: what a row is, for errors.
+        waiting: the state of a row that nobody holds and that is not finished.
+        is_open: the condition of the table's partial index: waiting or leased.
+    """
+
+    table: Table
+    noun: str
+    waiting: str
+    is_open: TextClause
+
+    def next_free(
+        self,
+        connection: Connection,
+        at: datetime,
+        *conditions: ColumnElement[bool],
+        order_by: Sequence[ColumnElement[Any]],
+    ) -> Row[Any] | None:
+        """The first open row that meets the conditions and that nobody holds any more; None: there is none."""
+        free = select(self.table).where(self.is_open, *conditions, self.table.c.free_at <= at)
+        return connection.execute(free.order_by(*order_by).limit(1)).one_or_none()
+
+    def claim(
+        self, connection: Connection, row: Row[Any], worker: str, *, until: datetime, **columns: Any
+    ) -> int:
+        """Lease a free row and count the attempt; its new token."""
+        claimed = {
+            "state": "leased",
+            "token": row.token + 1,
+            "attempts": row.attempts + 1,
+            "worker": clip(worker, WORKER_CHARS),
+            "free_at": until,
+            **columns,
+        }
+        connection.execute(update(self.table).where(self.table.c.id == row.id).values(**claimed))
+        return int(row.token) + 1
+
+    def held(self, connection: Connection, number: int, token: int) -> Row[Any]:
+        """The row, if this token still holds it.
+
+        Raises:
+            LeaseLost: somebody else has it, or it is done.
+        """
+        row = connection.execute(select(self.table).where(*self._holds(number, token))).one_or_none()
+        if row is None:
+            raise self._lost(number)
+        return row
+
+    def update(self, connection: Connection, number: int, token: int, **columns: Any) -> None:
+        """Write to the row, if this token still holds it.
+
+        Raises:
+            LeaseLost: somebody else has it, or it is done.
+        """
+        held = update(self.table).where(*self._holds(number, token))
+        if connection.execute(held.values(**columns)).rowcount != 1:
+            raise self._lost(number)
+
+    def release(
+        self, connection: Connection, number: int, token: int, *, free_at: datetime, **columns: Any
+    ) -> None:
+        """Give the row back: anybody may claim it from then on.
+
+        Raises:
+            LeaseLost: somebody else has it, or it is done.
+        """
+        self.update(connection, number, token, state=self.waiting, worker=None, free_at=free_at, **columns)
+
+    def _holds(self, number: int, token: int) -> tuple[ColumnElement[bool], ...]:
+        row = self.table.c
+        return (row.id == number, row.token == token, row.state == "leased")
+
+    def _lost(self, number: int) -> LeaseLost:
+        return LeaseLost(f"the lease of {self.noun} {number} is lost: another worker has it, or it is done")
+
+
+BATCHES = LeaseQueue(batches, "batch", "planned", BATCH_IS_OPEN)
+CHECKS = LeaseQueue(checks, "check", "waiting", CHECK_IS_OPEN)
