@@ -17,8 +17,14 @@ def unavailable(reason: str) -> NoReturn:
 
 
 def shared_data(name: str) -> Path:
-    """A file of facts that the repository may not pass on; UPKEEP_TEST_DATA names the folder."""
-    file = Path(os.environ.get("UPKEEP_TEST_DATA", DATA)) / name
+    """A file of facts that the repository may not pass on; UPKEEP_TEST_DATA names the folder.
+
+    Who runs CI without the data says so: UPKEEP_TEST_DATA = "" skips these tests there, too.
+    """
+    folder = os.environ.get("UPKEEP_TEST_DATA", str(DATA))
+    if not folder:
+        pytest.skip(f"{name}: UPKEEP_TEST_DATA is empty, so there is no shared data")
+    file = Path(folder) / name
     if not file.exists():
         unavailable(f"{file} is not here; docs/datasets.md says how to obtain it")
     return file
