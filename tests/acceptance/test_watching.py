@@ -104,15 +104,15 @@ def test_every_query_of_rules_and_dashboards_finds_data_in_a_real_daemon(scene: 
     house.upkeep("release")
 
 
-def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the_innocent_stay_live(
+def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the_cleared_stay_live(
     scene: Scene,
 ) -> None:
     house, _, watch = scene
     _check(house)
     assert all(result.passed for result in house.ledger.checks.latest())
     rollbacks = house.ledger.audit.rollbacks()
-    innocent = news("innocent", 4, skip=50)
-    house.publish([*(item.record for item in innocent), _far_too_wide()])
+    cleared = news("cleared", 4, skip=50)
+    house.publish([*(item.record for item in cleared), _far_too_wide()])
     eventually(lambda: "too-wide" in house.live_events(), "the planted edit has slipped past the gate")
 
     house.ledger.checks.request(None, "a test")
@@ -127,9 +127,9 @@ def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the
     (blamed,) = house.ledger.audit.facts("the", EditState.QUARANTINED)
     assert blamed.event_id == "too-wide"
     assert "blame" in house.ledger.audit.history(blamed.id)[-1].detail
-    _wait_live(house, innocent)
+    _wait_live(house, cleared)
     house.wait_served()
-    assert house.answers([item.prompt for item in innocent]) == [item.value for item in innocent]
+    assert house.answers([item.prompt for item in cleared]) == [item.value for item in cleared]
     assert house.answers(FAR) == house.answers(FAR, base=True)
 
 

@@ -31,7 +31,7 @@ def standing(number: int, state: EditState, *, fact: str | None = None, op: str 
     )
 
 
-def told(moves: list[Move]) -> list[tuple[list[int], EditState, str | None]]:
+def summary(moves: list[Move]) -> list[tuple[list[int], EditState, str | None]]:
     return [([edit.id for edit in move.edits], move.to, move.reason) for move in moves if move.edits]
 
 
@@ -41,7 +41,7 @@ def test_a_verdict_sets_culprits_aside_ends_what_is_older_and_then_brings_the_cl
     effects = Effects([culprit], settle([cleared], [older]), [older], [(ended, cleared)])
     blame = Blame({4: Blamed("it answers for others", {"passes": 3})}, frozenset({3}), 6, "check 1")
     moves = moves_of_verdict(blame, effects, 7)
-    assert told(moves) == [
+    assert summary(moves) == [
         ([4], EditState.QUARANTINED, "it answers for others"),
         ([1], EditState.SUPERSEDED, "edit 3 is newer"),
         ([2], EditState.SUPERSEDED, "edit 3 is newer"),
@@ -60,7 +60,7 @@ def test_a_publication_lets_old_live_edits_leave_before_new_ones_enter_and_says_
     publication = Publication(batch, 0, {3: "digest"}, {4: RejectedEdit("too long")}, {}, "a batch")
     settlement = settle([new, retraction], [old])
     moves = moves_of_publication(publication, [new, bad, retraction], settlement, [old], {5: [waiting]}, None)
-    assert told(moves) == [
+    assert summary(moves) == [
         ([1], EditState.SUPERSEDED, "edit 3 is newer"),
         ([2], EditState.RETRACTED, "edit 5 retracts it"),
         ([4], EditState.REJECTED, "too long"),
@@ -71,7 +71,7 @@ def test_a_publication_lets_old_live_edits_leave_before_new_ones_enter_and_says_
 
 
 def test_nothing_moves_where_nothing_is_touched() -> None:
-    assert told(moves_of_rollback([], [], 3, "by hand")) == []
+    assert summary(moves_of_rollback([], [], 3, "by hand")) == []
     assert (
-        told(moves_of_verdict(Blame({}, frozenset(), None, "c"), Effects([], Settlement(), []), None)) == []
+        summary(moves_of_verdict(Blame({}, frozenset(), None, "c"), Effects([], Settlement(), []), None)) == []
     )
