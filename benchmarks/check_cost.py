@@ -4,7 +4,7 @@
 
 Prints one JSON object.
 
-`ratio_over_generation`: a whole check of `--probes` prompts, base answers known, by the worker's own code (hash sampling, scope,
+`ratio_over_generation`: a whole check of `--probes` prompts, base answers known, by the worker's own code (sampling, scope,
 ledger, generation, divergence, scores, drift), over a plain batched generation of the same prompts by the bare base. Edits
 are live whose relations the probes ask of other subjects, so that the scope index has something to look at. The two take
 turns; the figure is the median of the ratios.

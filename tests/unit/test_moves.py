@@ -73,5 +73,6 @@ def test_a_publication_lets_old_live_edits_leave_before_new_ones_enter_and_says_
 def test_nothing_moves_where_nothing_is_touched() -> None:
     assert summary(moves_of_rollback([], [], 3, "by hand")) == []
     assert (
-        summary(moves_of_verdict(Blame({}, frozenset(), None, "c"), Effects([], Settlement(), []), None)) == []
+        summary(moves_of_verdict(Blame({}, frozenset(), None, "c"), Effects([], Settlement(), []), None))
+        == []
     )
