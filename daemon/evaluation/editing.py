@@ -7,13 +7,12 @@ from typing import Any
 
 from daemon.evaluation.evaluate_options import EvaluateOptions
 from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_edit
-from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
 from edits.judging import as_prompt, judge_of
-from edits.recency import may_be_one_fact
+from edits.recency import may_be_one_fact, rival_keys
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100
@@ -26,7 +25,7 @@ class Edited:
     model: EditedModel
     live: dict[int, EvaluationFact] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
-    by_key: dict[str, int] = field(
+    by_key: dict[tuple[str, str], int] = field(
         default_factory=dict
     )  # live edits by the fact and by the prompt they answer
     when_new: dict[int, bool] = field(default_factory=dict)  # of the oldest: did they answer right when new?
@@ -104,10 +103,10 @@ def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
     fact = edited.live.get(index)
     if fact is None:  # lost already to a newer one of its own batch
         return
-    keys = (f"fact {fact.fact_key}", f"prompt {prompt_key(fact.prompt)}")
+    keys = tuple(rival_keys(pending_edit(index, fact)))
     rivals = [other for other in alike if other in edited.live and may_be_one_fact(fact, edited.live[other])]
     same = {index, *rivals, *(edited.by_key.get(key, index) for key in keys)} & edited.live.keys()
-    newest = max(same)
+    newest = max(same)  # the index is the order of arrival, and of the changes
     for older in same - {newest}:
         edited.model.disable([str(older)])
         del edited.live[older]

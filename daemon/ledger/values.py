@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.events.fact_event import FactEvent
+from edits.recency import Recency, recency_of
 from edits.requests import EditRequest
 
 
@@ -93,9 +94,9 @@ class Edit:
         return str(self.id)
 
     @property
-    def recency(self) -> tuple[datetime, int, int]:
-        """What decides between two edits of one fact: the greater one is the newer one."""
-        return (self.occurred_at, self.offset, self.id)
+    def recency(self) -> Recency:
+        """What decides between rivals: the greater is the newer."""
+        return recency_of(self.occurred_at, self.offset, self.id)
 
     def request(self, phrasings: Iterable[str] = ()) -> EditRequest:
         """The edit request of an assertion, with what else is known to ask for this relation of this subject.

@@ -87,15 +87,17 @@ class Trial:
         """
         unusable = self._unusable(edits)
         tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
+        second = self._second_settings()
         first = self._trained(editor, tables.get(editor), [e for e in edits if e.id not in unusable])
-        if not first:
-            return TrainedBatch((), unusable)
+        # In a paper's mode SCEN has no other settings for a second attempt: it would end like the first.
+        if not first or (editor, tables.get(editor)) == (SECOND_EDITOR, second):
+            return TrainedBatch(tuple(first), unusable)
         duplicates = self._duplicates(first)
         verification = self._verification(first, duplicates, editor)
         if not verification.failed and verification.fault is None:
             return self._verified(first, unusable, verification, duplicates)
         again = [edit for edit in edits if edit.id in verification.failed]
-        parts = (*_passed(first, verification), *self._trained(SECOND_EDITOR, self._second_settings(), again))
+        parts = (*_passed(first, verification), *self._trained(SECOND_EDITOR, second, again))
         return TrainedBatch(parts, unusable)
 
     def verify(self, batch: TrainedBatch | VerifiedBatch, editor: str) -> VerifiedBatch:

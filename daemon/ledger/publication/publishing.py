@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, or_
+from sqlalchemy import Connection
 
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.publication.conflicts import Settlement, settle
@@ -13,15 +13,11 @@ from daemon.ledger.publication.manifests import append, child_of
 from daemon.ledger.queue.batches import applying
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.lease_queue import BATCHES
-from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
+from daemon.ledger.store.rows import DECIDES, Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits
-from daemon.ledger.store.transitions import Move, apply_moves, give_way
+from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, RejectedEdit
 
-_DECIDES = or_(
-    edits.c.state == EditState.LIVE.value,
-    (edits.c.op == "retract") & (edits.c.state == EditState.RETRACTED.value),
-)
 _WAITS = edits.c.state.in_([EditState.PENDING.value, EditState.PLANNED.value])
 
 
@@ -66,7 +62,7 @@ def _standing(
     connection: Connection, publication: Publication, candidates: Sequence[Standing]
 ) -> list[Standing]:
     """What decides about the candidates: their rivals by key, and live edits that ask the same in other words."""
-    found = {edit.id: edit for edit in rivals_of(connection, candidates, _DECIDES)}
+    found = {edit.id: edit for edit in rivals_of(connection, candidates, DECIDES)}
     own = {candidate.id for candidate in candidates}
     named = {other for i in own for other in publication.same.get(i, ())} - own - found.keys()
     for edit in standings_by_id(connection, named).values():
@@ -136,7 +132,7 @@ def plan_moves(
     moves += [give_way(waiting.get(one.id, ()), one) for one in settlement.in_force]
     for member in members:
         if (winner := settlement.too_late.get(member.id)) is not None:
-            moves.append(give_way([member], winner, to_retraction=False))
+            moves.append(supersede([member], winner))
         elif (verdict := publication.rejected.get(member.id)) is not None:
             scores = {"scores": dict(verdict.scores)}
             moves.append(Move([member], EditState.REJECTED, verdict.reason, detail=scores))

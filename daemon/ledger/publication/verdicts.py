@@ -4,20 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.manifests import append, child_of, load_generations
 from daemon.ledger.store.database import lock_head
-from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings_by_id
-from daemon.ledger.store.schema import edits, generations, history
-from daemon.ledger.store.transitions import Move, apply_moves, give_way
+from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
+from daemon.ledger.store.schema import generations, history
+from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import Blamed, EditState, Generation
 from edits.recency import newest_first
-
-_IN_FORCE = (edits.c.op == "retract") & (edits.c.state == EditState.RETRACTED.value)
-_DECIDES = or_(edits.c.state == EditState.LIVE.value, _IN_FORCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ def _effects(connection: Connection, blame: Blame) -> Effects:
         for edit in standings_by_id(connection, blame.cleared & switched_off).values()
         if edit.state is EditState.RETRACTED and edit.shard is not None
     ]
-    standing = [edit for edit in rivals_of(connection, back, _DECIDES) if edit.id not in blame.culprits]
+    standing = [edit for edit in rivals_of(connection, back, DECIDES) if edit.id not in blame.culprits]
     settlement = settle(back, standing)
     restored = {edit.id: edit for edit in settlement.enabled}
     superseded_by = _superseded_by(connection, brought_back)
@@ -82,7 +79,7 @@ def _effects(connection: Connection, blame: Blame) -> Effects:
     for edit in standings_by_id(connection, brought_back).values():
         if edit.state is EditState.LIVE and edit.id not in settlement.displaced:
             newer = [
-                rival for rival in rivals_of(connection, [edit], _IN_FORCE) if rival.recency > edit.recency
+                rival for rival in rivals_of(connection, [edit], IN_FORCE) if rival.recency > edit.recency
             ]
             winner = restored.get(superseded_by.get(edit.id, 0))
             if newer or winner is not None:
@@ -147,7 +144,7 @@ def plan_moves(blame: Blame, effects: Effects, generation: int | None) -> list[M
     ]
     by_id = {edit.id: edit for edit in effects.standing}
     moves += [
-        give_way([by_id[edit_id]], winner, generation=generation, to_retraction=False)
+        supersede([by_id[edit_id]], winner, generation=generation)
         for edit_id, winner in effects.settlement.displaced.items()
     ]
     moves += [give_way([edit], winner, generation=generation) for edit, winner in effects.gone_again]

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Row, insert, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.store.database import Database, lock_head
-from daemon.ledger.store.rows import Standing, chunks, clip, select_edits, standings_by_id, to_edit
+from daemon.ledger.store.rows import Standing, clip, rival_conditions, select_edits, standings_by_id, to_edit
 from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
-from daemon.ledger.store.transitions import Move, apply_moves, assign, give_way
+from daemon.ledger.store.transitions import Move, apply_moves, assign, supersede
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
@@ -38,15 +38,11 @@ class Plans:
         out_of_play = [EditState.REJECTED.value, EditState.SUPERSEDED.value]
         found: dict[int, Edit] = {}
         with self._database.read() as connection:
-            for column, keys in (
-                (edits.c.fact_key, {member.fact_key for member in members}),
-                (edits.c.prompt_key, {m.prompt_key for m in members if m.prompt_key is not None}),
-            ):
-                for part in chunks(sorted(keys)):
-                    query = select_edits().where(column.in_(part), edits.c.state.not_in(out_of_play))
-                    for row in connection.execute(query):
-                        if row.id not in own and row.id not in found:
-                            found[row.id] = to_edit(row)
+            for shares_key in rival_conditions(members):
+                query = select_edits().where(shares_key, edits.c.state.not_in(out_of_play))
+                for row in connection.execute(query):
+                    if row.id not in own and row.id not in found:
+                        found[row.id] = to_edit(row)
         return [found[edit_id] for edit_id in sorted(found)]
 
     def store(self, plan: Plan) -> int:
@@ -128,7 +124,7 @@ def plan_moves(superseded: Sequence[Supersession], found: Mapping[int, Standing]
     losers: defaultdict[int, list[Standing]] = defaultdict(list)
     for lost in superseded:
         losers[lost.winner_id].append(found[lost.loser_id])
-    return [give_way(members, found[winner_id], to_retraction=False) for winner_id, members in losers.items()]
+    return [supersede(members, found[winner_id]) for winner_id, members in losers.items()]
 
 
 def create_batches(

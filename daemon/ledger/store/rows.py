@@ -6,12 +6,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.store.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
-from edits.recency import Recency, recency_of
+from edits.recency import Recency, Rival, recency_of, rival_keys
 
 T = TypeVar("T")
 
@@ -84,6 +84,10 @@ class Standing:
         return recency_of(self.occurred_at, self.offset, self.id)
 
 
+# What decides about edits that would go live: what is live, and the retractions in force.
+IN_FORCE = (edits.c.op == "retract") & (edits.c.state == EditState.RETRACTED.value)
+DECIDES = or_(edits.c.state == EditState.LIVE.value, IN_FORCE)
+
 _STANDING = select(*(edits.c[field.name] for field in fields(Standing)))
 
 
@@ -118,18 +122,22 @@ def standings_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Sta
     return found
 
 
+def rival_conditions(members: Iterable[Rival]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that find, part by part, every edit that shares a key (`edits.recency`) with one of the members."""
+    keys = {key for member in members for key in rival_keys(member)}
+    for kind, column in (("fact", edits.c.fact_key), ("prompt", edits.c.prompt_key)):
+        for part in chunks(sorted(key for of, key in keys if of == kind)):
+            yield column.in_(part)
+
+
 def rivals_of(
     connection: Connection, members: Sequence[Standing], *conditions: ColumnElement[bool]
 ) -> list[Standing]:
     """Every other edit that shares a fact or a prompt with one of the members and meets the conditions."""
     own = {member.id for member in members}
     found: dict[int, Standing] = {}
-    for column, keys in (
-        (edits.c.fact_key, {member.fact_key for member in members}),
-        (edits.c.prompt_key, {member.prompt_key for member in members if member.prompt_key is not None}),
-    ):
-        for part in chunks(sorted(keys)):
-            for edit in standings(connection, column.in_(part), *conditions):
-                if edit.id not in own:
-                    found[edit.id] = edit
+    for shares_key in rival_conditions(members):
+        found.update(
+            (one.id, one) for one in standings(connection, shares_key, *conditions) if one.id not in own
+        )
     return list(found.values())

@@ -49,20 +49,18 @@ def apply_moves(connection: Connection, moves: Iterable[Move], *, cause: str, at
             _apply(connection, move, cause=cause, at=at)
 
 
-def give_way(
-    losers: Sequence[Standing], winner: Standing, *, generation: int | None = None, to_retraction: bool = True
-) -> Move:
-    """Older edits go where a newer one sends them: superseded by an assertion, retracted by a retraction.
+def supersede(losers: Sequence[Standing], winner: Standing, *, generation: int | None = None) -> Move:
+    """Older edits lose to a newer one."""
+    reason = f"edit {winner.id} is newer"
+    return Move(losers, EditState.SUPERSEDED, reason, generation, {"superseded_by": winner.id})
 
-    Args:
-        to_retraction: False: a retraction supersedes too.
-    """
-    if winner.op == "retract" and to_retraction:
-        reason = f"edit {winner.id} retracts it"
-        return Move(losers, EditState.RETRACTED, reason, generation, {"superseded_by": None})
-    return Move(
-        losers, EditState.SUPERSEDED, f"edit {winner.id} is newer", generation, {"superseded_by": winner.id}
-    )
+
+def give_way(losers: Sequence[Standing], winner: Standing, *, generation: int | None = None) -> Move:
+    """Older edits go where a newer one sends them: superseded by an assertion, retracted by a retraction."""
+    if winner.op != "retract":
+        return supersede(losers, winner, generation=generation)
+    reason = f"edit {winner.id} retracts it"
+    return Move(losers, EditState.RETRACTED, reason, generation, {"superseded_by": None})
 
 
 def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> None:
