@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from functools import cache
 
 from editors.base.base import Base
