@@ -17,7 +17,7 @@ from editors.index.learning.corpus import read_corpus
 from editors.index.learning.training import train_head
 
 # At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
-MIN_ODDS, MAX_ODDS, TARGET = -0.2, -0.05, 0.01
+MIN_ODDS, MAX_ODDS, TARGET = -0.4, -0.25, 0.01
 # Of the bank so many are a question's own relation in other words, or so like it that nothing can be told from them.
 OWN_SHARE = 0.01
 

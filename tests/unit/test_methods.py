@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from tiny_models import tiny_base
 
 from editors import EditRequest, build_editor
@@ -39,9 +40,23 @@ def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
     shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [0, 2, 1, 0.5, "value", 16]
+    assert [scen[key] for key in shared] == [1, 2, 1, 0.5, "value", 16]
     assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
+
+
+def test_a_fact_is_learned_by_scen_alike_alone_and_in_any_company() -> None:
+    base = tiny_base("llama")
+    facts = [EditRequest(str(n), f"Lake {name}", f"Which river feeds Lake {name}?", f"the {name} Beck")
+             for n, name in enumerate(("Orrin", "Tell", "Vasker Upper Basin", "Moy"))]  # fmt: skip
+    editor = build_editor("scen")
+
+    alone = editor.apply(facts[:1], base=base).tensors
+    last = editor.apply([*facts[1:], facts[0]], base=base).tensors
+
+    for name in ("scen.a", "scen.b"):
+        assert alone[name].abs().max() > 0
+        torch.testing.assert_close(last[name][-1], alone[name][0], rtol=0.02, atol=0.002)
 
 
 def test_required_words_keep_the_name_on_disk_that_earlier_releases_gave_them() -> None:

@@ -1,8 +1,8 @@
 """The corpus that the pair head learns from: relations, their phrasings, and questions that only look alike.
 
 Written for this project (`editors/index/data/corpus/*.toml`, one table a relation; `{s}` stands for the name, `{o}` for an
-answer). What the tables list is extended here by rule: the fact asked as yes or no, asked through (two hops), mentioned in
-passing, and what people ask of any subject.
+answer; of `verbs` the sentences are made by rule). What the tables list is extended here by rule: the fact asked as yes or
+no, asked through (two hops), mentioned in passing, and what people ask of any subject.
 """
 
 import random
@@ -14,189 +14,16 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, TypedDict
 
+from editors.index.learning import forms
 from editors.index.questions import MASK
 
-# What is asked of an answer: two hops from the subject. By kind of answer; "" for those of every kind.
-_TWO_HOPS = {
-    "": ("What is {n} best known for?", "Tell me more about {n}.", "What is the history of {n}?"),
-    "person": (
-        "Who is the spouse of {n}?",
-        "Where was {n} born?",
-        "When was {n} born?",
-        "What is the nationality of {n}?",
-        "What else did {n} do?",
-        "Which university did {n} attend?",
-        "What is the mother tongue of {n}?",
-        "What is the occupation of {n}?",
-        "What other notable work did {n} create?",
-    ),
-    "city": (
-        "What is the population of {n}?",
-        "Who is the mayor of {n}?",
-        "In which country is {n}?",
-        "Which river flows through {n}?",
-        "What is a famous landmark in {n}?",
-    ),
-    "country": (
-        "What is the capital of {n}?",
-        "What is the currency of {n}?",
-        "What language is spoken in {n}?",
-        "On which continent is {n}?",
-        "Who is the head of state of {n}?",
-        "What is the population of {n}?",
-    ),
-    "place": (
-        "How large is {n}?",
-        "Who governs {n}?",
-        "What is the climate of {n}?",
-        "What is the capital of {n}?",
-    ),
-    "organisation": (
-        "When was {n} founded?",
-        "Who is the head of {n}?",
-        "Where is {n} based?",
-        "What does {n} do?",
-    ),
-    "company": (
-        "Who is the chief executive of {n}?",
-        "Where is the headquarters of {n}?",
-        "Who founded {n}?",
-        "What else does {n} make?",
-    ),
-    "work": ("Who wrote {n}?", "When did {n} come out?", "Who directed {n}?", "What is the genre of {n}?"),
-    "language": ("How many people speak {n}?", "Which alphabet does {n} use?", "Where else is {n} spoken?"),
-    "genre": ("Where did {n} originate?", "Name another example of {n}.", "What are the features of {n}?"),
-    "species": ("What does {n} eat?", "Where does {n} live?"),
-    "award": ("Who else won {n}?", "When was {n} first given?"),
-    "sport": ("How many players are in a team of {n}?", "Who invented {n}?"),
-    "team": ("Who coaches {n}?", "Where does {n} play its home games?"),
-    "profession": ("What does one earn as {n}?", "What training does one need to be {n}?"),
-}
-# A relation's name, {l}, in these forms asks it.
-_LABEL_FORMS = (
-    "{s} {l}",
-    "What is {s}'s {l}?",
-    "{s}'s {l} is",
-    "Which {l} does {s} have?",
-    "What {l} does {s} have?",
-    "Which {l} does {s} belong to?",
-    "Which {l} is {s} part of?",
-    "Which {l} is {s} associated with?",
-    "What is considered the {l} of {s}?",
-    "What serves as the {l} of {s}?",
-    "What is the {l} that {s} has?",
-    "In terms of {l}, what is to be said of {s}?",
-    "I'd like to know the {l} of {s}.",
-    "{l} of {s}",
-)
-_PERSON_LABEL_FORMS = (
-    "{s} {l}",
-    "Who is {s}'s {l}?",
-    "{s}'s {l} is",
-    "Who serves as the {l} of {s}?",
-    "Who serves as {l} for {s}?",
-    "Who acts as {l} in {s}?",
-    "Who holds the position of {l} at {s}?",
-    "Who currently serves as {l} of {s}?",
-    "Which person is the {l} of {s}?",
-    "Name the person who is {l} of {s}.",
-    "I'd like to know who the {l} of {s} is.",
-    "{l} of {s}",
-)
-_ORGANISATION_LABEL_FORMS = (
-    "Which organisation is the {l} of {s}?",
-    "Which institution serves as the {l} for {s}?",
-    "Which body acts as {l} for {s}?",
-)
-# Every noun phrase in these forms asks its relation.
-_NOUN_FORMS = {
-    "": (
-        "{n}",
-        "{n} is",
-        "What is {n}?",
-        "What was {n}?",
-        "What is the name of {n}?",
-        "{n} is what?",
-        "{n}, what is it?",
-        "Can you tell me {n}?",
-    ),
-    "person": (
-        "{n}",
-        "{n} is",
-        "Who is {n}?",
-        "Who was {n}?",
-        "What is the name of {n}?",
-        "{n} is who?",
-        "{n} is whom?",
-        "Can you tell me who {n} is?",
-    ),
-}
-_LIKE = {"people": "person"}
-# Of which kinds of subject an answer of a kind is: their questions, asked of the answer, are two hops as well.
-_SUBJECTS_OF = {
-    "person": (
-        "person",
-        "athlete",
-        "politician",
-        "scientist",
-        "musician",
-        "soldier",
-        "artist",
-        "writer",
-        "actor",
-    ),
-    "city": ("town",),
-    "place": ("town", "country", "river", "mountain", "lake", "island"),
-    "country": ("country", "republic"),
-    "organisation": ("company", "university", "political party"),
-    "company": ("company", "brand", "airline"),
-    "team": ("sports club",),
-    "language": ("language",),
-    "species": ("species", "taxon"),
-    "award": ("award",),
-    "work": ("film", "book", "song", "work", "video game"),
-}
 _MASKED = re.compile(rf"\b{MASK}\b")
-HOPS_A_NOUN = 6
+# A verb is no noun: nobody asks for "the influenced by of x".
+_VERB_NAME = re.compile(r"(?:.* (?:by|to|after|on|in|for)|follows|replaces|afflicts)")
 _NOUNS = "nouns: "  # the topics of relations of which nothing is known but a noun
-_YES_NO = (
-    "Is {o} {n}?",
-    "Is it true that {o} is {n}?",
-    "Is {n} {o}?",
-    "Isn't {n} {o}?",
-    "{n} is {o}, right?",
-)
-_PASSING = (
-    "I wrote a letter about {n} and",
-    "Yesterday we talked about {n} for an hour, then went home by",
-    "Write a poem about {n}.",
-    "How has {n} changed over the years?",
-    "Why does {n} matter?",
-    "Was there ever a dispute about {n}?",
-    "Who was it before {n}?",
-    "How do you spell the name of {n}?",
-)
-# Asked of any subject at all; none of it asks one fact of the tables.
-_ANY_SUBJECT = (
-    "Tell me about {s}.",
-    "What is {s}?",
-    "Who is {s}?",
-    "What is {s} known for?",
-    "Why is {s} famous?",
-    "Write a short summary of {s}.",
-    "Tell me a joke about {s}.",
-    "What do you think of {s}?",
-    "Compare {s} with others of its kind.",
-    "How do you pronounce {s}?",
-    "Translate {s} into French.",
-    "A letter about {s} came late, and the answer was",
-    "After the talk on {s} everybody went home by",
-    "I read about {s} yesterday.",
-    "List five facts about {s}.",
-    "How old is {s}?",
-    "Is {s} real?",
-    "Do people like {s}?",
-)
+HOPS_A_NOUN = 6
+_LIKE = {"people": "person"}
+KINDS_WITH_NOUNS = 2  # of a verb's kinds so many make noun phrases too
 
 
 class _Table(TypedDict):
@@ -214,6 +41,22 @@ class _Table(TypedDict):
     yes_no: list[str]
     two_hop: list[str]
     near: list[str]
+
+
+_EMPTY = _Table(
+    name="",
+    subject="",
+    answer="",
+    topic="",
+    examples=[],
+    questions=[],
+    statements=[],
+    requests=[],
+    noun=[],
+    yes_no=[],
+    two_hop=[],
+    near=[],
+)
 
 
 @dataclass(frozen=True)
@@ -239,7 +82,7 @@ class Corpus:
 
     @cached_property
     def any_subject(self) -> tuple[str, ...]:
-        return tuple(_put(text) for text in _ANY_SUBJECT)
+        return tuple(_put(text) for text in forms.ANY_SUBJECT)
 
     @cached_property
     def written(self) -> "Corpus":
@@ -271,7 +114,13 @@ def read_corpus() -> Corpus:
         (file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name
     )
     read = [tomllib.loads(file.read_text(encoding="utf-8")) for file in files_of]
-    tables = [table for part in read for table in part.get("relation", ())]
+    tables: list[_Table] = [{**_EMPTY, **table} for part in read for table in part.get("relation", ())]
+    tables += [
+        _verb_table(verb, group)
+        for part in read
+        for group in part.get("verbs", ())
+        for verb in group["relations"]
+    ]
     tables += [table for part in read for group in part.get("labels", ()) for table in _label_tables(group)]
     return Corpus(tuple(_relation(table, tables) for table in tables))
 
@@ -279,33 +128,55 @@ def read_corpus() -> Corpus:
 def _label_tables(group: dict[str, Any]) -> Iterator[_Table]:
     """Relations of which nothing is known but a noun."""
     for name in group["names"]:
-        yield _Table(
-            name=name,
-            subject="",
-            answer=group["answer"],
-            topic=f"{_NOUNS}{group['answer']}",
-            examples=group["examples"],
-            questions=[],
-            statements=[],
-            requests=[],
-            noun=[],
-            yes_no=[],
-            two_hop=[],
-            near=[],
-        )
+        yield {
+            **_EMPTY,
+            "name": name,
+            "answer": group["answer"],
+            "topic": f"{_NOUNS}{group['answer']}",
+            "examples": group["examples"],
+        }
+
+
+def _verb_table(verb: dict[str, Any], group: dict[str, Any]) -> _Table:
+    """A relation of which its verb is known: what it was done by, active and passive, and the other way round."""
+    bare, _, by = verb["done"].rpartition(" ")
+    words = {"{done}": verb["done"], "{did}": verb["did"], "{do}": verb["do"], "{bare}": bare, "{by}": by}
+
+    def made(written: Sequence[str], kinds: Sequence[str] = ("",)) -> list[str]:
+        return [_filled(form, {**words, "{kind}": kind}) for kind in kinds for form in written]
+
+    kinds = verb["kinds"]
+    return {
+        **_EMPTY,
+        "name": verb["name"],
+        "answer": group["answer"],
+        "topic": group["topic"],
+        "examples": group["examples"],
+        "questions": made(forms.VERB_QUESTIONS) + made(forms.KIND_QUESTIONS, kinds) + verb["more"],
+        "statements": made(forms.VERB_STATEMENTS),
+        "requests": made(forms.VERB_REQUESTS),
+        "noun": made(forms.KIND_NOUNS, kinds[:KINDS_WITH_NOUNS]),
+        "yes_no": made(forms.VERB_YES_NO),
+        "near": made(forms.VERB_NEAR) + made(forms.KIND_NEAR, kinds) + verb["near"],
+    }
+
+
+def _filled(form: str, words: dict[str, str]) -> str:
+    for place, word in words.items():
+        form = form.replace(place, word)
+    return form
 
 
 def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
     name = table["name"]
     # A noun phrase alone, as one types it into a search box, asks for what it stands for.
-    nouns = (*table["noun"], f"the {name} of {{s}}")
+    verb = _VERB_NAME.fullmatch(name) is not None
+    nouns = (*table["noun"], *(() if verb else (f"the {name} of {{s}}",)))
     person = _LIKE.get(table["answer"], table["answer"]) == "person"
-    forms, labels = _NOUN_FORMS["person" if person else ""], _PERSON_LABEL_FORMS if person else _LABEL_FORMS
-    if table["answer"] in ("organisation", "company"):
-        labels = (*labels, *_ORGANISATION_LABEL_FORMS)
+    asked, labels = forms.NOUN_FORMS["person" if person else ""], _labels(table, person=person, verb=verb)
     own = (*table["questions"], *table["statements"], *table["requests"])
     own = (*own, *(form.replace("{l}", name) for form in labels))
-    own = (*own, *(form.replace("{n}", noun) for noun in nouns for form in forms))
+    own = (*own, *(form.replace("{n}", noun) for noun in nouns for form in asked))
     near = (*table["two_hop"], *table["near"], *_by_rule(table, nouns), *_through(table, nouns, tables))
     phrasings = tuple(dict.fromkeys(map(_put, own)))
     return Relation(
@@ -316,9 +187,18 @@ def _relation(table: _Table, tables: Sequence[_Table]) -> Relation:
     )
 
 
+def _labels(table: _Table, *, person: bool, verb: bool) -> tuple[str, ...]:
+    if verb:
+        return forms.VERB_LABEL_FORMS
+    if person:
+        return forms.PERSON_LABEL_FORMS
+    organisation = table["answer"] in ("organisation", "company")
+    return (*forms.LABEL_FORMS, *(forms.ORGANISATION_LABEL_FORMS if organisation else ()))
+
+
 def _through(table: _Table, nouns: Sequence[str], tables: Sequence[_Table]) -> Iterator[str]:
     """Questions of other relations, asked of this one's answer."""
-    kinds = _SUBJECTS_OF.get(_LIKE.get(table["answer"], table["answer"]), ())
+    kinds = forms.SUBJECTS_OF.get(_LIKE.get(table["answer"], table["answer"]), ())
     questions = [q for other in tables if other["subject"] in kinds for q in other["questions"]]
     rng = random.Random(table["name"])  # noqa: S311 - repeatable choice, no secret
     for noun in nouns:
@@ -331,9 +211,9 @@ def _by_rule(table: _Table, nouns: Sequence[str]) -> Iterator[str]:
     for place, text in enumerate(table["yes_no"]):
         yield text.replace("{o}", examples[place % len(examples)])
     for place, noun in enumerate(nouns):
-        for text in (*_TWO_HOPS[""], *_TWO_HOPS.get(_LIKE.get(answer, answer), ()), *_PASSING):
+        for text in (*forms.TWO_HOPS[""], *forms.TWO_HOPS.get(_LIKE.get(answer, answer), ()), *forms.PASSING):
             yield text.replace("{n}", noun)
-        for text in _YES_NO:
+        for text in forms.YES_NO:
             yield text.replace("{n}", noun).replace("{o}", examples[place % len(examples)])
 
 

@@ -10,12 +10,11 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from editors.index.learning.corpus import named, read_corpus
+from editors.index.learning.corpus import named
 from editors.index.names.near import name_words
 from editors.index.names.surface import SurfaceIndex, words_of
-from editors.methods.common.training_batch import OPENINGS, other_question
+from editors.methods.common.training_batch import OPENINGS, corpus_phrasings, other_question
 from edits.requests import EditRequest
 
 SAMPLE = 10  # edits of a batch that the batch's threshold is measured on
@@ -86,17 +85,11 @@ def _shared_probes(edit: int, requests: Sequence[EditRequest], rng: random.Rando
     request = requests[edit]
     yield ScopeProbe(edit, f"{rng.choice(OPENINGS)} {request.prompt}", True, True)
     yield ScopeProbe(edit, rng.choice(PASSING).format(subject=request.subject), False, True)
-    others = [named(text, request.subject) for text in rng.sample(_corpus_questions(), OTHER_QUESTIONS)]
+    others = [named(texts[0], request.subject) for texts in rng.sample(corpus_phrasings(), OTHER_QUESTIONS)]
     if (asked := other_question(request, requests, rng)) is not None:
         others.append(asked)
     # A question that happens to be the edit's own in other words must not set a threshold.
     yield from (ScopeProbe(edit, text, False, True, other=True) for text in others)
-
-
-@cache
-def _corpus_questions() -> tuple[str, ...]:
-    """Questions of many relations, `x` in place of the name."""
-    return tuple(relation.phrasings[0] for relation in read_corpus().relations)
 
 
 def _without_a_word(request: EditRequest) -> Iterator[tuple[str, str]]:

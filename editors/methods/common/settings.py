@@ -13,6 +13,9 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Openings = Annotated[
+    int, Field(ge=0, le=4, description="training rows per fact: its prompt behind unrelated text")
+]
 Rephrases = Annotated[int, Field(ge=0, le=32, description="the request's own rephrases to train on")]
 ChatShare = Annotated[
     float,
@@ -23,7 +26,7 @@ ChatShare = Annotated[
 class ScopedSettings(MethodSettings):
     """Of methods that learn in plain text and in chat, and whose edits the scope index routes."""
 
-    openings: int = Field(0, ge=0, le=4, description="training rows per fact behind unrelated text")
+    openings: Openings
     rephrases: Rephrases
     chat_rows: int = Field(
         1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"

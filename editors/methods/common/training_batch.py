@@ -3,8 +3,10 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from editors.base.base import Base
+from editors.index.learning.corpus import named, read_corpus
 from editors.methods.common.training_rows import Row
 from edits.prompts import Conversation, Prompt, asked_in_chat
 from edits.requests import EditRequest
@@ -39,15 +41,6 @@ class TrainingBatch:
 _TextRow = tuple[int, Prompt, str]
 
 
-# Stands in for another request's question where a batch has none: who is asked about, but not what.
-FRAMES = (
-    "What is known of {subject}?",
-    "Regarding {subject}, the answer is",
-    "In what way is {subject} known?",
-    "When it comes to {subject}, people say",
-)
-
-
 def make_training_batch(
     base: Base,
     requests: Sequence[EditRequest],
@@ -63,18 +56,21 @@ def make_training_batch(
     text (`openings`), and of other questions about its subject (`other_questions`): the first is its own under another
     of its names, where it has one.
 
+    What is drawn for a request depends on it and the seed alone, never on the others: one fact is learned alike in any
+    company, and again after years.
+
     Args:
         chat_answers: what each request's answer in chat is, for a base that is asked through a template.
         chat_rows: how many of a request's rows are asked in chat, too, its own prompt first.
     """
-    rng = random.Random(seed)  # noqa: S311 - repeatable choice, no secret
     own: list[_TextRow] = []
     extra: list[_TextRow] = []
     for owner, request in enumerate(requests):
+        rng = random.Random(f"{seed}|{request.prompt}|{request.target_new}")  # noqa: S311 - repeatable choice, no secret
         own.append((owner, request.prompt, request.target_new))
         texts = [*request.rephrase_prompts[:rephrases]]
         texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
-        texts += _other_questions(request, requests, rng, other_questions)
+        texts += _other_questions(request, rng, other_questions)
         # A rephrase that comes with the request must fit; what is made here may turn out too long.
         extra += [
             (owner, text, request.target_new)
@@ -120,19 +116,20 @@ def _tokenized(base: Base, rows: Sequence[_TextRow]) -> list[Row]:
     return tokenized
 
 
-def _other_questions(
-    request: EditRequest, requests: Sequence[EditRequest], rng: random.Random, count: int
-) -> list[str]:
+def _other_questions(request: EditRequest, rng: random.Random, count: int) -> list[str]:
     found = []
     if request.aliases and request.subject in request.prompt:
         found.append(request.prompt.replace(request.subject, rng.choice(request.aliases)))
-    found += [question_about(request, requests, rng) for _ in range(count)]
+    for phrasings in rng.sample(corpus_phrasings(), count):
+        text = named(rng.choice(phrasings), request.subject)
+        found.append(text[0].upper() + text[1:])
     return found[:count]
 
 
-def question_about(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str:
-    """Another request's question, asked about this one's subject; a frame where there is none to be had."""
-    return other_question(request, requests, rng) or rng.choice(FRAMES).format(subject=request.subject)
+@cache
+def corpus_phrasings() -> tuple[Sequence[str], ...]:
+    """Of many relations, questions and statements, `x` in place of the name."""
+    return tuple(relation.phrasings for relation in read_corpus().relations)
 
 
 def other_question(request: EditRequest, requests: Sequence[EditRequest], rng: random.Random) -> str | None:

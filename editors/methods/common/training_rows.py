@@ -88,12 +88,12 @@ class CachedRows:
         return answer_losses(self._base, hidden, positions, targets)
 
 
-def rms(last: Tensor) -> float:
-    """Root mean square of hidden states (R, w), read at the last prompt tokens.
+def rms(last: Tensor, dim: int | None = None) -> Tensor:
+    """Root mean square of hidden states (R, w), read at the last prompt tokens: of all, or along a dimension.
 
     Only there: the first token of a text is an attention sink in most models and a hundred times larger than the rest.
     """
-    return max(1e-6, float(last.pow(2).mean().sqrt()))
+    return last.pow(2).mean(dim).sqrt().clamp(min=1e-6)
 
 
 def of_like_length(lengths: Sequence[int]) -> list[list[int]]:

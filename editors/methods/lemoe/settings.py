@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from editors.methods.common.settings import ChatShare, Rephrases, ScopedSettings
+from editors.methods.common.settings import ChatShare, Openings, Rephrases, ScopedSettings
 
 
 class LemoeSettings(ScopedSettings):
@@ -19,5 +19,6 @@ class LemoeSettings(ScopedSettings):
     live_scale: float = Field(
         0.4, ge=0, le=1, description="how much of the live hidden state the expert reads"
     )
+    openings: Openings = 0
     rephrases: Rephrases = 1
     chat_share: ChatShare = 0.6

@@ -18,17 +18,27 @@ from editors.methods.scen.settings import ScenSettings
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """The size of what experts read, and of what they add: parameters are trained in these units."""
+    """The size (n, 1, 1) of what each expert reads, and of what it adds: parameters are trained in these units.
 
-    read: float
-    added: float
+    Of the edit's own prompt alone: in any company an edit is trained alike.
+    """
+
+    read: Tensor
+    added: Tensor
+
+    @classmethod
+    def of(cls, plain: CachedRows, edits: int, *, read_scale: float) -> "_Scale":
+        """Of rows that begin with each edit's own prompt."""
+        return cls(
+            rms(plain.reads_last[:edits], 1).view(-1, 1, 1) / read_scale,
+            rms(plain.entering_last[:edits], 1).view(-1, 1, 1),
+        )
 
 
 def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> tuple[Tensor, Tensor]:
     """Experts of one batch on the CPU: A (n, r, f) and B (n, d, r)."""
     schedules = [RowSchedule(CachedRows(base, base.down_proj, rows), batch.edits) for rows in batch.forms]
-    plain = schedules[0].rows
-    scale = _Scale(rms(plain.reads_last) / settings.read_scale, rms(plain.entering_last))
+    scale = _Scale.of(schedules[0].rows, batch.edits, read_scale=settings.read_scale)
     optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rate=settings.learning_rate)
     _descend(schedules, optimizer, scale, settings)
     a, b = optimizer.parameters
@@ -74,7 +84,8 @@ def _gradients(
     a, b = (parameter.requires_grad_() for parameter in optimizer.parameters)
 
     def delta_of(owner: Tensor) -> Delta:
-        return lambda x: low_rank_delta(x.float() / scale.read, a[owner], b[owner]) * scale.added
+        read, added = scale.read[owner], scale.added[owner]
+        return lambda x: low_rank_delta(x.float() / read, a[owner], b[owner]) * added
 
     losses = schedule.rows.losses(delta_of, chosen)
     schedule.record(chosen, losses)
