@@ -75,8 +75,7 @@ class Batches:
             row = BATCHES.held(connection, batch_id, token)
             at = self._clock()
             members = applying(connection, batch_id)
-            if max_attempts is not None and row.attempts >= max_attempts:
-                BATCHES.update(connection, batch_id, token, state="quarantined", finished_at=at)
+            if BATCHES.give_up(connection, row, max_attempts, at=at):
                 given_up = f"gave up after {row.attempts} attempts: {reason}"
                 move = Move(members, EditState.QUARANTINED, given_up)
                 apply_moves(connection, [move], cause=f"batch {batch_id}", at=at)

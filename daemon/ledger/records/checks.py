@@ -208,16 +208,10 @@ def _forget_progress(connection: Connection, check_id: int) -> None:
 
 
 def _give_up_on_hopeless(connection: Connection, at: datetime) -> None:
-    hopeless = (CHECK_IS_OPEN, checks.c.free_at <= at, checks.c.attempts >= MAX_ATTEMPTS)
-    ids = connection.execute(select(checks.c.id).where(*hopeless)).scalars().all()
     reason = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
-    for number in ids:
-        connection.execute(
-            update(checks)
-            .where(checks.c.id == number)
-            .values(state="failed", reason=reason, finished_at=at, worker=None)
-        )
-        _forget_progress(connection, number)
+    for row in connection.execute(select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at)).all():
+        if CHECKS.give_up(connection, row, MAX_ATTEMPTS, at=at, reason=reason, worker=None):
+            _forget_progress(connection, row.id)
 
 
 def _keep(connection: Connection, check_id: int, result: CheckResult, worst: Sequence[Failure]) -> None:

@@ -22,12 +22,14 @@ class LeaseQueue:
     Attributes:
         noun: what a row is, for errors.
         waiting: the state of a row that nobody holds and that is not finished.
+        given_up: the state of a row that was claimed too often.
         is_open: the condition of the table's partial index: waiting or leased.
     """
 
     table: Table
     noun: str
     waiting: str
+    given_up: str
     is_open: TextClause
 
     def next_free(
@@ -87,6 +89,17 @@ class LeaseQueue:
         """
         self.update(connection, number, token, state=self.waiting, worker=None, free_at=free_at, **columns)
 
+    def give_up(
+        self, connection: Connection, row: Row[Any], max_attempts: int | None, *, at: datetime, **columns: Any
+    ) -> bool:
+        """Close a row that was claimed `max_attempts` times (None: as often as it likes); whether it is closed."""
+        if max_attempts is None or row.attempts < max_attempts:
+            return False
+        same = (self.table.c.id == row.id, self.table.c.token == row.token)
+        closed = update(self.table).where(*same).values(state=self.given_up, finished_at=at, **columns)
+        connection.execute(closed)
+        return True
+
     def _holds(self, number: int, token: int) -> tuple[ColumnElement[bool], ...]:
         row = self.table.c
         return (row.id == number, row.token == token, row.state == "leased")
@@ -95,5 +108,5 @@ class LeaseQueue:
         return LeaseLost(f"the lease of {self.noun} {number} is lost: another worker has it, or it is done")
 
 
-BATCHES = LeaseQueue(batches, "batch", "planned", BATCH_IS_OPEN)
-CHECKS = LeaseQueue(checks, "check", "waiting", CHECK_IS_OPEN)
+BATCHES = LeaseQueue(batches, "batch", "planned", "quarantined", BATCH_IS_OPEN)
+CHECKS = LeaseQueue(checks, "check", "waiting", "failed", CHECK_IS_OPEN)
