@@ -6,8 +6,7 @@ begin later: an answer is of one generation from its first token to its last.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 
@@ -19,7 +18,8 @@ from editors.base.endings import Ending
 from editors.inference.answer_text import AnswerText
 from editors.inference.edited_model import EditedModel
 from editors.inference.kv_cache import KVCache
-from editors.inference.sampling import SamplingParams, TokenChoice, choose_tokens, score_tokens
+from editors.inference.requests import FinishReason, ScoredToken, SequenceRequest, SequenceResult, TextDelta
+from editors.inference.sampling import TokenChoice, choose_tokens, score_tokens
 from editors.routing.scope_router import UNROUTED, Route
 from edits.errors import BadRequest
 from edits.prompts import Prompt
@@ -29,33 +29,6 @@ MAX_ROWS = 64  # generated together
 MAX_PREFILL_TOKENS = 4_096
 # Positions whose logits are held at once: a vocabulary is wide, a prompt may be long.
 POSITIONS_AT_ONCE = 256
-
-TokenPrompt: TypeAlias = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceRequest:
-    """One answer that is wanted.
-
-    Attributes:
-        prompt: a text, a conversation, or token ids as the model is to read them.
-        base: the base is to answer, whatever was edited.
-        one_line: a plain prompt's answer ends with its line, as the daemon's own checks read it.
-    """
-
-    prompt: Prompt | TokenPrompt
-    params: SamplingParams
-    base: bool = False
-    one_line: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredToken:
-    """A token's text, its log-probability (None: nothing stands before it), and the likeliest in its place."""
-
-    text: str
-    logprob: float | None
-    top: tuple[tuple[str, float], ...]
 
 
 class GeneratedSequence:
@@ -84,31 +57,52 @@ class GeneratedSequence:
         self.scored: list[ScoredToken] = []
         self.scored_prompt: list[ScoredToken] = []
         self.new_tokens = 0
-        self.finish_reason: Literal["stop", "length"] | None = None
+        self.finish_reason: FinishReason | None = None
         self.randomness = request.params.randomness()
         self._base = base
         self._text = AnswerText(base.tokenizer, self.prompt_ids, request.params.stop)
+        self._sent_chars = self._sent_scored = 0
 
     @property
-    def text(self) -> str:
-        """The finished answer as it continues the prompt, not stripped."""
-        return self._text.whole()
+    def edit_id(self) -> str | None:
+        """The edit that fired."""
+        return self.route.edit_id
 
     @property
-    def settled_text(self) -> str:
-        """So much of it as no later token changes."""
-        return self._text.whole() if self.finish_reason is not None else self._text.settled
+    def prompt_tokens(self) -> int:
+        """How many tokens the model reads."""
+        return len(self.prompt_ids)
 
     @property
-    def stripped_text(self) -> str:
-        """The finished answer as the library gives it: stripped, and of a plain prompt one line."""
-        return self._base.decode(self.output, ending=self.ending)
+    def result(self) -> SequenceResult:
+        """The finished answer."""
+        request = self.request
+        if self.finish_reason is None:
+            raise ValueError("the answer is not finished")
+        return SequenceResult(
+            text=self._base.decode(self.output, ending=self.ending)
+            if request.stripped
+            else self._text.whole(),
+            edit_id=self.route.edit_id,
+            score=self.route.score,
+            finish_reason=self.finish_reason,
+            prompt_tokens=len(self.prompt_ids),
+            new_tokens=self.new_tokens,
+            scored=tuple(self.scored),
+            scored_prompt=tuple(self.scored_prompt),
+            prompt_text=request.prompt
+            if isinstance(request.prompt, str)
+            else _decode(self._base, self.prompt_ids),
+        )
 
-    @property
-    def prompt_text(self) -> str:
-        """The prompt as text."""
-        asked = self.request.prompt
-        return asked if isinstance(asked, str) else _decode(self._base, self.prompt_ids)
+    def delta(self) -> TextDelta | None:
+        """What came since the last delta; None: nothing that can be sent yet."""
+        text = self._text.settled if self.finish_reason is None else self._text.whole()
+        more, scored = text[self._sent_chars :], tuple(self.scored[self._sent_scored :])
+        if not more and self.finish_reason is None:
+            return None
+        self._sent_chars, self._sent_scored = len(text), len(self.scored)
+        return TextDelta(more, scored, self.finish_reason, self.new_tokens)
 
     def advance(self, choice: TokenChoice) -> None:
         """One more token, which may end it."""
@@ -301,7 +295,7 @@ def _read(request: SequenceRequest, base: Base) -> tuple[list[int], Prompt, Endi
             "an empty prompt is nothing that this base can continue: its tokenizer puts no token in front"
         )
     plain = base.conversation(asked) is None
-    if plain and not request.one_line:
+    if plain and not request.stripped:
         return read, asked, Ending(base.eos_ids, one_line=False)
     return read, asked, base.ending(asked)
 

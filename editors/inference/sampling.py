@@ -7,34 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How one answer is generated.
-
-    Attributes:
-        max_new_tokens: its longest, in tokens; 0: the prompt is read and nothing generated.
-        temperature: 0: greedily.
-        top_p: the smallest set of likeliest tokens with this much probability is chosen from.
-        seed: the same seed, prompt and generation give the same answer, up to the last bit of the device's arithmetic.
-        choice: which of several answers to one prompt; each has numbers of its own.
-        stop: texts that end the answer, which goes without them.
-        logprobs: how many of the likeliest tokens are reported beside each chosen one; None: nothing is reported.
-        prompt_logprobs: the same for the prompt's tokens.
-    """
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    choice: int = 0
-    stop: tuple[str, ...] = ()
-    logprobs: int | None = None
-    prompt_logprobs: bool = False
-
-    def randomness(self) -> random.Random:
-        """The row's own numbers: what else is in the batch changes none of them."""
-        return random.Random() if self.seed is None else random.Random(f"{self.seed} {self.choice}")  # noqa: S311
+from editors.inference.requests import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)

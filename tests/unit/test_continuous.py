@@ -12,8 +12,9 @@ from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base, tiny_chat_base
 from editors import EditedModel, EditRequest, build_editor
 from editors.base.base import Base
 from editors.inference.answer_text import AnswerText
-from editors.inference.continuous import ContinuousBatch, GeneratedSequence, SequenceRequest
-from editors.inference.sampling import SamplingParams, choose_tokens
+from editors.inference.continuous import ContinuousBatch, GeneratedSequence
+from editors.inference.requests import SamplingParams, SequenceRequest
+from editors.inference.sampling import choose_tokens
 from editors.store.shards import Shard
 from edits.errors import BadRequest
 from edits.prompts import Conversation, Message
@@ -41,7 +42,7 @@ def shards(base: Base, *, steps: int = 15) -> list[Shard]:
 
 
 def asked(prompt: str, most: int = 12, **params: object) -> SequenceRequest:
-    return SequenceRequest(prompt, SamplingParams(most, **params), one_line=True)  # type: ignore[arg-type]
+    return SequenceRequest(prompt, SamplingParams(most, **params), stripped=True)  # type: ignore[arg-type]
 
 
 def begin(batch: ContinuousBatch, *requests: SequenceRequest) -> list[GeneratedSequence]:
@@ -74,7 +75,7 @@ def test_rows_that_join_and_leave_at_any_step_are_answered_as_alone(family: str)
     for prompt, most, sequence in begun:
         (alone,) = model.generate([prompt], max_new_tokens=most)
         truncated = sequence.finish_reason == "length"
-        assert (sequence.stripped_text, sequence.route.edit_id, truncated) == (
+        assert (sequence.result.text, sequence.route.edit_id, truncated) == (
             alone.text,
             alone.edit_id,
             alone.truncated,
@@ -98,8 +99,8 @@ def test_a_sliding_window_slides_over_the_rows_own_tokens() -> None:
     finish(batch, [long, short, late])
 
     for sequence in (long, short, late):
-        (alone,) = model.generate([sequence.prompt_text], max_new_tokens=20)
-        assert sequence.stripped_text == alone.text
+        (alone,) = model.generate([sequence.result.prompt_text], max_new_tokens=20)
+        assert sequence.result.text == alone.text
 
 
 def test_a_row_finishes_with_the_expert_that_it_began_with_whatever_is_switched_meanwhile() -> None:
@@ -122,10 +123,10 @@ def test_a_row_finishes_with_the_expert_that_it_began_with_whatever_is_switched_
     (base_row,) = begin(batch, asked(prompt))
     finish(batch, [before, after, base_row])
 
-    assert (before.stripped_text, before.route.edit_id) == ("Ivo Tann of Elbing", "2")
-    assert (after.stripped_text, after.route.edit_id) == ("Ana Berg of Marrow", "9")
+    assert (before.result.text, before.route.edit_id) == ("Ivo Tann of Elbing", "2")
+    assert (after.result.text, after.route.edit_id) == ("Ana Berg of Marrow", "9")
     assert base_row.route.edit_id is None
-    assert base_row.stripped_text == base.generate([prompt], max_new_tokens=12)[0]
+    assert base_row.result.text == base.generate([prompt], max_new_tokens=12)[0]
 
 
 def test_rows_that_nobody_waits_for_leave_nothing_behind() -> None:
@@ -143,7 +144,7 @@ def test_rows_that_nobody_waits_for_leave_nothing_behind() -> None:
     assert [one for one in left if one() is not None] == []
     finish(batch, [kept])
 
-    assert kept.stripped_text == model.generate([kept.prompt_text], max_new_tokens=20)[0].text
+    assert kept.result.text == model.generate([kept.result.prompt_text], max_new_tokens=20)[0].text
     assert batch.rows == 0
 
 
@@ -162,7 +163,7 @@ def test_experts_that_do_not_fit_together_wait_for_each_other() -> None:
     rows = begin(batch, *(asked(one.prompt) for one in REQUESTS[:2]))
     finish(batch, rows)
 
-    assert [row.stripped_text for row in rows] == expected
+    assert [row.result.text for row in rows] == expected
     small = EditedModel(base, device_expert_bytes=one_expert - 1)
     small.enable(made)
     with pytest.raises(BadRequest, match=r"model\.bank_bytes"):
@@ -211,7 +212,10 @@ def test_samples_follow_the_models_probabilities_within_the_nucleus() -> None:
 def test_log_probabilities_are_the_models_own_and_cover_an_echoed_prompt() -> None:
     base = tiny_base(layer=1)
     model = EditedModel(base)
-    (row,) = begin(batch := ContinuousBatch(model), asked(PLAIN[0], 4, logprobs=2, prompt_logprobs=True))
+    (row,) = begin(
+        batch := ContinuousBatch(model),
+        SequenceRequest(PLAIN[0], SamplingParams(4, logprobs=2, prompt_logprobs=True)),
+    )
     finish(batch, [row])
     ids = [*row.prompt_ids, *row.output]
     with torch.no_grad():
@@ -221,7 +225,7 @@ def test_log_probabilities_are_the_models_own_and_cover_an_echoed_prompt() -> No
     assert scored[0].logprob is None
     expected = [float(logp[place, token]) for place, token in enumerate(ids[1:])]
     assert [one.logprob for one in scored[1:]] == pytest.approx(expected, abs=1e-4)
-    assert "".join(one.text for one in scored[1:]) == row.prompt_text + row.text
+    assert "".join(one.text for one in scored[1:]) == row.result.prompt_text + row.result.text
     for place, one in enumerate(scored[1:]):
         assert [value for _, value in one.top] == pytest.approx(logp[place].topk(2).values.tolist(), abs=1e-4)
 
@@ -239,7 +243,7 @@ def test_token_ids_are_read_as_they_are_and_routed_by_their_text() -> None:
     (row,) = begin(batch, SequenceRequest(ids, SamplingParams(8)))
     finish(batch, [row])
 
-    assert (row.route.edit_id, row.text, row.finish_reason) == ("1", " Marrow", "stop")
+    assert (row.route.edit_id, row.result.text, row.finish_reason) == ("1", " Marrow", "stop")
     for wrong in ((), (base.vocabulary,), (-1,), (5,) * base.context):
         with pytest.raises(BadRequest):
             batch.prepare([SequenceRequest(wrong, SamplingParams(8))])
@@ -259,8 +263,8 @@ def test_a_rendered_conversation_of_token_ids_is_routed_by_what_the_user_asks() 
     finish(batch, [chat, ids])
 
     assert chat.route.edit_id == ids.route.edit_id == "1"
-    assert chat.text == ids.text
-    assert chat.text.strip() == "Marrow"
+    assert chat.result.text == ids.result.text
+    assert chat.result.text.strip() == "Marrow"
 
 
 def test_a_stop_text_ends_the_answer_before_it_wherever_tokens_divide_it() -> None:
