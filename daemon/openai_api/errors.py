@@ -114,12 +114,11 @@ def invalid_request(details: Sequence[Mapping[str, Any]], *, status: int = 400) 
         details: `ValidationError.errors()`, whose places may begin with "body".
     """
     faults: dict[str, str] = {}
-    for detail in details:
+    # Of a field that may be of several kinds, each kind complains: the one that it is of says more than the others.
+    for detail in sorted(details, key=lambda one: str(one["type"]).endswith("_type")):
         place = [str(part) for part in detail["loc"] if part != "body"]
-        # Of a field that may be of several kinds, each kind complains: the first says enough.
         faults.setdefault(place[0] if place else "", _fault(place, detail))
-    first = details[0] if details else None
-    unknown = first is not None and first["type"] == "extra_forbidden"
+    unknown = next(iter(faults.values()), "").endswith(_NOT_SUPPORTED)
     return ApiError(
         status,
         "; ".join(list(faults.values())[:5]),
@@ -128,9 +127,12 @@ def invalid_request(details: Sequence[Mapping[str, Any]], *, status: int = 400) 
     )
 
 
+_NOT_SUPPORTED = " is not supported"
+
+
 def _fault(place: Sequence[str], detail: Mapping[str, Any]) -> str:
     path = ".".join(place)[:MAX_PARAM_CHARS]
     if detail["type"] == "extra_forbidden":
-        return f"{path} is not supported"
+        return path + _NOT_SUPPORTED
     message = str(detail["msg"]).removeprefix("Value error, ")
     return f"{path}: {message}" if path else message
