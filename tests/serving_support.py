@@ -42,7 +42,7 @@ class Fact:
 class EmbeddedServer:
     """`daemon.serving.serve_role.run` in a thread, and the ledger and store that it follows."""
 
-    def __init__(self, folder: Path, serve: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, serve: Mapping[str, Any], *, health_port: int | None = None) -> None:
         base = folder / "tiny"
         shutil.copytree(DEMO_BASE, base)
         (base / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
@@ -52,10 +52,16 @@ class EmbeddedServer:
                 "store": {"path": str(folder / "store")},
                 "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
                 "index": {"encoder": ""},
-                "serve": {"port": free_port(), "max_completion_tokens": 64, **serve},
+                "serve": {
+                    "port": free_port(),
+                    "max_completion_tokens": 64,
+                    "metrics_port": health_port,
+                    **serve,
+                },
             }
         )
         self.url = f"http://127.0.0.1:{self.settings.serve.port}"
+        self._health = self.url if health_port is None else f"http://127.0.0.1:{health_port}"
         self.base: Base = load_base(base)  # the test's own, to train on: the server's belongs to its thread
         self.ledger: Ledger = open_ledger(self.settings.ledger.url)
         self.ledger.migrate()
@@ -123,15 +129,17 @@ class EmbeddedServer:
 
     def _ready(self) -> bool:
         try:
-            return self.get("/readyz").status_code == 200
+            return httpx.get(f"{self._health}/readyz", timeout=20).status_code == 200
         except httpx.TransportError:
             return False
 
 
 @contextmanager
-def embedded_server(folder: Path, facts: Iterable[Fact] = (), **serve: Any) -> Iterator[EmbeddedServer]:
+def embedded_server(
+    folder: Path, facts: Iterable[Fact] = (), *, health_port: int | None = None, **serve: Any
+) -> Iterator[EmbeddedServer]:
     """While the block runs, a server answers that knows these facts."""
-    server = EmbeddedServer(folder, serve)
+    server = EmbeddedServer(folder, serve, health_port=health_port)
     try:
         server.wait_ready()
         told = tuple(facts)
