@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: whatever requests are made of it, the replies are of the statuses and forms that it tells."""
+"""The OpenAPI document is true: whatever is asked by it, the replies are of the statuses and forms that it tells."""
 
 from collections.abc import Iterator
 
