@@ -1,9 +1,10 @@
-"""What batching of clients brings the embedded server, on the demo's base: {throughput_64_over_1, p99_ratio_64_over_8, abandoned_cost}.
+"""What batching of clients brings the embedded server, on the demo's base, as one JSON object.
 
-    python benchmarks/serving.py [--model DIR] [--seconds 10]
+    OMP_NUM_THREADS=1 python benchmarks/serving.py [--model DIR] [--seconds 10]
 
-`throughput_64_over_1`: requests/s of 64 clients over those of one. `p99_ratio_64_over_8`: their 99th percentile of latency over that of 8.
-`abandoned_cost`: how much longer the next request takes behind an abandoned one, as a share of what that would have taken.
+throughput_64_over_1   requests/s of 64 clients over those of one
+p99_ratio_64_over_8    the 99th percentile of their latency over that of 8
+abandoned_cost         how much longer the next request takes behind an abandoned one, as a share of what that takes
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Many clients, streamed and not, while generations are published and rolled back: every answer is of one generation.
 
-UPKEEP_SERVING_REQUESTS=2000 (5000 for the abandoned ones) asks as often as the issue wants; by default it is a fifth of that.
+UPKEEP_SERVING_REQUESTS says how many requests; `UPKEEP_SERVING_REQUESTS=5000 pytest tests/acceptance/test_serving_swaps.py`
+is the size at which the bars are stated.
 """
 
 import gc
@@ -106,7 +107,7 @@ def _ask_or_leave(server: EmbeddedServer, number: int) -> None:
 
 def _alive(kind: type) -> int:
     gc.collect()
-    return sum(isinstance(one, kind) for one in gc.get_objects())
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 def _established(port: int) -> int:
