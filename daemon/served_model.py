@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import structlog
 
@@ -10,6 +11,7 @@ from daemon.process.settings import Settings
 from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
+from editors.inference.continuous import MAX_ROWS, ContinuousBatch
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.likelihood import TextChange, next_token_kls, text_changes
 from editors.routing.scope_router import Route
@@ -25,10 +27,15 @@ class ServedModel:
     Not safe to share between threads: one thread owns it.
     """
 
-    def __init__(self, edited: EditedModel, ledger: Ledger) -> None:
+    def __init__(self, edited: EditedModel, ledger: Ledger, *, max_rows: int = MAX_ROWS) -> None:
+        """
+        Args:
+            max_rows: how many answers `batch` generates together.
+        """
         self.edited = edited
         self._ledger = ledger
         self._generation = 0
+        self._max_rows = max_rows
 
     @property
     def generation(self) -> int:
@@ -38,6 +45,11 @@ class ServedModel:
     @property
     def base_hash(self) -> str:
         return self.edited.base.hash
+
+    @cached_property
+    def batch(self) -> ContinuousBatch:
+        """The answers that are generated together for many clients; each keeps the generation that it began with."""
+        return ContinuousBatch(self.edited, max_rows=self._max_rows)
 
     def refresh(self) -> bool:
         """Take over what was published since; True if there was anything.
@@ -177,6 +189,6 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
         matcher=matcher,
         device_expert_bytes=settings.model.bank_bytes,
     )
-    served = ServedModel(edited, ledger)
+    served = ServedModel(edited, ledger, max_rows=settings.serve.max_rows)
     served.refresh()
     return served

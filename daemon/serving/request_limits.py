@@ -2,9 +2,9 @@
 
 import time
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from daemon.openai_api.errors import ApiError
 from monitoring.metrics import Metrics
 
 
@@ -33,10 +33,8 @@ class RequestLimitsMiddleware:
         body = await self._read(scope, receive)
         try:
             if body is None:
-                refusal = JSONResponse(
-                    {"error": {"message": f"the request is larger than {self._max_body_bytes} bytes"}}, 413
-                )
-                await refusal(scope, receive, note_status)
+                refusal = ApiError(413, f"the request is larger than {self._max_body_bytes} bytes")
+                await refusal.response()(scope, receive, note_status)
             else:
                 await self._app(scope, _receive_again(body, receive), note_status)
         finally:

@@ -2,19 +2,22 @@
 
 import os
 import socket
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.settings import Settings
-from daemon.process.settings_tables import ServeSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
-from daemon.serving.api import Head, Limits, create_app
+from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
 from daemon.serving.ledger_figures import ledger_figures
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
@@ -22,6 +25,7 @@ from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
+SWITCH_SECONDS = 0.0002
 SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
@@ -59,22 +63,45 @@ def _serve(
     stop: threading.Event,
     follow_seconds: float,
 ) -> None:
-    executor = ModelExecutor()
-    server = _server(settings, ledger, executor)
-    listener = _listen(settings.serve)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
-    thread.start()
+    # torch gives up the interpreter's lock at every operation: the model's thread must not wait 5 ms (Python's own
+    # interval) each time for the thread that answers HTTP to give it back.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
     try:
-        _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
-        executor.load(lambda: open_model(settings, ledger))
-        _log.info("model loaded", generation=executor.generation)
-        while not stop.wait(follow_seconds) and thread.is_alive():
-            follow_head(executor)
+        with _listening(_apps(settings, ledger, executor)) as servers:
+            _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
+            executor.load(lambda: open_model(settings, ledger))
+            _log.info("model loaded", generation=executor.generation)
+            while not stop.wait(follow_seconds) and all(server.is_alive() for server in servers):
+                follow_head(executor)
     finally:
-        server.should_exit = True
-        thread.join()
         executor.close()
-        listener.close()
+
+
+@contextmanager
+def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[threading.Thread]]:
+    """While the block runs, each application answers on its host and port, in a thread of its own.
+
+    Raises:
+        TemporaryError: a port is not to be had at this moment.
+    """
+    with ExitStack() as stack:
+        # All are bound before the model is loaded: a taken port is reported at once, and may be free again soon.
+        bound = [(app, stack.enter_context(_listen(host, port))) for app, host, port in apps]
+        servers = [(_server(app), listener) for app, listener in bound]
+        threads = [
+            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
+            for server, listener in servers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield threads
+        finally:
+            for server, _ in servers:
+                server.should_exit = True
+            for thread in threads:
+                thread.join()
 
 
 def follow_head(executor: ModelExecutor) -> None:
@@ -88,7 +115,9 @@ def follow_head(executor: ModelExecutor) -> None:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _server(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> uvicorn.Server:
+def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[FastAPI, str, int]]:
+    """The applications with the hosts and ports that they are to answer on."""
+    serve = settings.serve
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
@@ -102,15 +131,36 @@ def _server(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> uvic
     app = create_app(
         executor=executor,
         read_head=lambda: _head(ledger),
-        limits=Limits(
-            max_batch=settings.serve.max_batch,
-            max_prompt_chars=settings.serve.max_prompt_chars,
-            max_new_tokens=settings.model.max_new_tokens,
-        ),
+        limits=_limits(settings),
         metrics=metrics,
         exposed=exposed,
-        model_name=settings.model.required_path(),
+        model_name=model_name(settings),
+        access=Access(serve.key_hashes, serve.cors_origins),
+        with_health=serve.metrics_port is None,
     )
+    if serve.metrics_port is None:
+        return [(app, serve.host, serve.port)]
+    health = create_health_app(executor=executor, read_head=lambda: _head(ledger), exposed=exposed)
+    return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_batch=settings.serve.max_batch,
+        max_prompt_chars=settings.serve.max_prompt_chars,
+        max_new_tokens=settings.model.max_new_tokens,
+        max_completion_tokens=settings.serve.max_completion_tokens,
+        default_temperature=settings.serve.default_temperature,
+    )
+
+
+def model_name(settings: Settings) -> str:
+    """The name under which OpenAI clients ask: of a folder no more than its own, where it lies is nobody's business."""
+    path = settings.model.required_path()
+    return settings.serve.model_name or (Path(path).name if Path(path).is_absolute() else path)
+
+
+def _server(app: FastAPI) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -129,14 +179,13 @@ def _head(ledger: Ledger) -> Head | None:
     return Head(head.number, head.base_hash, head.created_at.isoformat(), head.cause)
 
 
-def _listen(serve: ServeSettings) -> socket.socket:
-    """Bind before the model is loaded: a taken port is reported at once, and may be free again soon."""
-    family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((serve.host, serve.port), family=family, backlog=256)
+        listener = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise TemporaryError(
-            f"cannot listen on {serve.host}:{serve.port} ({error.strerror}): set serve.host and serve.port"
+            f"cannot listen on {host}:{port} ({error.strerror}): set serve.host and serve.port"
         ) from error
     # asyncio does this itself only for sockets that name their protocol, which this one does not; without it a
     # response in two writes may wait for the client's delayed acknowledgement, 40 ms.

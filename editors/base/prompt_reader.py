@@ -37,6 +37,7 @@ class PromptReader:
 
     def _set_endings(self, eos_ids: Iterable[int]) -> None:
         ends = tuple(eos_ids)
+        self.eos_ids = frozenset(ends)
         self.plain_ending = plain_ending(self.tokenizer, ends)
         self._chat_ending = (
             self.plain_ending if self._template is None else chat_ending(self._template.end_of_turn, ends)

@@ -20,19 +20,32 @@ from daemon.process.settings_tables import LedgerSettings, ModelSettings, ServeS
 from daemon.serving import serve_role
 from daemon.serving.api import Head, Limits, create_app
 from daemon.serving.model_executor import MAX_WAITING, ModelExecutor
+from editors.inference.requests import FinishReason, SequenceRequest, SequenceResult, TextDelta
 from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
 
 LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
 
 
-@dataclass(frozen=True)
-class Said:
-    prompt: str
-    text: str
-    edit_id: str | None
-    score: float | None
-    truncated: bool = False
+@dataclass
+class Scripted:
+    """An answer that is there after one step: the generation at which it began."""
+
+    request: SequenceRequest
+    generation: int
+    edit_id: str | None = None
+    prompt_tokens: int = 1
+    finish_reason: FinishReason | None = None
+
+    @property
+    def result(self) -> SequenceResult:
+        assert self.finish_reason is not None
+        text = "base" if self.request.base else f"edited {self.generation}"
+        score = None if self.request.base else 0.9
+        return SequenceResult(text, self.edit_id, score, self.finish_reason, prompt_tokens=1, new_tokens=1)
+
+    def delta(self) -> TextDelta:
+        return TextDelta(self.result.text, finish_reason=self.finish_reason, new_tokens=1)
 
 
 class CountingModel:
@@ -44,21 +57,48 @@ class CountingModel:
         self.tokens: list[int] = []
         self.go_on = threading.Event()
         self.go_on.set()
+        self._rows: list[Scripted] = []
+
+    @property
+    def batch(self) -> "CountingModel":
+        return self
+
+    @property
+    def rows(self) -> int:
+        return len(self._rows)
+
+    @property
+    def has_room(self) -> bool:
+        return True
 
     def refresh(self) -> bool:
         news = self.generation != self.published
         self.generation = self.published
         return news
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
-        assert self.go_on.wait(20)
-        if "too long" in prompts:
+    def prepare(self, requests: Sequence[SequenceRequest]) -> list[Scripted]:
+        if any(request.prompt == "too long" for request in requests):
             raise BadRequest("the prompt has 900 tokens, the base reads at most 192: shorten it")
-        self.tokens.append(max_new_tokens)
-        return [Said(prompt, f"edited {self.generation}", "7", 0.9, truncated=True) for prompt in prompts]
+        return [Scripted(request, self.generation) for request in requests]
 
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
-        return [Said(prompt, "base", None, None) for prompt in prompts]
+    def start(self, sequences: Sequence[Scripted]) -> None:
+        assert self.go_on.wait(20)
+        for one in sequences:
+            one.edit_id = None if one.request.base else "7"
+            self.tokens.append(one.request.params.max_new_tokens)
+        self._rows += sequences
+
+    def step(self) -> list[Scripted]:
+        done, self._rows = self._rows, []
+        for one in done:
+            one.finish_reason = "stop" if one.request.base else "length"
+        return done
+
+    def remove(self, sequences: Sequence[Scripted]) -> None:
+        self._rows = [one for one in self._rows if one not in sequences]
+
+    def clear(self) -> None:
+        self._rows = []
 
 
 class Served:
@@ -131,7 +171,8 @@ def test_the_base_can_be_asked_beside_it(served: Served) -> None:
 
 def test_openai_clients_get_a_completion(served: Served) -> None:
     reply = served.client.post(
-        "/v1/completions", json={"model": "x", "prompt": "a", "max_tokens": 999, "temperature": 0, "top_p": 1}
+        "/v1/completions",
+        json={"model": "tiny", "prompt": "a", "max_tokens": 999, "temperature": 0, "top_p": 1},
     ).json()
 
     assert reply["object"] == "text_completion"
@@ -153,8 +194,8 @@ def test_openai_clients_get_a_completion(served: Served) -> None:
         ("/v1/generate", json.dumps({"prompts": ["a"] * 5}).encode(), 422),
         ("/v1/generate", b" " * (LIMITS.max_body_bytes + 1), 413),
         ("/v1/generate", b'{"prompts": ["a", "too long"]}', 422),
-        ("/v1/completions", b'{"prompt": "a", "stream": true}', 400),
-        ("/v1/completions", b'{"prompt": "a", "temperature": 0.7}', 400),
+        ("/v1/completions", b'{"prompt": "a", "suffix": "b"}', 400),
+        ("/v1/completions", b'{"prompt": "a", "temperature": 2.7}', 400),
     ],
 )
 def test_a_request_that_cannot_be_answered_is_refused_with_a_message(
@@ -227,7 +268,9 @@ def test_requests_are_counted_by_route_and_never_by_what_clients_invent(served: 
     assert 'upkeep_serve_requests_total{route="/v1/generate",status="200"} 1.0' in text
     assert 'upkeep_serve_requests_total{route="other",status="404"} 1.0' in text
     assert "/no/such/path" not in text
-    assert lost.json() == {"error": {"message": "Not Found"}}
+    assert lost.json() == {
+        "error": {"message": "Not Found", "type": "invalid_request_error", "param": None, "code": None}
+    }
 
 
 @pytest.fixture

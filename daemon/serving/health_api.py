@@ -1,0 +1,92 @@
+"""Health, the generation that answers, and Prometheus metrics: on the API's own port, or on one beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel
+
+from daemon.serving.generate_api import ERRORS
+from daemon.serving.model_executor import ModelExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest published generation as the ledger knows it."""
+
+    number: int
+    base_hash: str
+    created_at: str
+    cause: str
+
+
+class Alive(BaseModel):
+    """The process is alive."""
+
+    status: str
+
+
+class Ready(BaseModel):
+    """The model answers, with this generation."""
+
+    status: str
+    generation: str
+
+
+class GenerationOut(BaseModel):
+    """The generation that answers, and the newest that is published (`head` and what follows; null: none is)."""
+
+    generation: int
+    head: int | None
+    base_hash: str | None
+    published_at: str | None
+    cause: str | None
+
+
+def add_health(
+    app: FastAPI,
+    *,
+    executor: ModelExecutor,
+    read_head: Callable[[], Head | None],
+    exposed: CollectorRegistry,
+) -> None:
+    """Add liveness, readiness and metrics to an application."""
+
+    @app.get("/healthz")
+    async def healthz() -> Alive:
+        """The process is alive."""
+        return Alive(status="alive")
+
+    @app.get("/readyz", responses=ERRORS)
+    async def readyz() -> Ready:
+        """The model is loaded and the ledger can be read; else 503 with the reason."""
+        await run_in_threadpool(read_head)
+        return Ready(status="ready", generation=str(executor.generation))
+
+    @app.get(
+        "/metrics",
+        response_model=None,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    def metrics() -> Response:
+        """Prometheus metrics: of all roles under `upkeep run`, else of this process."""
+        return Response(generate_latest(exposed), media_type=CONTENT_TYPE_LATEST)
+
+
+def add_generation(app: FastAPI, *, executor: ModelExecutor, read_head: Callable[[], Head | None]) -> None:
+    """Add `/v1/generation` to an application."""
+
+    @app.get("/v1/generation", responses=ERRORS)
+    async def generation() -> GenerationOut:
+        """The generation that answers, and the newest one that is published."""
+        served = executor.generation
+        head = await run_in_threadpool(read_head)
+        return GenerationOut(
+            generation=served,
+            head=None if head is None else head.number,
+            base_hash=None if head is None else head.base_hash,
+            published_at=None if head is None else head.created_at,
+            cause=None if head is None else head.cause,
+        )
