@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,6 @@ from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
-SWITCH_SECONDS = 0.0002
 SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
@@ -63,9 +61,6 @@ def _serve(
     stop: threading.Event,
     follow_seconds: float,
 ) -> None:
-    # torch gives up the interpreter's lock at every operation: the model's thread must not wait 5 ms (Python's own
-    # interval) each time for the thread that answers HTTP to give it back.
-    sys.setswitchinterval(SWITCH_SECONDS)
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
     try:
         with _listening(_apps(settings, ledger, executor)) as servers:
