@@ -18,6 +18,7 @@ Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a
 
 import logging
 import os
+import signal
 import sys
 from importlib.metadata import entry_points
 from typing import Annotated
@@ -38,6 +39,7 @@ from daemon.cli import (
     setup,
     submit,
 )
+from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
 from edits.extras import ExtraMissing, extra
 from upkeep_llm import __version__
@@ -111,6 +113,7 @@ def main() -> None:
     # torch's threads wait for each other by spinning. Where worker and server share busy cores that makes each
     # of them up to forty times slower; read when torch is loaded, and inherited by the roles.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    interrupt_on(signal.SIGINT)
     try:
         # typer comes with the library's own requirements: `--help` works without the extra, a command finds out.
         with extra("daemon", purpose="this command"):

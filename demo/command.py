@@ -52,6 +52,7 @@ def demo(
         raise typer.BadParameter(f"there is no folder {json_path.parent}", param_hint="--json")
     from rich.console import Console
 
+    from daemon.process.interrupts import interrupt_on
     from daemon.process.log import configure_logging
     from daemon.process.settings_tables import LogSettings
     from demo.run import Options, run_demo, run_stream
@@ -59,7 +60,7 @@ def demo(
 
     forget_settings_of_the_environment()
     configure_logging(LogSettings(level="warning", as_json=False), "demo")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in good order
+    interrupt_on(signal.SIGTERM)  # as Ctrl-C does
     place = folder or Path(".upkeep") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
     options = Options(place.resolve(), seed, events, json_path, keep)
     console = Console(highlight=False)
