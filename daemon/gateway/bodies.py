@@ -60,10 +60,11 @@ def read_request(path: str, body: bytes, *, decode: Callable[[Sequence[int]], st
 def _conversation(messages: Any) -> Conversation | None:
     if not isinstance(messages, list):
         return None
-    turns = []
-    for message in messages[-MAX_MESSAGES:]:
-        if isinstance(message, dict) and message.get("role") in ("user", "assistant"):
-            turns.append(Message(message["role"], _content(message.get("content"))))
+    turns = [
+        Message(message["role"], _content(message.get("content")))
+        for message in messages[-MAX_MESSAGES:]
+        if isinstance(message, dict) and message.get("role") in ("user", "assistant")
+    ]
     return Conversation(tuple(turns)) if any(turn.role == "user" for turn in turns) else None
 
 
@@ -82,8 +83,14 @@ def _prompts(prompt: Any, decode: Callable[[Sequence[int]], str]) -> tuple[tuple
         return (None,), False
     if _is_ids(prompt):
         return (decode(prompt),), False
-    return tuple(one if isinstance(one, str) else decode(one) if _is_ids(one) else None for one in prompt), True
+    return tuple(
+        one if isinstance(one, str) else decode(one) if _is_ids(one) else None for one in prompt
+    ), True
 
 
 def _is_ids(prompt: Any) -> bool:
-    return isinstance(prompt, list) and bool(prompt) and all(type(token) is int and token >= 0 for token in prompt)
+    return (
+        isinstance(prompt, list)
+        and bool(prompt)
+        and all(type(token) is int and token >= 0 for token in prompt)
+    )

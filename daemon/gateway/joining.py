@@ -10,7 +10,9 @@ class EngineReplyUnreadable(PermanentError):
     """The engine's answer does not have a choice for each prompt."""
 
 
-def join_completions(replies: Sequence[tuple[Sequence[int], Mapping[str, Any]]], *, model: str) -> dict[str, Any]:
+def join_completions(
+    replies: Sequence[tuple[Sequence[int], Mapping[str, Any]]], *, model: str
+) -> dict[str, Any]:
     """The replies' choices in the order of the whole request's prompts; usage is their sum.
 
     Args:

@@ -1,7 +1,5 @@
 """vLLM as the gateway's engine: its adapter administration and its OpenAI API, over HTTP."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import PurePath
 from typing import Any
 
@@ -34,9 +32,7 @@ class VllmEngine:
         # The gateway's own few questions do not queue behind the clients' streams.
         self._client = httpx.AsyncClient(
             timeout=timeout,
-            limits=httpx.Limits(
-                max_connections=max_connections, max_keepalive_connections=max_connections
-            ),
+            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             trust_env=False,
         )
         self._admin = httpx.AsyncClient(timeout=timeout, trust_env=False)
@@ -67,7 +63,9 @@ class VllmEngine:
     async def models(self) -> EngineModels:
         try:
             reply = await self._admin.get(self._url.join("/v1/models"), headers=self._headers)
-            cards = [(str(card["id"]), card.get("parent")) for card in reply.raise_for_status().json()["data"]]
+            cards = [
+                (str(card["id"]), card.get("parent")) for card in reply.raise_for_status().json()["data"]
+            ]
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineAway(f"the engine does not list its models: {type(error).__name__}") from error
         return EngineModels(
@@ -93,15 +91,6 @@ class VllmEngine:
             return await self._admin.post(self._url.join(path), json=body, headers=self._headers)
         except httpx.HTTPError as error:
             raise EngineAway(f"the engine does not answer: {type(error).__name__}") from error
-
-
-@asynccontextmanager
-async def open_vllm(engine: VllmEngine) -> AsyncIterator[VllmEngine]:
-    """While the block runs, the engine has its connections."""
-    try:
-        yield engine
-    finally:
-        await engine.close()
 
 
 def _message(reply: httpx.Response) -> str:
