@@ -1,4 +1,4 @@
-"""The gateway in front of the real vLLM with a real chat model (`make test-vllm`): what must hold, and what happens when it fails."""
+"""The gateway in front of the real vLLM with a real chat model (`make test-vllm`)."""
 
 import json
 import os
