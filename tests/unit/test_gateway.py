@@ -121,7 +121,8 @@ def test_a_rollback_is_another_choice(front: RunningGateway, facts: Facts) -> No
 def test_an_abandoned_stream_ends_at_the_engine_too(front: RunningGateway, engine: EngineDouble) -> None:
     body = {"model": BASE, "prompt": ASKED, "stream": True, "max_tokens": 100_000}
     with httpx.stream("POST", f"{front.url}/v1/completions", json=body) as stream:
-        next(stream.iter_text())
+        pieces = stream.iter_text()  # held: it closes the stream when it is gone
+        next(pieces)
         assert engine.streaming == 1
     eventually(lambda: engine.streaming == 0)
     eventually(lambda: front.metric('upkeep_gateway_stream_aborts_total{by="client"}') == 1)
@@ -199,7 +200,8 @@ def test_a_request_beyond_the_limits_is_refused(facts: Facts, engine: EngineDoub
         assert front.chat("x" * 2_000).status_code == 413
         body = {"model": BASE, "prompt": OTHER, "stream": True, "max_tokens": 100_000}
         with httpx.stream("POST", f"{front.url}/v1/completions", json=body) as stream:
-            next(stream.iter_text())
+            pieces = stream.iter_text()  # held: it closes the stream when it is gone
+            next(pieces)
             refused = front.chat(OTHER)
             assert (refused.status_code, refused.json()["error"]["type"]) == (503, "service_unavailable")
             assert refused.headers["retry-after"]
