@@ -156,7 +156,7 @@ class Metrics:
         self.gateway_aborts = Counter(
             "upkeep_gateway_stream_aborts_total",
             "Answers that ended early, by whose fault (client, engine).",
-            ["by"],
+            ["outcome"],
             registry=registry,
         )
         for by in GATEWAY_ABORTS:

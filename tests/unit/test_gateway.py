@@ -125,7 +125,7 @@ def test_an_abandoned_stream_ends_at_the_engine_too(front: RunningGateway, engin
         next(pieces)
         assert engine.streaming == 1
     eventually(lambda: engine.streaming == 0)
-    eventually(lambda: front.metric('upkeep_gateway_stream_aborts_total{by="client"}') == 1)
+    eventually(lambda: front.metric('upkeep_gateway_stream_aborts_total{outcome="client"}') == 1)
 
 
 def test_a_stream_in_hand_is_finished_when_the_gateway_is_told_to_stop(

@@ -216,7 +216,7 @@ def test_an_abandoned_stream_ends_at_the_engine_too(
     with httpx.stream("POST", f"{front.url}/v1/chat/completions", json=body, timeout=60) as stream:
         next(stream.iter_text())
     eventually(lambda: running_requests(engine) == 0, seconds=10)
-    assert front.metric('upkeep_gateway_stream_aborts_total{by="client"}') == 1
+    assert front.metric('upkeep_gateway_stream_aborts_total{outcome="client"}') == 1
 
 
 def test_an_engine_that_was_killed_is_said_to_be_away_and_served_again_when_it_is_back(
