@@ -2,11 +2,11 @@
 
 SHELL := /bin/bash
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m "not gpu and not real"
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m "not gpu and not real and not vllm"
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-part test-real format constraints clean
+.PHONY: help setup demo check test test-part test-real test-vllm format constraints clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-part: setup  ## some of it, without the checks: make test-part TESTS=tests/
 
 test-real: setup  ## the same on a real chat model, which it fetches; not part of `make test`
 	@OMP_WAIT_POLICY=PASSIVE bash scripts/test-real.sh
+
+test-vllm: setup  ## the gateway in front of the real vLLM (1.9 GB) and a real chat model; not part of `make test`
+	@bash scripts/test-vllm.sh
 
 format: setup  ## let ruff repair what it can
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ One event, in order; each module opens with what it promises:
     daemon/work/verify.py              no generation goes live unverified
     daemon/checks/claimed_check.py     is the rest as it was? by monitoring/        (upkeep check)
     daemon/serving/serve_role.py       answers over HTTP                            (upkeep serve, ask)
+    daemon/gateway/gateway_role.py     picks the edit in front of vLLM              (upkeep gateway)
     daemon/process/supervisor.py       all roles in one process tree                (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.

@@ -16,6 +16,9 @@ FACT_EVENT_OUTCOMES = ("accepted", "duplicate", "dead_lettered")
 LANES = ("urgent", "batch")
 EDITORS = ("scen", "lemoe")
 VERDICTS = ("passed", "rejected")
+GATEWAY_OUTCOMES = ("edit", "base", "error")
+GATEWAY_LOADS = ("loaded", "failed")
+GATEWAY_ABORTS = ("client", "engine")
 YOUNG = ("1d", "7d", "30d")  # windows of age: live for at most so long
 
 # Up to these times is in time: the objectives of docs/operations.md, each a bucket of the histogram below.
@@ -116,6 +119,59 @@ class Metrics:
             ["route"],
             registry=registry,
             buckets=REQUEST_DURATION_BUCKETS_SECONDS,
+        )
+        self.gateway_requests = Counter(
+            "upkeep_gateway_requests_total",
+            "Requests that the gateway routed, by outcome (edit, base, error).",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in GATEWAY_OUTCOMES:
+            self.gateway_requests.labels(outcome)
+        self.gateway_routing = Histogram(
+            "upkeep_gateway_routing_seconds",
+            "Time from a request's body to the choice of its adapter, loading left out.",
+            registry=registry,
+            buckets=REQUEST_DURATION_BUCKETS_SECONDS,
+        )
+        self.gateway_upstream = Histogram(
+            "upkeep_gateway_upstream_seconds",
+            "Time from a request to the engine to the head of its answer.",
+            registry=registry,
+            buckets=REQUEST_DURATION_BUCKETS_SECONDS,
+        )
+        self.gateway_loads = Counter(
+            "upkeep_gateway_adapter_loads_total",
+            "Adapters that were loaded into the engine, by outcome (loaded, failed).",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in GATEWAY_LOADS:
+            self.gateway_loads.labels(outcome)
+        self.gateway_evictions = Counter(
+            "upkeep_gateway_adapter_evictions_total",
+            "Adapters that were unloaded to make room for others.",
+            registry=registry,
+        )
+        self.gateway_aborts = Counter(
+            "upkeep_gateway_stream_aborts_total",
+            "Answers that ended early, by whose fault (client, engine).",
+            ["outcome"],
+            registry=registry,
+        )
+        for by in GATEWAY_ABORTS:
+            self.gateway_aborts.labels(by)
+        self.gateway_unserved = Gauge(
+            "upkeep_gateway_unserved_edits",
+            "Live edits that no adapter can be made of, so that the base answers in their place.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.gateway_stale = Gauge(
+            "upkeep_gateway_index_stale",
+            "1 while the gateway cannot follow the ledger and answers with the last generation that it knows.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
         )
         # Not "job": that is Prometheus's own word for what it scrapes, and ours would be renamed.
         self.job_runs = Counter(

@@ -17,7 +17,7 @@ _PANEL = "Run"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the table of contents."""
-    for command in (run, consume, schedule, worker, serve):
+    for command in (run, consume, schedule, worker, serve, gateway):
         app.command(rich_help_panel=_PANEL)(command)
 
 
@@ -77,6 +77,14 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from daemon.serving.serve_role import run as run_server
 
     run_server(settings, stop)
+
+
+def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the gateway: an OpenAI-compatible proxy that picks the edit in front of vLLM."""
+    settings, stop = _start(config, "gateway")
+    from daemon.gateway.gateway_role import run as run_gateway
+
+    run_gateway(settings, stop)
 
 
 def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     schedule: tables.ScheduleSettings = Field(default_factory=tables.ScheduleSettings)
     monitoring: tables.MonitoringSettings = Field(default_factory=tables.MonitoringSettings)
     serve: tables.ServeSettings = Field(default_factory=tables.ServeSettings)
+    gateway: tables.GatewaySettings = Field(default_factory=tables.GatewaySettings)
     metrics: tables.MetricsSettings = Field(default_factory=tables.MetricsSettings)
     log: tables.LogSettings = Field(default_factory=tables.LogSettings)
 
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
                 update={"encoder": _anchored_model(folder, self.index.encoder or None) or ""}
             ),
             "ledger": self.ledger.model_copy(update={"url": _anchored_url(folder, self.ledger.url)}),
+            "gateway": self.gateway.model_copy(update={"adapters": _under(folder, self.gateway.adapters)}),
             "store": store.model_copy(update={"path": _under(folder, store.path)}),
             "monitoring": self.monitoring.model_copy(
                 update={

@@ -374,6 +374,62 @@ class ServeSettings(SettingsTable):
         return (*self.api_keys, *(hashlib.sha256(key.encode()).hexdigest() for key in plain))
 
 
+class GatewaySettings(SettingsTable):
+    """The gateway in front of an inference server."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines")
+    port: Port = Field(8090, description="TCP port")
+    metrics_port: Port = Field(
+        9466, description="health and /metrics, on metrics.host: all other paths belong to the engine"
+    )
+    engine: str = Field(
+        "http://127.0.0.1:8000",
+        max_length=1024,
+        pattern=r"^https?://[^/?#@]+$",
+        description="where vLLM listens, without a path",
+    )
+    engine_api_key: SecretStr | None = Field(
+        None,
+        description="of the adapters' administration; better in the environment: UPKEEP_GATEWAY__ENGINE_API_KEY",
+    )
+    model_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="the base's name at the engine; unset: the engine says it",
+    )
+    adapters: Path = Field(
+        Path("upkeep-data/gateway"), description="folder of the adapters, which the engine reads"
+    )
+    engine_adapters: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="the same folder as the engine sees it; unset: adapters",
+    )
+    max_adapters: int = Field(
+        64, ge=1, le=100_000, description="adapters that stay loaded: no more than vLLM's --max-cpu-loras"
+    )
+    prefetch: int = Field(
+        16,
+        ge=0,
+        le=10_000,
+        description="a generation with at most so many new edits is loaded before it is asked",
+    )
+    on_failure: Literal["base", "error"] = Field(
+        "base", description='an adapter cannot be loaded: "base" answers, or an "error"'
+    )
+    max_body_bytes: int = Field(1 << 20, ge=1_024, le=1 << 30, description="a longer request is refused: 413")
+    max_concurrent: int = Field(256, ge=1, le=65_536, description="requests at a time; further ones get 503")
+    connect_seconds: float = Field(
+        5.0, gt=0.0, le=600.0, description="how long the engine may take to accept"
+    )
+    read_seconds: float = Field(
+        300.0, gt=0.0, le=86_400.0, description="how long the engine may be silent within an answer"
+    )
+    drain_seconds: int = Field(30, ge=0, le=3_600, description="for the requests in hand at SIGTERM")
+
+
 class MetricsSettings(SettingsTable):
     """Prometheus metrics of a role that runs alone; under `upkeep run`, `serve` shows those of all roles."""
 

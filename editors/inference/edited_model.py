@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 from editors.adapters.apply import apply_adapters, groups_that_fit
@@ -11,6 +12,7 @@ from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
+from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
@@ -280,7 +282,7 @@ class EditedModel:
         router = self._routers.get(routing)
         if router is None:
             if routing == "scope":
-                router = ScopeRouter(self.base, self._names, self.matcher)
+                router = ScopeRouter(partial(read_pairs, self.base), self._names, self.matcher)
             elif routing == "neuron":
                 router = NeuronRouter(self.base)
             else:

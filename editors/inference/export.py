@@ -265,11 +265,38 @@ def _check(shard: Shard, digest: str, edit_ids: Sequence[str], target: ExportTar
         raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
 
 
+def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path) -> None:
+    """Write one edit of a shard as a PEFT adapter: `folder` appears whole, or was already there.
+
+    Raises:
+        Unexportable: its expert is no LoRA.
+        ShardCorrupt: the shard lacks the edit or was made for another base.
+        PermanentError: the folder cannot be written.
+    """
+    _check(shard, shard.digest, [edit_id], target)
+    if (reason := why_unexportable(shard)) is not None:
+        raise Unexportable(f"edit {edit_id}: {reason}")
+    if folder.is_dir():
+        return
+    with _output_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with _output_errors(folder):
+            whole = aside / "adapter"  # with the usual rights: another process reads it
+            whole.mkdir()
+            _write_adapter(shard, shard.edit_ids.index(edit_id), target=target, folder=whole)
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first, with the same bytes
+                    raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Path) -> Iterator[ExportedEdit]:
     """One adapter folder per row of a shard; yields what the index says of each."""
-    rank = int(shard.tensors["scen.a"].shape[1])
-    config = json.dumps(target.adapter_config(layer=shard.header.layer, rank=rank), indent=1) + "\n"
-    stem = f"base_model.model.{target.projection(shard.header.layer)}"
     for row, entry in enumerate(shard.header.entries):
         if not _FOLDER_ID.fullmatch(entry.edit_id):
             raise BadRequest(
@@ -277,13 +304,21 @@ def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Pa
             )
         name = f"edit-{entry.edit_id}"
         (folder / name).mkdir()
-        (folder / name / "adapter_config.json").write_text(config, encoding="utf-8")
-        weights = {
-            f"{stem}.lora_A.weight": shard.tensors["scen.a"][row].clone(),
-            f"{stem}.lora_B.weight": shard.tensors["scen.b"][row].clone(),
-        }
-        save_file(weights, folder / name / "adapter_model.safetensors", metadata={"format": "pt"})
+        _write_adapter(shard, row, target=target, folder=folder / name)
         yield ExportedEdit(**entry.model_dump(), folder=name, part=part, row=row)
+
+
+def _write_adapter(shard: Shard, row: int, *, target: ExportTarget, folder: Path) -> None:
+    """The two files of one row's adapter."""
+    rank = int(shard.tensors["scen.a"].shape[1])
+    config = json.dumps(target.adapter_config(layer=shard.header.layer, rank=rank), indent=1) + "\n"
+    stem = f"base_model.model.{target.projection(shard.header.layer)}"
+    (folder / "adapter_config.json").write_text(config, encoding="utf-8")
+    weights = {
+        f"{stem}.lora_A.weight": shard.tensors["scen.a"][row].clone(),
+        f"{stem}.lora_B.weight": shard.tensors["scen.b"][row].clone(),
+    }
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 @contextmanager

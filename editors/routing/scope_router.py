@@ -1,19 +1,18 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
-from editors.base.base import Base
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names
-from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question, read_pairs
+from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
 from edits.prompts import Prompt, user_turns
@@ -40,6 +39,8 @@ class Route:
 
 
 UNROUTED = Route(None, 0.0)
+# Has the base read (question, key) pairs; where there is no base, as in front of another engine, the text alone decides.
+ReadPairs: TypeAlias = Callable[[Sequence[tuple[str, ScopeKey]]], Sequence[Reading]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,16 @@ class ScopeRouter:
     (`Agreement.weight`) times how sure the base was of its answer. An edit without text is read by the base alone.
     """
 
-    def __init__(self, base: Base, names: SurfaceIndex, matcher: QuestionMatcher | None = None) -> None:
+    def __init__(
+        self, read_base: ReadPairs | None, names: SurfaceIndex, matcher: QuestionMatcher | None = None
+    ) -> None:
         """
         Args:
+            read_base: reads pairs by the base; None: there is none, so what has no text never fires.
             names: the edited model's index of all live edits' names, which it keeps up to date.
             matcher: reads the text; None: the base's agreement alone decides.
         """
-        self._base = base
+        self._read_base = read_base
         self._names = names
         self._near = NearNames()
         self._experts: dict[str, ExpertRow] = {}
@@ -182,11 +186,11 @@ class ScopeRouter:
         """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
         open_prompts = {one.prompt for one in candidates if one.reliance > SMALL_RELIANCE}
         asked = [one for one in candidates if one.prompt in open_prompts]
-        if not asked:
+        if not asked or self._read_base is None:
             return [None] * len(candidates)
         # Of a conversation, what the user asked last.
         pairs = [((user_turns(prompts[one.prompt]) or ("",))[-1], one.key) for one in asked]
-        readings = iter(read_pairs(self._base, pairs))
+        readings = iter(self._read_base(pairs))
         return [next(readings) if one.prompt in open_prompts else None for one in candidates]
 
     def _best(
@@ -246,7 +250,8 @@ class ScopeRouter:
         if not self._reads_text(entry):
             return 1.0
         calibration = expert.shard.header.calibration
-        if calibration is None or not isinstance(prompt, str):  # its answer was asked for as plain text
+        # Its answer was asked for as plain text.
+        if self._read_base is None or calibration is None or not isinstance(prompt, str):
             return 0.0
         return calibration.agreement.weight * entry.confidence
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from editors.index.names.surface import SurfaceIndex, Words, read_text, words_of
 from editors.index.questions import find_name, readings
 from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import VectorRows
+from editors.routing.agreement import read_pairs
 from editors.routing.scope_router import MAX_CANDIDATES, ScopeRouter
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
@@ -203,7 +205,7 @@ def test_of_very_many_edits_of_one_subject_the_newest_are_candidates_at_once() -
     )
     header = ShardHeader(editor="scen", base_hash=base.hash, layer=base.layer, settings={}, entries=entries)
     names = SurfaceIndex()
-    router = ScopeRouter(base, names)
+    router = ScopeRouter(partial(read_pairs, base), names)
     for row, entry in enumerate(entries):
         names.add(entry.edit_id, entry.surface_forms)
         router.add(entry.edit_id, ExpertRow(Shard(header, {}), row))

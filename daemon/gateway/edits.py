@@ -1,0 +1,113 @@
+"""The live edits of one generation that an engine can serve, and which of them a prompt asks; no base is read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from editors.adapters.bank import ExpertRow
+from editors.index import QuestionMatcher
+from editors.index.names.surface import SurfaceIndex
+from editors.inference.export import why_unexportable
+from editors.routing.scope_router import ScopeRouter
+from editors.store.adapter_store import AdapterStore
+from editors.store.shards import Shard
+from edits.errors import ShardCorrupt
+from edits.prompts import Prompt
+
+PREFIX = "upkeep-"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """One edit's adapter; what a name stands for never changes."""
+
+    edit_id: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The name at the engine, which is also its folder's."""
+        return f"{PREFIX}{self.edit_id}-{self.digest[:12]}"
+
+
+class GatewayEdits:
+    """The live edits by text. Not safe to share between threads: one thread owns it."""
+
+    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str) -> None:
+        self._store = store
+        self._matcher = matcher
+        self._base_hash = base_hash
+        self._names = SurfaceIndex()
+        self._router = ScopeRouter(None, self._names, matcher)
+        self._live: dict[str, ExpertRow] = {}
+        self.unserved: dict[str, str] = {}  # live edits that no adapter can be made of: edit id -> why
+
+    @property
+    def live(self) -> int:
+        """How many edits can answer."""
+        return len(self._live)
+
+    def apply(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
+        """Follow the ledger: switch edits off, then on by their shard's digest.
+
+        Raises:
+            ShardCorrupt: a shard is missing, damaged, of another base, or indexed with another encoder; nothing changed.
+        """
+        shards = {digest: self._load(digest) for digest in dict.fromkeys(enabled.values())}
+        for edit_id, digest in enabled.items():
+            if edit_id not in shards[digest].edit_ids:
+                raise ShardCorrupt(f"shard {digest} lacks edit {edit_id} that its generation names")
+        for edit_id in (*disabled, *enabled):
+            self._remove(edit_id)
+        for edit_id, digest in enabled.items():
+            self._add(edit_id, shards[digest])
+
+    def route(self, prompts: Sequence[Prompt]) -> list[AdapterRef | None]:
+        """Each prompt's adapter; None: the base."""
+        found = self._router.route(prompts) if len(self._router) else []
+        if not found:
+            return [None] * len(prompts)
+        return [None if route.edit_id is None else self.ref(route.edit_id) for route in found]
+
+    def ref(self, edit_id: str) -> AdapterRef:
+        """A live edit's adapter."""
+        return AdapterRef(edit_id, self._live[edit_id].shard.digest)
+
+    def shard(self, ref: AdapterRef) -> Shard:
+        """The shard that an adapter is made of, live or not.
+
+        Raises:
+            ShardCorrupt: it is missing or damaged.
+        """
+        row = self._live.get(ref.edit_id)
+        return row.shard if row is not None and row.shard.digest == ref.digest else self._load(ref.digest)
+
+    def _load(self, digest: str) -> Shard:
+        shard = self._store.load(digest, encoder_hash=self._matcher.hash)
+        header = shard.header
+        if header.base_hash != self._base_hash:
+            raise ShardCorrupt(f"shard {digest} was made for base {header.base_hash}: set model.path back")
+        if header.encoder_hash not in (None, self._matcher.hash):
+            raise ShardCorrupt(
+                f"shard {digest} was indexed with encoder {header.encoder_hash}, this is {self._matcher.hash}: run "
+                "`upkeep reindex`, or set index.encoder back"
+            )
+        return shard
+
+    def _add(self, edit_id: str, shard: Shard) -> None:
+        row = shard.edit_ids.index(edit_id)
+        reason = why_unexportable(shard)
+        if reason is None and shard.header.entries[row].odds is None:
+            reason = "its index has no text, only the base's own answer: run `upkeep reindex`"
+        if reason is not None:
+            self.unserved[edit_id] = reason
+            return
+        self._live[edit_id] = expert = ExpertRow(shard, row)
+        self._names.add(edit_id, shard.header.entries[row].surface_forms)
+        self._router.add(edit_id, expert)
+
+    def _remove(self, edit_id: str) -> None:
+        self.unserved.pop(edit_id, None)
+        expert = self._live.pop(edit_id, None)
+        if expert is not None:
+            self._names.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)
+            self._router.remove(edit_id)

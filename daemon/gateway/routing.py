@@ -1,0 +1,141 @@
+"""Which adapter each prompt of a request needs: decided in one thread, for all prompts by one generation."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from daemon.gateway.edits import AdapterRef, GatewayEdits
+from daemon.ledger import Ledger
+from editors.inference.export import ExportTarget, export_adapter
+from edits.prompts import Conversation, Prompt
+from monitoring.metrics import Metrics
+
+_T = TypeVar("_T")
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one generation says of a request's prompts; None: the base."""
+
+    refs: tuple[AdapterRef | None, ...]
+    generation: int
+    stale: bool
+
+
+class RequestRouter:
+    """Owns the index: what reads or changes it runs in its one thread, so that no decision mixes generations."""
+
+    def __init__(
+        self,
+        edits: GatewayEdits,
+        ledger: Ledger,
+        *,
+        target: ExportTarget,
+        folder: Path,
+        conversation: Callable[[Prompt], Conversation | None],
+        metrics: Metrics,
+    ) -> None:
+        """
+        Args:
+            folder: of the adapters.
+            conversation: the conversation that a text is which a client rendered with the base's chat template.
+        """
+        self._edits = edits
+        self._ledger = ledger
+        self._target = target
+        self._folder = folder
+        self._conversation = conversation
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
+        self._disk = ThreadPoolExecutor(2, thread_name_prefix="adapters")
+        self._generation = 0
+        self._stale = False
+
+    @property
+    def generation(self) -> int:
+        """The generation that decides now."""
+        return self._generation
+
+    @property
+    def stale(self) -> bool:
+        """Whether the ledger cannot be followed at this moment."""
+        return self._stale
+
+    def close(self) -> None:
+        """End the threads; decisions in hand are finished."""
+        self._thread.shutdown()
+        self._disk.shutdown()
+
+    async def decide(self, prompts: Sequence[Prompt | None]) -> Decision:
+        """The adapters of a request's prompts; what cannot be read goes to the base."""
+        begun = time.perf_counter()
+        try:
+            return await self._in_thread(lambda: self._decide(prompts))
+        finally:
+            self._metrics.gateway_routing.observe(time.perf_counter() - begun)
+
+    async def materialise(self, ref: AdapterRef) -> None:
+        """Write an adapter's folder, where it is not there yet.
+
+        Raises:
+            PermanentError: it cannot be made.
+        """
+        if (self._folder / ref.name).is_dir():
+            return
+        shard = await self._in_thread(lambda: self._edits.shard(ref))
+        await asyncio.get_running_loop().run_in_executor(
+            self._disk,
+            lambda: export_adapter(shard, ref.edit_id, target=self._target, folder=self._folder / ref.name),
+        )
+
+    def follow(self) -> list[AdapterRef] | None:
+        """Take over what was published since: the adapters of what is new; None where nothing was. For another thread.
+
+        Raises:
+            ShardCorrupt: a published shard is missing or damaged; the generation held so far goes on deciding.
+            LedgerUnavailable: the ledger is away for now.
+        """
+        steps = self._ledger.generations.since(self._generation)
+        if not steps:
+            return None
+        enabled: dict[str, str] = {}
+        touched: set[str] = set()
+        for step in steps:
+            touched.update(step.enabled, step.disabled)
+            for edit_id in step.disabled:
+                enabled.pop(edit_id, None)
+            enabled.update(step.enabled)
+
+        def apply() -> list[AdapterRef]:
+            self._edits.apply(enabled=enabled, disabled=touched - enabled.keys())
+            self._generation = steps[-1].number
+            return [self._edits.ref(one) for one in enabled if one not in self._edits.unserved]
+
+        refs = self._thread.submit(apply).result()
+        self._metrics.gateway_unserved.set(len(self._edits.unserved))
+        for edit_id in enabled.keys() & self._edits.unserved.keys():
+            _log.warning("edit_not_served", edit=edit_id, reason=self._edits.unserved[edit_id])
+        return refs
+
+    def set_stale(self, stale: bool) -> None:
+        """Say whether the ledger is being followed."""
+        self._stale = stale
+        self._metrics.gateway_stale.set(int(stale))
+
+    def _decide(self, prompts: Sequence[Prompt | None]) -> Decision:
+        places = [n for n, prompt in enumerate(prompts) if prompt is not None]
+        read = [self._conversation(prompt) or prompt for prompt in prompts if prompt is not None]
+        refs: list[AdapterRef | None] = [None] * len(prompts)
+        for place, ref in zip(places, self._edits.route(read), strict=True):
+            refs[place] = ref
+        return Decision(tuple(refs), self._generation, self._stale)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,0 +1,136 @@
+"""The gateway's role on a real socket, in front of an engine that a test names, with a ledger to which tests publish."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from ledger_backends import Clock, Story
+from serving_support import eventually, free_port
+
+from daemon.events.fact_event import FactEvent
+from daemon.gateway import gateway_role
+from daemon.ledger import Ledger, open_ledger
+from daemon.process.settings import Settings
+from editors import EditedModel, build_editor, load_base
+from editors.base.base import Base
+from editors.index import load_matcher
+from editors.store.adapter_store import AdapterStore
+
+FOLLOW_SECONDS = 0.02
+
+
+class Facts:
+    """A base, a ledger and a store to which facts are published without a worker; gateways follow them."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.folder = folder
+        self.base: Base = load_base(str(base), device="cpu")
+        self.base_path = base
+        self.matcher = load_matcher()
+        self.url = f"sqlite:///{folder}/ledger.db"
+        self.ledger: Ledger = open_ledger(self.url)
+        self.ledger.migrate()
+        self.store = AdapterStore(folder / "store")
+        self.story = Story(self.ledger, Clock(), base_hash=self.base.hash)
+        self._published = 0
+
+    def publish(self, *facts: dict[str, Any], editor: str = "scen") -> dict[str, str]:
+        """Train facts, publish them as one generation; edit id by subject."""
+        self._published += 1
+        events = [
+            FactEvent.model_validate(
+                {
+                    "event_id": f"{number} {self._published}",
+                    "occurred_at": f"2026-01-{self._published:02}T00:00:00Z",
+                    **fact,
+                }
+            )
+            for number, fact in enumerate(facts)
+        ]
+        edits = self.story.plan_urgently(*events)
+        requests = [edit.request() for edit in edits]
+        parent = EditedModel(self.base, self.store, matcher=self.matcher)
+        shard = build_editor(editor).apply(requests, base=self.base, parent=parent)
+        digest = self.store.save(shard)
+        assert self.story.publish(self.story.claim(), live={edit.id: digest for edit in edits}) is not None
+        return {request.subject: request.edit_id for request in requests}
+
+    def settings(self, engine: str, **gateway: Any) -> Settings:
+        """Of a gateway in front of that engine; every gateway writes to one folder, as two beside one engine do."""
+        ports = {"port": free_port(), "metrics_port": free_port()}
+        return Settings.model_validate(
+            {
+                "model": {"path": str(self.base_path)},
+                "store": {"path": str(self.folder / "store")},
+                "ledger": {"url": self.url},
+                "gateway": {"engine": engine, "adapters": str(self.folder / "adapters"), **ports, **gateway},
+            }
+        )
+
+
+class RunningGateway:
+    """`gateway_role.run` in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = f"http://127.0.0.1:{settings.gateway.port}"
+        self._health = f"http://127.0.0.1:{settings.gateway.metrics_port}"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=gateway_role.run, args=(settings, self._stop), kwargs={"follow_seconds": FOLLOW_SECONDS}
+        )
+        self._thread.start()
+
+    def chat(self, *turns: str, model: str = "base", **fields: Any) -> httpx.Response:
+        """One question, the last of these user turns."""
+        messages = [{"role": "user", "content": turn} for turn in turns]
+        return self.post("/v1/chat/completions", {"model": model, "messages": messages, **fields})
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, timeout=120, **options)
+
+    def health(self, path: str = "/readyz") -> httpx.Response:
+        return httpx.get(f"{self._health}{path}", timeout=20)
+
+    def metric(self, line: str) -> float:
+        """The value of the metric whose line begins so; 0 where there is none."""
+        found = [one for one in self.health("/metrics").text.splitlines() if one.startswith(line + " ")]
+        return float(found[0].split()[-1]) if found else 0.0
+
+    def wait_generation(self, number: int) -> None:
+        eventually(lambda: self.ready() and self.health().json()["generation"] >= number)
+
+    def ready(self) -> bool:
+        try:
+            return self.health().status_code == 200
+        except httpx.TransportError:
+            assert self._thread.is_alive(), "the gateway ended"
+            return False
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self._stop.set()
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def gateway(settings: Settings) -> Iterator[RunningGateway]:
+    """While the block runs, a gateway answers."""
+    running = RunningGateway(settings)
+    try:
+        eventually(running.ready)
+        yield running
+    finally:
+        running.end()
+
+
+def edits_of(replies: Sequence[httpx.Response]) -> list[str]:
+    """Which edit each reply says that it is of."""
+    return [reply.headers.get("x-upkeep-edit", "none") for reply in replies]

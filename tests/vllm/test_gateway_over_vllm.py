@@ -1,0 +1,237 @@
+"""The gateway in front of the real vLLM with a real chat model (`make test-vllm`)."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gateway_support import Facts, RunningGateway, gateway
+from serving_support import eventually, free_port
+
+from edits.judging import is_stated
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]
+
+DATA = Path(os.environ.get("UPKEEP_TEST_DATA", "../shared/data"))
+CLIENTS = 8
+EDITS = 50
+MODEL = "smol"
+
+
+class Vllm:
+    """The real engine on a port of its own, which a test may kill and start again."""
+
+    def __init__(self, venv: Path, base: Path, folder: Path) -> None:
+        self._command = [
+            *(str(venv / "bin" / "vllm"), "serve", str(base), "--served-model-name", MODEL),
+            *("--enable-lora", "--max-lora-rank", "8", "--max-loras", "4", "--max-cpu-loras", "64"),
+            *("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1"),
+        ]
+        self._port = free_port()
+        self._log = folder / "vllm.log"
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "VLLM_TARGET_DEVICE": "cpu",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "--port", str(self._port)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        eventually(self._answers, seconds=300)
+
+    def kill(self) -> None:
+        """With all of its processes, as a machine that goes down does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def adapters(self) -> set[str]:
+        cards = httpx.get(f"{self.url}/v1/models", timeout=60).json()["data"]
+        return {card["id"] for card in cards if card["parent"] is not None}
+
+    def unload(self, name: str) -> None:
+        reply = httpx.post(f"{self.url}/v1/unload_lora_adapter", json={"lora_name": name}, timeout=60)
+        assert reply.status_code == 200
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, self._log.read_text(errors="replace")[-2000:]
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Vllm]:
+    venv, base = os.environ.get("UPKEEP_VLLM"), os.environ.get("UPKEEP_REAL_BASE")
+    if not venv or not base:
+        pytest.skip("no vLLM: run `make test-vllm`")
+    with tempfile.TemporaryDirectory() as folder:
+        running = Vllm(Path(venv), Path(base), Path(folder))
+        running.start()
+        yield running
+        running.kill()
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[dict[str, Any]]:
+    """Fifty facts with a subject of their own."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in (DATA / "halluedit.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["rephrase_prompts"]:
+            found.setdefault(row["subject"], row)
+    return list(found.values())[:EDITS]
+
+
+@pytest.fixture(scope="session")
+def facts(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], engine: Vllm
+) -> Iterator[Facts]:
+    published = Facts(tmp_path_factory.mktemp("facts"), Path(os.environ["UPKEEP_REAL_BASE"]))
+    names = ("subject", "relation", "prompt", "target_new")
+    published.publish(*({name: row[name] for name in names} for row in rows))
+    yield published
+    published.ledger.close()
+
+
+@pytest.fixture
+def front(facts: Facts, engine: Vllm) -> Iterator[RunningGateway]:
+    with gateway(facts.settings(engine.url)) as running:
+        running.wait_generation(1)
+        yield running
+
+
+def ask_all(running: RunningGateway, questions: Sequence[str]) -> list[httpx.Response]:
+    """All questions in chat, by some clients at a time, greedily."""
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        return list(clients.map(lambda q: greedy(running, q), questions))
+
+
+def greedy(running: RunningGateway, question: str) -> httpx.Response:
+    return running.chat(question, model=MODEL, temperature=0, max_tokens=24)
+
+
+def text_of(reply: httpx.Response) -> str:
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["choices"][0]["message"]["content"])
+
+
+def share_right(replies: Sequence[httpx.Response], rows: Sequence[dict[str, Any]]) -> float:
+    right = [is_stated(text_of(reply), row["target_new"]) for reply, row in zip(replies, rows, strict=True)]
+    return sum(right) / len(right)
+
+
+def test_fifty_facts_are_answered_in_chat_as_reliably_as_in_process(
+    front: RunningGateway, rows: list[dict[str, Any]]
+) -> None:
+    reliability = share_right(ask_all(front, [row["prompt"] for row in rows]), rows)
+    generality = share_right(ask_all(front, [row["rephrase_prompts"][0] for row in rows]), rows)
+    print(json.dumps({"reliability": reliability, "generality": generality}))
+    assert reliability >= 0.97
+    assert generality >= 0.88
+
+
+def test_what_fires_nothing_is_answered_as_the_engine_answers_it(front: RunningGateway, engine: Vllm) -> None:
+    prompts = [json.loads(line)["prompt"] for line in (DATA / "far.jsonl").read_text().splitlines()][:200]
+    assert len(prompts) == 200
+
+    def same(prompt: str) -> bool:
+        body = {"model": MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 8, "seed": 1}
+        through, direct = (
+            httpx.post(f"{url}/v1/completions", json=body, timeout=120) for url in (front.url, engine.url)
+        )
+        assert through.headers["x-upkeep-edit"] == ""
+        mine, theirs = through.json(), direct.json()
+        return all(mine[name] == theirs[name] for name in mine.keys() - {"id", "created"})
+
+    assert [prompt for prompt in prompts if not same(prompt)] == []
+
+
+def test_an_adapter_that_somebody_unloads_is_loaded_again(
+    front: RunningGateway, engine: Vllm, rows: list[dict[str, Any]]
+) -> None:
+    before = text_of(greedy(front, rows[0]["prompt"]))
+    for name in engine.adapters():
+        engine.unload(name)
+    assert text_of(greedy(front, rows[0]["prompt"])) == before
+
+
+def test_two_gateways_beside_one_engine_with_little_room_agree(
+    facts: Facts, engine: Vllm, rows: list[dict[str, Any]]
+) -> None:
+    settings = [facts.settings(engine.url, max_adapters=3) for _ in range(2)]
+    questions = [row["prompt"] for row in rows[:8]] * 2
+    with gateway(settings[0]) as one, gateway(settings[1]) as other:
+        for running in (one, other):
+            running.wait_generation(1)
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(lambda running: [text_of(r) for r in ask_all(running, questions)], (one, other))
+            )
+        assert answers[0] == answers[1]
+        assert one.metric("upkeep_gateway_adapter_evictions_total") > 0
+
+
+def test_a_rollback_is_another_choice(
+    front: RunningGateway, facts: Facts, rows: list[dict[str, Any]]
+) -> None:
+    asked = rows[0]["prompt"]
+    live = greedy(front, asked)
+    assert live.headers["x-upkeep-edit"]
+    back = facts.ledger.generations.rollback_to(0, cause="test").number
+    front.wait_generation(back)
+    assert greedy(front, asked).headers["x-upkeep-edit"] == ""
+    again = facts.ledger.generations.rollback_to(1, cause="test").number
+    front.wait_generation(again)
+    assert text_of(greedy(front, asked)) == text_of(live)
+
+
+def test_an_abandoned_stream_ends_at_the_engine_too(
+    front: RunningGateway, engine: Vllm, rows: list[dict[str, Any]]
+) -> None:
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Tell me a long story about a river."}],
+        "stream": True,
+        "max_tokens": 400,
+        "ignore_eos": True,
+    }
+    with httpx.stream("POST", f"{front.url}/v1/chat/completions", json=body, timeout=60) as stream:
+        next(stream.iter_text())
+    eventually(lambda: running_requests(engine) == 0, seconds=10)
+    assert front.metric('upkeep_gateway_stream_aborts_total{outcome="client"}') == 1
+
+
+def test_an_engine_that_was_killed_is_said_to_be_away_and_served_again_when_it_is_back(
+    front: RunningGateway, engine: Vllm, rows: list[dict[str, Any]]
+) -> None:
+    before = text_of(greedy(front, rows[0]["prompt"]))
+    engine.kill()
+    away = greedy(front, rows[0]["prompt"])
+    assert away.status_code == 502
+    assert away.headers["retry-after"]
+    assert away.json()["error"]["type"] == "server_error"
+    engine.start()
+    assert text_of(greedy(front, rows[0]["prompt"])) == before
+
+
+def running_requests(engine: Vllm) -> float:
+    lines = httpx.get(f"{engine.url}/metrics", timeout=20).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
