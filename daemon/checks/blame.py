@@ -197,7 +197,7 @@ def _blamed(case: Case, culprit: str, *, trials: int) -> Blamed:
         f"{failure.prompt[:100]!r} is answered {failure.given[:100]!r}, not {failure.wanted[:100]!r}"
     )
     detail = {
-        "verdict": "culprit",
+        "verdict": "offending",
         "generation": case.bad,
         "suites": sorted(case.evidence),
         "probes": len(case.probes),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from daemon.process import settings_tables as tables
+from daemon.process.http_settings import GatewaySettings, ServeSettings
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
 
 ENV_PREFIX = "UPKEEP_"
@@ -44,8 +45,8 @@ class Settings(BaseSettings):
     worker: tables.WorkerSettings = Field(default_factory=tables.WorkerSettings)
     schedule: tables.ScheduleSettings = Field(default_factory=tables.ScheduleSettings)
     monitoring: tables.MonitoringSettings = Field(default_factory=tables.MonitoringSettings)
-    serve: tables.ServeSettings = Field(default_factory=tables.ServeSettings)
-    gateway: tables.GatewaySettings = Field(default_factory=tables.GatewaySettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     metrics: tables.MetricsSettings = Field(default_factory=tables.MetricsSettings)
     log: tables.LogSettings = Field(default_factory=tables.LogSettings)
 

@@ -1,14 +1,12 @@
 """The tables of the settings file, one class each: every key with its default, its bounds and what it means."""
 
-import hashlib
-import ipaddress
 import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from daemon.process.settings_errors import BadSettings
 from editors.index import DEFAULT_ENCODER
@@ -17,9 +15,6 @@ from planners.settings import PlannerSettings
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
-MIN_KEY_CHARS = 16
 EditorTable = dict[str, bool | int | float | str]
 
 
@@ -196,6 +191,11 @@ class EditorsSettings(SettingsTable):
     scen: EditorTable = Field(default_factory=dict, description="settings of the SCEN editor")
     lemoe: EditorTable = Field(default_factory=dict, description="settings of the LEMoE editor")
 
+    @property
+    def tables(self) -> dict[str, EditorTable]:
+        """Each editor's table by the editor's name."""
+        return {"scen": self.scen, "lemoe": self.lemoe}
+
     @field_validator("scen", "lemoe", mode="before")
     @classmethod
     def _read_scalars(cls, value: Any) -> Any:
@@ -308,128 +308,6 @@ class MonitoringSettings(SettingsTable):
     )
 
 
-class ServeSettings(SettingsTable):
-    """The HTTP interface."""
-
-    host: str = Field(
-        "127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines: set api_keys"
-    )
-    port: Port = Field(8080, description="TCP port")
-    max_batch: int = Field(32, ge=1, le=1_024, description="most prompts of one request")
-    max_prompt_chars: int = Field(8_192, ge=1, le=1 << 20, description="longest prompt, in characters")
-    model_name: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="under which OpenAI clients ask; unset: model.path, of a folder its name",
-    )
-    max_completion_tokens: int = Field(
-        1_024, ge=1, le=1 << 20, description="longest answer to OpenAI clients, in tokens"
-    )
-    default_temperature: float = Field(
-        0.0,
-        ge=0.0,
-        le=2.0,
-        description="of OpenAI requests that name none; OpenAI's own is 1, 0 is what was verified",
-    )
-    max_rows: int = Field(64, ge=1, le=1_024, description="answers generated together")
-    max_waiting: int = Field(64, ge=1, le=65_536, description="requests that wait; further ones get 503")
-    api_keys: tuple[Sha256, ...] = Field(
-        (), max_length=1_024, description="SHA-256 of each API key in hex (printf %s KEY | sha256sum)"
-    )
-    api_key: SecretStr | None = Field(
-        None, description="keys, commas between; better in the environment: UPKEEP_SERVE__API_KEY"
-    )
-    insecure: bool = Field(
-        False, validate_default=True, description="listen beyond loopback without API keys"
-    )
-    metrics_port: Port | None = Field(
-        None, description="health and /metrics here, on metrics.host; unset: on port"
-    )
-    cors_origins: tuple[Origin, ...] = Field(
-        (), max_length=1_024, description='pages that browsers may ask from: "https://chat.example.org"'
-    )
-
-    @field_validator("api_key")
-    @classmethod
-    def _are_long_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(key) < MIN_KEY_CHARS for key in _keys(value)):
-            raise ValueError(f"a key needs {MIN_KEY_CHARS} characters: openssl rand -hex 32 makes one")
-        return value
-
-    @field_validator("insecure")
-    @classmethod
-    def _is_guarded(cls, value: bool, info: ValidationInfo) -> bool:
-        keys = info.data.get("api_keys") or info.data.get("api_key")
-        if not (value or keys or _is_loopback(info.data.get("host", ""))):
-            raise ValueError(
-                "must be true to listen beyond loopback without keys: set serve.api_keys, or UPKEEP_SERVE__API_KEY"
-            )
-        return value
-
-    @property
-    def key_hashes(self) -> tuple[str, ...]:
-        """SHA-256 of every API key, in hex."""
-        plain = () if self.api_key is None else _keys(self.api_key)
-        return (*self.api_keys, *(hashlib.sha256(key.encode()).hexdigest() for key in plain))
-
-
-class GatewaySettings(SettingsTable):
-    """The gateway in front of an inference server."""
-
-    host: str = Field("127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines")
-    port: Port = Field(8090, description="TCP port")
-    metrics_port: Port = Field(
-        9466, description="health and /metrics, on metrics.host: all other paths belong to the engine"
-    )
-    engine: str = Field(
-        "http://127.0.0.1:8000",
-        max_length=1024,
-        pattern=r"^https?://[^/?#@]+$",
-        description="where vLLM listens, without a path",
-    )
-    engine_api_key: SecretStr | None = Field(
-        None,
-        description="of the adapters' administration; better in the environment: UPKEEP_GATEWAY__ENGINE_API_KEY",
-    )
-    model_name: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="the base's name at the engine; unset: the engine says it",
-    )
-    adapters: Path = Field(
-        Path("upkeep-data/gateway"), description="folder of the adapters, which the engine reads"
-    )
-    engine_adapters: str | None = Field(
-        None,
-        min_length=1,
-        max_length=1024,
-        description="the same folder as the engine sees it; unset: adapters",
-    )
-    max_adapters: int = Field(
-        64, ge=1, le=100_000, description="adapters that stay loaded: no more than vLLM's --max-cpu-loras"
-    )
-    prefetch: int = Field(
-        16,
-        ge=0,
-        le=10_000,
-        description="a generation with at most so many new edits is loaded before it is asked",
-    )
-    on_failure: Literal["base", "error"] = Field(
-        "base", description='an adapter cannot be loaded: "base" answers, or an "error"'
-    )
-    max_body_bytes: int = Field(1 << 20, ge=1_024, le=1 << 30, description="a longer request is refused: 413")
-    max_concurrent: int = Field(256, ge=1, le=65_536, description="requests at a time; further ones get 503")
-    connect_seconds: float = Field(
-        5.0, gt=0.0, le=600.0, description="how long the engine may take to accept"
-    )
-    read_seconds: float = Field(
-        300.0, gt=0.0, le=86_400.0, description="how long the engine may be silent within an answer"
-    )
-    drain_seconds: int = Field(30, ge=0, le=3_600, description="for the requests in hand at SIGTERM")
-
-
 class MetricsSettings(SettingsTable):
     """Prometheus metrics of a role that runs alone; under `upkeep run`, `serve` shows those of all roles."""
 
@@ -444,17 +322,6 @@ class LogSettings(SettingsTable):
         "info", description='"debug", "info", "warning" or "error"'
     )
     as_json: bool = Field(True, alias="json", description="one JSON object a line; false: for human eyes")
-
-
-def _keys(value: SecretStr) -> list[str]:
-    return [key.strip() for key in value.get_secret_value().split(",")]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"
 
 
 def _scalar(value: Any) -> Any:

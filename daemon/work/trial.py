@@ -86,7 +86,7 @@ class Trial:
             TemporaryError: the device or the ledger is unwell.
         """
         unusable = self._unusable(edits)
-        tables = {"scen": self._settings.editors.scen, "lemoe": self._settings.editors.lemoe}
+        tables = self._settings.editors.tables
         second = self._second_settings()
         first = self._trained(editor, tables.get(editor), [e for e in edits if e.id not in unusable])
         # In a paper's mode SCEN has no other settings for a second attempt: it would end like the first.

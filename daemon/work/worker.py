@@ -287,7 +287,7 @@ def work_until_idle(settings: Settings) -> None:
 
 
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
-    for name, table in (("scen", settings.editors.scen), ("lemoe", settings.editors.lemoe)):
+    for name, table in settings.editors.tables.items():
         build_editor(name, table)  # a wrong setting fails now, not at two in the morning
     for suite in known_suites(settings):
         fixed_probes(suite, settings)

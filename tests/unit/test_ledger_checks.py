@@ -13,7 +13,7 @@ from daemon.ledger.records.checks import MAX_ATTEMPTS
 from daemon.ledger.values import Blamed, CheckKind, CheckResult, Edit, EditState
 from monitoring.tally import Failure
 
-HARM = Blamed("it did harm", {"verdict": "culprit"})
+HARM = Blamed("it did harm", {"verdict": "offending"})
 
 
 def test_what_the_base_answered_is_kept_for_that_base_prompt_and_length(ledger: Ledger) -> None:
@@ -127,7 +127,7 @@ def test_a_live_culprit_is_quarantined_and_everybody_else_stays(story: Story) ->
     assert (made.number, made.disabled, dict(made.enabled)) == (2, (bad.edit_id,), {})
     assert (story.state(good), story.state(bad), live(story)) == ("live", "quarantined", ids(good))
     last = story.ledger.audit.history(bad.id)[-1]
-    assert (last.cause, last.detail["blame"]["verdict"]) == ("blame of generation 1", "culprit")
+    assert (last.cause, last.detail["blame"]["verdict"]) == ("blame of generation 1", "offending")
     again = story.ledger.generations.settle_blame(
         {bad.id: HARM}, cleared=[good.id], rolled_back=None, cause="once more"
     )
@@ -145,7 +145,7 @@ def test_after_a_rollback_the_cleared_come_back_and_the_culprit_does_not(story: 
     )
     assert live(story) == ids(new)
     assert (story.state(old), story.state(bad)) == ("superseded", "quarantined")
-    assert story.ledger.audit.history(new.id)[-1].detail["blame"] == {"verdict": "innocent"}
+    assert story.ledger.audit.history(new.id)[-1].detail["blame"] == {"verdict": "cleared"}
     check_invariants(story.ledger)
 
 

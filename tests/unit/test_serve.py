@@ -15,8 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 
+from daemon.process.http_settings import ServeSettings
 from daemon.process.settings import Settings
-from daemon.process.settings_tables import LedgerSettings, ModelSettings, ServeSettings
+from daemon.process.settings_tables import LedgerSettings, ModelSettings
 from daemon.serving import serve_role
 from daemon.serving.api import Head, Limits, create_app
 from daemon.serving.model_executor import MAX_WAITING, ModelExecutor

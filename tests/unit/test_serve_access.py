@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from serving_support import Fact, embedded_server, eventually, free_port
 
-from daemon.process.settings_tables import ServeSettings
+from daemon.process.http_settings import ServeSettings
 
 KEY = "a-key-of-thirty-two-characters-x"
 FRANCE = Fact("France", "The capital of France is", "Lyon")

@@ -149,6 +149,6 @@ def plan_moves(blame: Blame, effects: Effects, generation: int | None) -> list[M
     ]
     moves += [give_way([edit], winner, generation=generation) for edit, winner in effects.gone_again]
     back = {"generation": generation, "superseded_by": None}
-    cleared = {"blame": {"verdict": "innocent"}}
+    cleared = {"blame": {"verdict": "cleared"}}
     moves.append(Move(effects.settlement.enabled, EditState.LIVE, None, generation, back, cleared))
     return moves
