@@ -20,6 +20,7 @@ from requirements_met import unavailable
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
+from daemon.ledger.store.database import Database
 from daemon.ledger.values import (
     ClaimedBatch,
     ConsumedRecord,
@@ -33,6 +34,11 @@ from daemon.ledger.values import (
 
 TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+def database_of(ledger: Ledger) -> Database:
+    """What no front door shows: the tables themselves, to damage them or to count what is asked of them."""
+    return ledger.audit._database
 
 
 class Clock:

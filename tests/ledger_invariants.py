@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
+from ledger_backends import database_of
 from sqlalchemy import select
 
 from daemon.ledger import Ledger
@@ -45,7 +46,7 @@ def _check_histories(ledger: Ledger, found: list[Edit]) -> None:
             if entry.to_state in OUTCOMES:
                 outcomes[edit.edit_id, entry.to_state.value] += 1
         assert all(one.to_state is two.from_state for one, two in pairwise(entries))
-    with ledger.audit._database.read() as connection:
+    with database_of(ledger).read() as connection:
         told = Counter((p["edit_id"], p["state"]) for p in connection.scalars(select(outbox.c.payload)))
     assert told == outcomes
 
@@ -72,6 +73,6 @@ def _check_batches(ledger: Ledger) -> None:
     columns = (edits.c.id, edits.c.state, batches.c.state.label("batch_state"))
     in_work = edits.c.state.in_(["planned", "applying"])
     query = select(*columns).select_from(edits).outerjoin(batches, batches.c.id == edits.c.batch_id)
-    with ledger.audit._database.read() as connection:
+    with database_of(ledger).read() as connection:
         for row in connection.execute(query.where(in_work)):
             assert (row.state, row.batch_state) in {("planned", "planned"), ("applying", "leased")}

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from ledger_backends import event, record
+from ledger_backends import database_of, event, record
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
@@ -55,7 +55,7 @@ def hang(ledger: Ledger, name: str) -> None:
     """Claim a batch, open a transaction that changes everything, and never finish it."""
     batch = ledger.batches.claim(name, lease_seconds=LEASE_SECONDS)
     assert batch is not None
-    with ledger.batches._database.write() as connection:
+    with database_of(ledger).write() as connection:
         connection.exec_driver_sql("UPDATE edits SET reason = 'half done', attempts = 99")
         connection.exec_driver_sql("DELETE FROM history")
         print("claimed", batch.id, flush=True)

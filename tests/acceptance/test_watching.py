@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 import torch
 from acceptance_support import Daemon, House, News, eventually, furnished, news
+from ledger_backends import database_of
 from sqlalchemy import update
 from watching_support import Watch, every_query, tool, watched
 
@@ -162,7 +163,7 @@ def test_forgotten_old_edits_raise_edit_drift_and_the_young_ones_show_that_it_is
 def _make_older(house: House, edits: list[Edit], *, days: int) -> None:
     """As if the generations of these edits had been published so long ago."""
     numbers = {edit.generation for edit in edits}
-    with house.ledger.generations._database.write() as connection:
+    with database_of(house.ledger).write() as connection:
         connection.execute(
             update(generations)
             .where(generations.c.number <= max(number for number in numbers if number is not None))
@@ -191,7 +192,7 @@ def _forget(house: House, edits: list[Edit]) -> None:
         again = store.save(replace(shard, tensors=silent))
         muted |= {edit.edit_id: again for edit in edits if live[edit.edit_id] == digest}
     head = house.head()
-    with house.ledger.generations._database.write() as connection:
+    with database_of(house.ledger).write() as connection:
         lock_head(connection)
         planted = child_of(
             *(connection, head),

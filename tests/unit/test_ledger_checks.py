@@ -4,12 +4,13 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from ledger_backends import START, Clock, Story, event
+from ledger_backends import START, Clock, Story, database_of, event
 from ledger_invariants import check_invariants
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.records.checks import MAX_ATTEMPTS
+from daemon.ledger.records.samples import Samples
 from daemon.ledger.values import Blamed, CheckKind, CheckResult, Edit, EditState
 from monitoring.tally import Failure
 
@@ -85,11 +86,10 @@ def test_edits_are_drawn_alike_for_a_seed_and_pages_hold_every_live_edit(story: 
     assert [e.id for e in samples.live_page(edits[9].id, 100)] == [e.id for e in edits[10:]]
 
 
-def test_a_large_ledger_is_drawn_from_evenly(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_ledger_is_drawn_from_evenly(story: Story) -> None:
     edits = story.go_live(*(event(f"e{n}", f"Land {n}") for n in range(60)))
-    monkeypatch.setattr("daemon.ledger.records.samples.CHUNK", 8)
-    monkeypatch.setattr("daemon.ledger.records.samples.MAX_DRAWS", 5)
-    hits = Counter(edit.id for seed in range(150) for edit in story.ledger.samples.live(6, seed=seed))
+    samples = Samples(database_of(story.ledger), draw_size=8, max_draws=5)
+    hits = Counter(edit.id for seed in range(150) for edit in samples.live(6, seed=seed))
 
     assert set(hits) == {edit.id for edit in edits}
     assert max(hits.values()) < 6 * min(hits.values())  # 15 of 150 on the average

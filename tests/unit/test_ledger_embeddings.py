@@ -1,11 +1,9 @@
 """The cache of embeddings in the ledger, on both databases: found again, kept apart, bounded."""
 
 import numpy as np
-import pytest
 from ledger_backends import Clock
 
 from daemon.ledger import Ledger
-from daemon.ledger.queue import embeddings
 
 
 def vectors(*texts: str) -> dict[str, np.ndarray]:
@@ -23,9 +21,7 @@ def test_a_vector_is_found_again_by_embedder_and_text(ledger: Ledger) -> None:
     assert ledger.embeddings.known("base:2", texts) == {}
 
 
-def test_old_vectors_go_and_so_do_those_over_the_bound(
-    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_vectors_go_and_so_do_those_over_the_bound(ledger: Ledger, clock: Clock) -> None:
     ledger.embeddings.store("e", vectors("first"))
     clock.advance(40 * 86_400)
     for text in ("a", "b", "c"):
@@ -34,6 +30,5 @@ def test_old_vectors_go_and_so_do_those_over_the_bound(
 
     assert ledger.control.housekeep(30).rows_deleted == 1
     assert ledger.embeddings.known("e", ["first", "a", "b", "c"]).keys() == {"a", "b", "c"}
-    monkeypatch.setattr(embeddings, "KEPT_EMBEDDINGS", 2)
-    assert ledger.control.housekeep(30).rows_deleted == 1
+    assert ledger.control.housekeep(30, kept_embeddings=2).rows_deleted == 1
     assert ledger.embeddings.known("e", ["a", "b", "c"]).keys() == {"b", "c"}

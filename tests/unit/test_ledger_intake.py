@@ -1,6 +1,6 @@
 """Records into the ledger: each has one outcome, whatever is delivered again."""
 
-from ledger_backends import Clock, Story, event, record
+from ledger_backends import Clock, Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
 
 from daemon.ledger import Ledger, open_ledger
@@ -65,7 +65,7 @@ def test_a_reason_from_a_hostile_record_is_kept_in_bounds(ledger: Ledger) -> Non
 def test_nothing_is_kept_when_the_transaction_fails(ledger: Ledger, url: str, clock: Clock) -> None:
     with open_ledger(url, clock=clock) as broken:
         # The connection fails while history is written, after records and edits.
-        engine = broken.intake._database.engine
+        engine = database_of(broken).engine
 
         @sqlalchemy_event.listens_for(engine, "before_cursor_execute")
         def fail(conn, cursor, statement, *rest):
@@ -87,7 +87,7 @@ def test_a_large_flood_is_taken_in_bulk(ledger: Ledger) -> None:
     records = [record(event(f"e{i}", f"Land {i}"), i) for i in range(4000)]
     statements = 0
 
-    @sqlalchemy_event.listens_for(ledger.intake._database.engine, "before_cursor_execute")
+    @sqlalchemy_event.listens_for(database_of(ledger).engine, "before_cursor_execute")
     def count(*_: object) -> None:
         nonlocal statements
         statements += 1

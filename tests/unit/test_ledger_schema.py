@@ -6,13 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ledger_backends import Story, event, record
+from ledger_backends import Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
-from daemon.ledger.store import database
 from daemon.ledger.store.schema import metadata
 from daemon.ledger.values import CheckKind, EditState
 
@@ -29,7 +28,7 @@ WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
 
 def catalogue(ledger: Ledger) -> set[str]:
     """Everything that the database says about the ledger's tables, as comparable lines."""
-    with ledger.audit._database.read() as connection:
+    with database_of(ledger).read() as connection:
         if connection.dialect.name == "postgresql":
             return set(connection.scalars(text(POSTGRES_CATALOGUE)))
         query = "SELECT sql FROM sqlite_master WHERE tbl_name <> 'alembic_version' AND sql IS NOT NULL"
@@ -43,7 +42,7 @@ def catalogue(ledger: Ledger) -> set[str]:
 
 def test_the_migrations_make_the_schema_that_the_code_uses(ledger: Ledger) -> None:
     migrated = catalogue(ledger)
-    with ledger.audit._database.write() as connection:
+    with database_of(ledger).write() as connection:
         metadata.drop_all(connection)
         metadata.create_all(connection)
 
@@ -61,7 +60,7 @@ def test_a_ledger_that_is_up_to_date_is_left_as_it_is(story: Story) -> None:
 def test_checks_that_an_earlier_release_asked_for_are_still_of_their_kind(ledger: Ledger) -> None:
     asked = {kind: ledger.checks.request(None, "night", kind=kind) for kind in CheckKind}
     named = ledger.checks.request("far", "by hand", kind=CheckKind.FULL)
-    with ledger.audit._database.write() as connection:  # as revision 0004 kept them
+    with database_of(ledger).write() as connection:  # as revision 0004 kept them
         for statement in (
             "DROP INDEX uq_checks_open",
             "UPDATE checks SET suite = '*' || kind || ' ' || suite WHERE kind <> 'sample'",
@@ -82,7 +81,7 @@ def test_checks_that_an_earlier_release_asked_for_are_still_of_their_kind(ledger
 
 
 def test_a_ledger_of_a_later_release_is_refused_and_left_alone(ledger: Ledger) -> None:
-    with ledger.audit._database.write() as connection:
+    with database_of(ledger).write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     before = catalogue(ledger)
 
@@ -96,7 +95,7 @@ def test_the_database_itself_refuses_a_second_live_edit_of_a_fact(story: Story) 
     story.arrive(event("b"))
     with (
         pytest.raises(Exception, match=r"(?i)unique"),
-        story.ledger.audit._database.write() as connection,
+        database_of(story.ledger).write() as connection,
     ):
         connection.execute(text("UPDATE edits SET state = 'live', shard = 'x' WHERE event_id = 'b'"))
 
@@ -105,7 +104,7 @@ def test_the_database_itself_refuses_a_second_live_edit_of_a_fact(story: Story) 
 def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     asked: dict[str, object] = {}
 
-    @sqlalchemy_event.listens_for(story.ledger.audit._database.engine, "before_cursor_execute")
+    @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
     def remember(_conn, _cursor, statement, parameters, _context, executemany):
         if not executemany and statement.startswith(("SELECT", "UPDATE")):
             asked.setdefault(re.sub(r"\?(, \?)+", "?", statement), (statement, parameters))
@@ -130,7 +129,7 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     ledger.generations.rollback_edit(edits[0].id, cause="x", restore_previous=True)
 
     assert len(asked) > 20
-    with ledger.audit._database.read() as connection:
+    with database_of(ledger).read() as connection:
         for statement, parameters in list(asked.values()):
             for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters):
                 whole = re.search(
@@ -183,11 +182,10 @@ def test_a_full_disk_keeps_nothing_and_passes_by_itself(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_locked_ledger_is_a_temporary_trouble(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+def test_a_locked_ledger_is_a_temporary_trouble(url: str) -> None:
     other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with open_ledger(url) as ledger:
+    with open_ledger(url, busy_seconds=0.05) as ledger:
         with pytest.raises(LedgerUnavailable, match="locked"):
             ledger.control.hold("x")
         assert ledger.control.held() is None, "readers go on"
@@ -206,7 +204,7 @@ def test_a_lost_connection_is_a_temporary_trouble(ledger: Ledger, url: str) -> N
             )
 
     ledger.control.hold("before")
-    engine = ledger.control._database.engine
+    engine = database_of(ledger).engine
     sqlalchemy_event.listen(engine, "commit", cut)
     with pytest.raises(LedgerUnavailable):
         ledger.control.hold("after")
@@ -225,5 +223,5 @@ def test_a_server_that_is_not_there_is_a_temporary_trouble(url: str) -> None:
 
 
 def _limit_pages(ledger: Ledger, pages: int) -> None:
-    with ledger.audit._database.read() as connection:  # the pool hands out this one connection again
+    with database_of(ledger).read() as connection:  # the pool hands out this one connection again
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_backends import Clock, Story, event
+from ledger_backends import Clock, Story, database_of, event
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from sqlalchemy import event as sqlalchemy_event
@@ -176,7 +176,7 @@ def test_a_scrape_reads_no_table_that_grows_with_the_edits(story: Story, clock: 
     story.go_live(event("a"))
     asked: list[str] = []
 
-    @sqlalchemy_event.listens_for(story.ledger.audit._database.engine, "before_cursor_execute")
+    @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
     def remember(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         asked.append(statement)
 
@@ -197,7 +197,7 @@ def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> N
         story = Story(ledger, Clock())
         first, _ = story.go_live(event("a"), event("b", "Other"))
         ledger.generations.rollback_edit(first.id, cause="test")
-        with ledger.audit._database.write() as connection:
+        with database_of(ledger).write() as connection:
             connection.execute(sql("DROP TABLE tallies"))
             connection.execute(sql("DROP INDEX uq_checks_open"))  # and what came after it
             connection.execute(sql("ALTER TABLE checks DROP COLUMN kind"))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.queue.batches import return_expired
-from daemon.ledger.queue.embeddings import drop_old_embeddings
+from daemon.ledger.queue.embeddings import KEPT_EMBEDDINGS, drop_old_embeddings
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.store.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
@@ -83,10 +83,10 @@ class Control:
             rows = connection.execute(select(workers).order_by(workers.c.worker))
             return [WorkerSeen(row.worker, row.device, row.batch_id, row.seen_at) for row in rows]
 
-    def housekeep(self, keep_days: float) -> Housekeeping:
+    def housekeep(self, keep_days: float, *, kept_embeddings: int = KEPT_EMBEDDINGS) -> Housekeeping:
         """Free the leases that ran out; delete what has outlived `keep_days`.
 
-        Sent outcomes, job slots, workers and cached embeddings go; of the latter the newest `KEPT_EMBEDDINGS` stay.
+        Sent outcomes, job slots, workers and cached embeddings go; of the latter the newest so many stay.
 
         Records, edits, their history, plans, generations and check results are the audit trail: they stay.
         """
@@ -103,7 +103,7 @@ class Control:
                     (workers, workers.c.seen_at),
                 )
             )
-            deleted += drop_old_embeddings(connection, oldest)
+            deleted += drop_old_embeddings(connection, oldest, kept_embeddings)
         return Housekeeping(leases_returned=returned, rows_deleted=deleted)
 
 

@@ -51,10 +51,10 @@ class Embeddings:
                 connection.execute(insert(embeddings).on_conflict_do_nothing(), rows)
 
 
-def drop_old_embeddings(connection: Connection, oldest: datetime) -> int:
-    """Delete what is older than `oldest`, or older than the newest `KEPT_EMBEDDINGS`; how many rows."""
+def drop_old_embeddings(connection: Connection, oldest: datetime, kept: int) -> int:
+    """Delete what is older than `oldest`, or than the newest so many that are kept; how many rows."""
     newest = select(embeddings.c.created_at).order_by(embeddings.c.created_at.desc())
-    limit = connection.execute(newest.offset(KEPT_EMBEDDINGS).limit(1)).scalar_one_or_none()
+    limit = connection.execute(newest.offset(kept).limit(1)).scalar_one_or_none()
     if limit is not None and limit >= oldest:
         gone = delete(embeddings).where(embeddings.c.created_at <= limit)
     else:

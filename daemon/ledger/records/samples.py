@@ -11,7 +11,7 @@ from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
 from daemon.ledger.store.schema import IS_LIVE, edits, generations
 from daemon.ledger.values import Edit, EditState
 
-# Draws of `CHUNK` ids each, before a rare kind of edit is looked for by reading its ids.
+# Draws of so many ids, before a rare kind of edit is looked for by reading its ids.
 MAX_DRAWS = 40
 
 _Condition = ColumnElement[bool] | TextClause
@@ -20,8 +20,9 @@ _Condition = ColumnElement[bool] | TextClause
 class Samples:
     """Reads only."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, draw_size: int = CHUNK, max_draws: int = MAX_DRAWS) -> None:
         self._database = database
+        self._draw_size, self._max_draws = draw_size, max_draws
 
     def live(self, count: int, *, seed: int, since: int = 0) -> list[Edit]:
         """Up to `count` live edits that went live in generation `since` or later, each with the same chance."""
@@ -97,32 +98,33 @@ class Samples:
 
     def _draw(self, conditions: Sequence[_Condition], count: int, seed: int) -> list[Edit]:
         with self._database.read() as connection:
-            ids = _draw_ids(connection, conditions, count, random.Random(seed))  # noqa: S311 - repeatable
+            ids = self._draw_ids(connection, conditions, count, random.Random(seed))  # noqa: S311 - repeatable
             found: list[Edit] = []
             for part in chunks(ids):
                 rows = connection.execute(select_edits().where(edits.c.id.in_(part)).order_by(edits.c.id))
                 found += [to_edit(row) for row in rows]
             return found
 
-
-def _draw_ids(
-    connection: Connection, conditions: Sequence[_Condition], count: int, sampler: random.Random
-) -> list[int]:
-    highest = connection.execute(select(func.max(edits.c.id))).scalar_one() or 0
-    drawn: list[int] = []
-    if highest > MAX_DRAWS * CHUNK:
-        tried: set[int] = set()
-        for _ in range(MAX_DRAWS):
-            drawn_ids = {sampler.randint(1, highest) for _ in range(CHUNK)} - tried
-            tried |= drawn_ids
-            met = connection.execute(select(edits.c.id).where(edits.c.id.in_(sorted(drawn_ids)), *conditions))
-            found = sorted(met.scalars())
-            sampler.shuffle(found)
-            drawn += found
-            if len(drawn) >= count:
-                return drawn[:count]
-    ids = connection.execute(select(edits.c.id).where(*conditions).order_by(edits.c.id)).scalars().all()
-    return sampler.sample(list(ids), min(count, len(ids)))
+    def _draw_ids(
+        self, connection: Connection, conditions: Sequence[_Condition], count: int, sampler: random.Random
+    ) -> list[int]:
+        highest = connection.execute(select(func.max(edits.c.id))).scalar_one() or 0
+        drawn: list[int] = []
+        if highest > self._max_draws * self._draw_size:
+            tried: set[int] = set()
+            for _ in range(self._max_draws):
+                drawn_ids = {sampler.randint(1, highest) for _ in range(self._draw_size)} - tried
+                tried |= drawn_ids
+                met = connection.execute(
+                    select(edits.c.id).where(edits.c.id.in_(sorted(drawn_ids)), *conditions)
+                )
+                found = sorted(met.scalars())
+                sampler.shuffle(found)
+                drawn += found
+                if len(drawn) >= count:
+                    return drawn[:count]
+        ids = connection.execute(select(edits.c.id).where(*conditions).order_by(edits.c.id)).scalars().all()
+        return sampler.sample(list(ids), min(count, len(ids)))
 
 
 def _published(connection: Connection, number: int) -> datetime:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,11 @@ def lock_head(connection: Connection) -> GenerationHead:
     return GenerationHead(row.generation, row.hold_reason)
 
 
-def connect(url: str) -> Database:
+def connect(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Database:
     """Name the database; nothing is opened yet, but a missing folder of a SQLite file is made.
+
+    Args:
+        busy_seconds: how long a writer waits for another one.
 
     Raises:
         LedgerUnreadable: the URL names no database that Upkeep can use.
@@ -105,8 +109,8 @@ def connect(url: str) -> Database:
     """
     address = _address(url)
     if address.get_backend_name() == "sqlite":
-        return Database(_sqlite(address))
-    return Database(_postgres(address))
+        return Database(_sqlite(address, busy_seconds))
+    return Database(_postgres(address, busy_seconds))
 
 
 def _address(url: str) -> URL:
@@ -126,20 +130,20 @@ def _address(url: str) -> URL:
     return address
 
 
-def _sqlite(address: URL) -> Engine:
+def _sqlite(address: URL, busy_seconds: float) -> Engine:
     try:
         Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerUnavailable(f"the ledger's folder cannot be made: {error}") from error
-    engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
+    engine = create_engine(address, connect_args={"timeout": busy_seconds})
+    event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_sqlite(busy_seconds: float, connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy_seconds
     while True:
         try:
             # FULL: what is committed survives a power cut, as Kafka's offsets are committed after it.
@@ -160,23 +164,23 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres(address: URL) -> Engine:
+def _postgres(address: URL, busy_seconds: float) -> Engine:
     # Nothing is prepared: a plan made while the tables were small would be kept when they are large.
     arguments: dict[str, Any] = {"prepare_threshold": None}
     if "connect_timeout" not in address.query:
         arguments["connect_timeout"] = 10
     with extra("postgres", purpose="a ledger on PostgreSQL", error=LedgerUnreadable):
         engine = create_engine(address, connect_args=arguments, pool_pre_ping=True)
-    event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "connect", partial(_prepare_postgres, busy_seconds))
     return engine
 
 
-def _prepare_postgres(connection: Any, _record: Any) -> None:
+def _prepare_postgres(busy_seconds: float, connection: Any, _record: Any) -> None:
     """A frozen machine must not hold the head's lock for ever, and nobody waits for ever for it."""
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SET application_name = 'upkeep'")
-        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute(f"SET lock_timeout = '{round(busy_seconds * 1000)}ms'")
         cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
     connection.autocommit = False
 
