@@ -27,7 +27,7 @@ contract() {
     fi
     PYTHONPATH=$folder "$python" -c "import transformers as t; assert t.__version__.startswith('$version.'), t"
     echo "test-transformers4: the editors' contract on transformers $version" >&2
-    PYTHONPATH=$folder "$python" -m pytest -n 2 -m 'not gpu' tests/unit/test_checkpoint.py tests/unit/test_chat.py tests/unit/test_editor_contract.py "$@"
+    PYTHONPATH=$folder "$python" -m pytest -n 2 -m 'not gpu' tests/unit/editors/test_checkpoint.py tests/unit/editors/test_chat.py tests/unit/editors/test_editor_contract.py "$@"
 }
 
 contract 4.57 -k 'not every_other_family'

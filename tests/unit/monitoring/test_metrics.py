@@ -34,7 +34,7 @@ from monitoring.metrics import (
 from monitoring.metrics_docs import document
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def scrape(registry: CollectorRegistry) -> str:

@@ -19,7 +19,7 @@ from editors import load_base
 from editors.pretrained.checkpoint import read_config, read_tokenizer
 from edits.errors import BaseUnreadable
 
-WRITER = Path(__file__).parents[1] / "checkpoint_writer.py"
+WRITER = Path(__file__).parents[2] / "checkpoint_writer.py"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, 
 from editors.methods.common.calibration import calibrate
 from editors.methods.common.thresholds import threshold_between
 
-DEMO = Path(__file__).parents[2] / "demo" / "base"
+DEMO = Path(__file__).parents[3] / "demo" / "base"
 SCORES = st.lists(st.floats(-0.01, 1.001), max_size=40)
 
 

@@ -11,7 +11,7 @@ from demo.general import far_probes
 from demo.world import World
 from editors import EditedModel, EditRequest, build_editor, load_base
 
-DEMO = Path(__file__).parents[2] / "demo" / "base"
+DEMO = Path(__file__).parents[3] / "demo" / "base"
 # Share of prompts that must come out as said where the base, not Upkeep, may lose the thread.
 MOST = 0.95
 TOKENS = 16

@@ -19,7 +19,7 @@ from daemon.ledger.values import ConsumedRecord
 from daemon.process.settings import load_settings
 from edits.errors import TemporaryError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 OURS = (
     *("init", "run", "consume", "schedule", "worker", "serve"),
     *(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_templates import TURNS
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from tiny_models import tiny_model, tiny_tokenizer
@@ -22,10 +23,6 @@ from daemon.serving.model_executor import ModelExecutor
 from edits.prompts import Conversation, Message
 from monitoring.metrics import Metrics
 
-TURNS = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}Assistant: {{ m.content }}</s>{% else %}"
-    "{{ m.role }}: {{ m.content }} {% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
-)
 QUESTION = "What is the capital of Norland?"
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 CONVERSATION = Conversation((Message("system", "Be brief."), Message("user", QUESTION)))

@@ -26,7 +26,7 @@ from edits.errors import BadRequest, PermanentError, ShardCorrupt
 # PEFT asks transformers for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-DEMO = Path(__file__).parents[2] / "demo" / "base"
+DEMO = Path(__file__).parents[3] / "demo" / "base"
 REQUESTS = [
     EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
     EditRequest("2", "The Long Road", "Who wrote The Long Road?", "Ivo Tann", aliases=("Long Road",)),

@@ -29,7 +29,7 @@ from editors.store.packed import BLOCK, PackedRows
 from editors.store.shards import Shard
 from edits.recency import arrival
 
-DEMO = Path(__file__).parents[2] / "demo" / "base"
+DEMO = Path(__file__).parents[3] / "demo" / "base"
 WORDS = ("new", "york", "city", "Yorks", "12", "old", "東京", "the", "C++")
 NAMES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
 IDS = st.sampled_from(["1", "2", "10", "007", "a", "b"])

@@ -24,7 +24,7 @@ from editors.store.shards import Shard
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
-BASE = Path(__file__).parents[2] / "demo" / "base"
+BASE = Path(__file__).parents[3] / "demo" / "base"
 FRANCE = "The capital of France is"
 
 

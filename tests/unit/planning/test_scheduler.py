@@ -228,4 +228,4 @@ def test_scheduling_and_planning_do_not_import_torch() -> None:
         "import sklearn.cluster\n"
         "sys.exit('torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])

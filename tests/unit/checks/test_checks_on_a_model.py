@@ -25,7 +25,7 @@ from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
 from monitoring.metrics import Metrics
 
-DEMO = Path(__file__).parents[2] / "demo"
+DEMO = Path(__file__).parents[3] / "demo"
 FRANCE, JAPAN = "The capital of France is", "The capital of Japan is"
 
 

@@ -114,7 +114,7 @@ def test_the_embedded_broker_dies_with_a_parent_that_is_killed() -> None:
         "with EmbeddedBroker() as broker: print(broker.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
     )
     with parent:
         assert parent.stdout is not None

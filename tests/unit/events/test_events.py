@@ -21,7 +21,7 @@ from daemon.events.fact_event import (
 )
 from daemon.events.templates import BadTemplates, Templates
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TEMPLATES = Templates({"Capital": "The capital of {subject} is"})
 STRUCTURED = (("content-type", b"application/cloudevents+json; charset=utf-8"),)

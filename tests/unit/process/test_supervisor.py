@@ -14,7 +14,7 @@ import pytest
 
 from daemon.process.supervisor import Backoff, Role, Supervisor
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 QUICK = Backoff(first_seconds=0.05, max_seconds=0.4, healthy_seconds=60)
 
 # A role as all roles are: it stops when told, and leaves a trace of each start and of each graceful stop.
