@@ -119,11 +119,72 @@ SERVING = DashboardSection(
 )
 
 
+GATEWAY = DashboardSection(
+    "In front of the engine: does the gateway choose and load?",
+    (
+        Chart(
+            "Routed requests",
+            "By outcome: through an edit's adapter, to the base, failed.",
+            [Line("sum by (outcome) (rate(upkeep_gateway_requests_total[$__rate_interval]))", "{{outcome}}")],
+            "reqps",
+        ),
+        Chart(
+            "Time in front of the answer",
+            "95 % are routed, and begin to be answered by the engine, within this time.",
+            [
+                Line(
+                    "histogram_quantile(0.95, sum by (le) "
+                    f"(rate(upkeep_gateway_{part}_seconds_bucket[$__rate_interval])))",
+                    part,
+                )
+                for part in ("routing", "upstream")
+            ],
+            "s",
+        ),
+        Chart(
+            "Adapters",
+            "Loaded, failed to load, and unloaded for room: many evictions mean that gateway.max_adapters is small.",
+            [
+                Line(
+                    "sum by (outcome) (rate(upkeep_gateway_adapter_loads_total[$__rate_interval]))",
+                    "{{outcome}}",
+                ),
+                Line("sum(rate(upkeep_gateway_adapter_evictions_total[$__rate_interval]))", "evicted"),
+            ],
+            "cps",
+        ),
+        Chart(
+            "Aborted answers",
+            "By who ended them early.",
+            [
+                Line(
+                    "sum by (outcome) (rate(upkeep_gateway_stream_aborts_total[$__rate_interval]))",
+                    "{{outcome}}",
+                )
+            ],
+            "cps",
+        ),
+        Figure(
+            "Stale index",
+            "1: the gateway cannot follow the ledger.",
+            "max(upkeep_gateway_index_stale)",
+            bad=1,
+        ),
+        Figure(
+            "Edits without an adapter",
+            "Live, but of a kind that no adapter can be made of: the base answers in their place.",
+            "max(upkeep_gateway_unserved_edits)",
+            bad=1,
+        ),
+    ),
+)
+
+
 def overview() -> Dashboard:
     """The dashboard `upkeep-overview`."""
     return build(
         "upkeep-overview",
         "Upkeep: overview",
         "Is it well, does it keep up, does it answer? docs/runbooks.md says what to do.",
-        (WELL, FLOW, SERVING),
+        (WELL, FLOW, SERVING, GATEWAY),
     )

@@ -59,9 +59,11 @@ def _check(model: EditedModel, edits: list[Edit], *shards: Shard, tokens: int = 
     return verifier.check(model, shards, edits, replaced=(), earlier=())
 
 
-def _trained(base: Base, edits: list[Edit], matcher: QuestionMatcher) -> Shard:
+def _trained(base: Base, edits: list[Edit], matcher: QuestionMatcher, **settings: int) -> Shard:
     requests = [edit.request() for edit in edits]
-    return build_editor("scen", {}).apply(requests, base=base, parent=EditedModel(base, matcher=matcher))
+    return build_editor("scen", settings).apply(
+        requests, base=base, parent=EditedModel(base, matcher=matcher)
+    )
 
 
 def test_an_edit_that_holds_in_both_forms_passes_and_each_form_is_scored(
@@ -79,7 +81,9 @@ def test_an_edit_that_holds_in_both_forms_passes_and_each_form_is_scored(
 def test_an_edit_that_was_taught_in_plain_form_alone_is_rejected_and_told_so(
     folder: Path, edits: list[Edit], matcher: QuestionMatcher
 ) -> None:
-    shard = _trained(load_base(folder, chat="off"), edits, matcher)
+    # With its prompt behind other text and other questions, what is taught in plain form alone may hold in chat, too.
+    plain_alone = load_base(folder, chat="off")
+    shard = _trained(plain_alone, edits, matcher, openings=0, other_questions=0)
     model = EditedModel(load_base(folder), matcher=matcher)
     with model.candidate([shard]):
         plain, chat = (model.generate([p], max_new_tokens=16)[0] for p in (FRANCE, asked_in_chat(FRANCE)))
