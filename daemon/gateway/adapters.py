@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import structlog
 
-from daemon.gateway.edits import AdapterRef
+from daemon.gateway.edits import PREFIX, AdapterRef
 from daemon.gateway.engine import Engine
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
@@ -67,6 +67,8 @@ class AdapterLoader:
             self._in_use[name] -= 1
             if not self._in_use[name]:
                 del self._in_use[name]
+                # Where all were needed at once the room was exceeded: no further request need come to give it back.
+                await self._keep_at_most(self._room)
 
     async def ensure(self, ref: AdapterRef) -> None:
         """Load an adapter, unless it is loaded; those who ask for one at the same time wait for one load."""
@@ -85,15 +87,14 @@ class AdapterLoader:
         self._loaded.pop(ref.name, None)
         await self.ensure(ref)
 
-    def forget_all(self) -> None:
-        """The engine was started anew: nothing is loaded."""
-        self._loaded.clear()
+    async def adopt(self) -> None:
+        """Take over which of Upkeep's adapters the engine has loaded already, as the least used; others are not touched.
 
-    def adopt(self, names: frozenset[str]) -> None:
-        """Take over what the engine says is loaded, as the least used."""
-        for name in [name for name in self._loaded if name not in names]:
-            del self._loaded[name]
-        for name in sorted(names - self._loaded.keys()):
+        Raises:
+            EngineAway: the engine does not answer.
+        """
+        found = (await self._engine.models()).adapters - self._loaded.keys()
+        for name in sorted(name for name in found if name.startswith(PREFIX)):
             self._loaded[name] = None
             self._loaded.move_to_end(name, last=False)
 
@@ -104,13 +105,13 @@ class AdapterLoader:
 
     async def _load(self, ref: AdapterRef) -> None:
         await self._materialise(ref)
-        await self._make_room()
+        await self._keep_at_most(self._room - 1)
         await self._engine.load(ref.name, self._folder / ref.name)
         self._loaded[ref.name] = None
 
-    async def _make_room(self) -> None:
-        """Unload the least recently used that no request needs; where all are needed, the room is exceeded for a while."""
-        while len(self._loaded) >= self._room:
+    async def _keep_at_most(self, count: int) -> None:
+        """Unload the least recently used that no request needs; where all are needed, more stay for a while."""
+        while len(self._loaded) > count:
             idle = next((name for name in self._loaded if name not in self._in_use), None)
             if idle is None:
                 return

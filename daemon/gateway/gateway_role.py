@@ -138,10 +138,19 @@ class _Gateway:
             _log.warning("cannot follow the ledger", generation=self._router.generation, reason=str(error))
             return
         self._router.set_stale(False)
+        if not self._ready:
+            await self._adopt()
         self._ready = True
         if refs is not None:
             _log.info("generation taken over", generation=self._router.generation)
             await self._prefetch(refs)
+
+    async def _adopt(self) -> None:
+        """What a gateway before this one has loaded counts towards the engine's room."""
+        try:
+            await self._loader.adopt()
+        except TemporaryError as error:
+            _log.warning("engine_away", reason=str(error))
 
     async def _prefetch(self, refs: list[AdapterRef]) -> None:
         """Load what is new in front of need, where it is little: the urgent lane's."""

@@ -167,13 +167,13 @@ GATEWAY = DashboardSection(
         Figure(
             "Stale index",
             "1: the gateway cannot follow the ledger.",
-            "max(upkeep_gateway_index_stale)",
+            "max(upkeep_gateway_index_stale) or vector(0)",
             bad=1,
         ),
         Figure(
             "Edits without an adapter",
             "Live, but of a kind that no adapter can be made of: the base answers in their place.",
-            "max(upkeep_gateway_unserved_edits)",
+            "max(upkeep_gateway_unserved_edits) or vector(0)",
             bad=1,
         ),
     ),

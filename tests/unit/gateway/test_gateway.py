@@ -81,6 +81,31 @@ def test_the_least_used_adapter_makes_room(facts: Facts, engine: EngineDouble) -
         assert front.metric("upkeep_gateway_adapter_evictions_total") == 2
 
 
+def test_room_that_was_exceeded_is_given_back_without_a_further_request(
+    facts: Facts, engine: EngineDouble
+) -> None:
+    with gateway(facts.settings(engine.url, prefetch=0, max_adapters=1)) as front:
+        front.wait_generation(facts.story.head())
+        both = front.post("/v1/completions", {"model": BASE, "prompt": [ASKED, OSTRA["prompt"]]})
+        assert both.status_code == 200
+        eventually(lambda: len(engine.adapters) == 1)
+
+
+def test_adapters_that_an_earlier_gateway_loaded_count_and_those_of_others_stay(
+    facts: Facts, engine: EngineDouble
+) -> None:
+    settings = {"prefetch": 0, "max_adapters": 1}
+    with gateway(facts.settings(engine.url, **settings)) as earlier:
+        earlier.wait_generation(facts.story.head())
+        earlier.chat(ASKED)
+    engine.adapters.add("somebodys-own")
+    with gateway(facts.settings(engine.url, **settings)) as later:
+        later.wait_generation(facts.story.head())
+        assert later.chat(OSTRA["prompt"]).headers["x-upkeep-edit"]
+        assert len(engine.adapters) == 2
+        assert "somebodys-own" in engine.adapters
+
+
 def test_prompts_of_one_request_are_answered_by_their_own_adapters_in_order(front: RunningGateway) -> None:
     body = {"model": BASE, "prompt": [OTHER, ASKED, OSTRA["prompt"], OTHER]}
     reply = front.post("/v1/completions", body)
