@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--facts", type=int, help="only the first so many")
     parser.add_argument("--waves", type=int, default=20)
     parser.add_argument("--duplicates", type=float, default=0.25, help="share of the events sent twice")
-    parser.add_argument("--editor", choices=("auto", "scen", "lemoe"), default="auto")
+    parser.add_argument("--editor", choices=("auto", "scen", "lemoe"), default="scen")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dir", type=Path, help="keep ledgers and stores there; unset: a temporary folder")
