@@ -11,7 +11,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, rival_conditions, select_edits, standings_by_id, to_edit
 from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
-from daemon.ledger.store.transitions import Move, apply_moves, assign, supersede
+from daemon.ledger.store.transitions import Move, apply_moves, supersede
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
@@ -112,10 +112,13 @@ class Plans:
             ).scalar_one()
         )
         cause = f"plan {plan_id}"
-        apply_moves(connection, plan_moves(superseded, found), cause=cause, at=at)
         numbers = create_batches(connection, plan_id, [batch for batch, _ in kept], at)
-        groups = [(number, members) for number, (_, members) in zip(numbers, kept, strict=True)]
-        assign(connection, groups, cause=cause, at=at)
+        moves = plan_moves(superseded, found)
+        moves += [
+            Move(members, EditState.PLANNED, columns={"batch_id": number})
+            for number, (_, members) in zip(numbers, kept, strict=True)
+        ]
+        apply_moves(connection, moves, cause=cause, at=at)
         return plan_id
 
 

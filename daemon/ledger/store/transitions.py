@@ -82,27 +82,6 @@ def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> N
         connection.execute(insert(outbox), rows)
 
 
-def assign(
-    connection: Connection, groups: Sequence[tuple[int, Sequence[Standing]]], *, cause: str, at: datetime
-) -> None:
-    """Move pending edits into their batches (batch id, members): a move for very many at once.
-
-    Raises:
-        ForbiddenMove: an edit no longer stands where it stood.
-    """
-    before, to = EditState.PENDING, EditState.PLANNED
-    entries: list[dict[str, Any]] = []
-    entry = {"at": at, "from_state": before.value, "to_state": to.value, "cause": clip(cause, CAUSE_CHARS)}
-    for batch_id, members in groups:
-        ids = [member.id for member in members]
-        _write(connection, ids, before, to, {"batch_id": batch_id, "reason": None})
-        entries += [{"edit_id": edit_id, "detail": {"batch_id": batch_id}, **entry} for edit_id in ids]
-    if entries:
-        tally(connection, before.value, -len(entries))
-        tally(connection, to.value, len(entries))
-        connection.execute(insert(history), entries)
-
-
 def admit(connection: Connection, ids: Sequence[int], *, cause: str, at: datetime) -> None:
     """Write the first history entry of edits that were just inserted as `pending`."""
     if ids:
