@@ -30,6 +30,7 @@ class EngineDouble:
         self.loads: list[str] = []
         self.received: list[bytes] = []
         self.streaming = 0
+        self.breaks_off = False  # streams end after their first event, without an end
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.app = Starlette(
@@ -89,6 +90,8 @@ class EngineDouble:
         try:
             for number in range(int(body.get("max_tokens", 3))):
                 yield f"data: {json.dumps({'model': body.get('model'), 'n': number})}\n\n"
+                if self.breaks_off:
+                    raise ConnectionAbortedError("the double breaks off")
                 await asyncio.sleep(0.01)
             yield "data: [DONE]\n\n"
         finally:

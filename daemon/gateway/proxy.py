@@ -330,6 +330,9 @@ class _HeldResponse(Response):
         """Send it."""
         try:
             await self._response(scope, receive, send)
+        except EngineAway as error:
+            # The head is sent: only a connection that is closed before the end can still tell the client.
+            _log.warning("answer_broken_off", reason=str(error))
         finally:
             await asyncio.shield(asyncio.ensure_future(self._stack.aclose()))
 

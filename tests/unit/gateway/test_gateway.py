@@ -153,6 +153,21 @@ def test_an_abandoned_stream_ends_at_the_engine_too(front: RunningGateway, engin
     eventually(lambda: front.metric('upkeep_gateway_stream_aborts_total{outcome="client"}') == 1)
 
 
+def test_an_engine_that_breaks_off_its_answer_closes_the_clients_connection_without_a_traceback(
+    front: RunningGateway, engine: EngineDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.breaks_off = True
+    body = {"model": BASE, "prompt": OTHER, "stream": True}
+    url = f"{front.url}/v1/completions"
+    with httpx.stream("POST", url, json=body, timeout=20) as stream, pytest.raises(httpx.RemoteProtocolError):
+        stream.read()
+    eventually(lambda: front.metric('upkeep_gateway_stream_aborts_total{outcome="engine"}') == 1)
+    engine.breaks_off = False
+    assert front.chat(OTHER).status_code == 200
+    traced = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert not [error for error in traced if "broke off" in str(error)]
+
+
 def test_a_stream_in_hand_is_finished_when_the_gateway_is_told_to_stop(
     front: RunningGateway, engine: EngineDouble
 ) -> None:
