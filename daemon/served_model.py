@@ -7,6 +7,7 @@ from functools import cached_property
 import structlog
 
 from daemon.ledger import Ledger
+from daemon.ledger.values import changes_together
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
@@ -126,16 +127,12 @@ class ServedModel:
         forward = generation > self._generation
         steps = self._ledger.generations.since(min(generation, self._generation))
         between = [step for step in steps if step.number <= max(generation, self._generation)]
-        touched = {edit_id for step in between for edit_id in (*step.enabled, *step.disabled)}
-        if forward:
-            enabled: dict[str, str] = {}
-            for step in between:
-                for edit_id in step.disabled:
-                    enabled.pop(edit_id, None)
-                enabled.update(step.enabled)
-        else:
+        enabled, disabled = changes_together(between)
+        if not forward:
+            touched = enabled.keys() | disabled
             enabled = self._ledger.generations.shards_at(generation, touched)
-        self.edited.apply_generation(enabled=enabled, disabled=touched - enabled.keys())
+            disabled = touched - enabled.keys()
+        self.edited.apply_generation(enabled=enabled, disabled=disabled)
         self._generation = generation
 
 

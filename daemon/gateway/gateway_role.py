@@ -24,6 +24,7 @@ from daemon.gateway.token_text import TokenText
 from daemon.gateway.vllm import VllmEngine
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import BaseChanged
+from daemon.process.listening import listen
 from daemon.process.settings import Settings
 from daemon.process.settings_errors import BadSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
@@ -116,8 +117,9 @@ class _Gateway:
 
     async def run(self) -> None:
         """Serve until told to stop."""
-        own = _listen(self._settings.host, self._settings.port)
-        health = _listen(self._metrics_host, self._settings.metrics_port)
+        told = "gateway.port and gateway.metrics_port"
+        own = listen(self._settings.host, self._settings.port, settings=told)
+        health = listen(self._metrics_host, self._settings.metrics_port, settings=told)
         servers = [_server(self._proxy.app(), self._settings.drain_seconds), _server(self._health_app(), 1)]
         try:
             async with _serving(servers, [own, health]):
@@ -216,15 +218,3 @@ def _server(app: Starlette, drain_seconds: int) -> uvicorn.Server:
             date_header=False,  # the engine's own pass through
         )
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise TemporaryError(
-            f"cannot listen on {host}:{port} ({error.strerror}): set gateway.port and gateway.metrics_port"
-        ) from error
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

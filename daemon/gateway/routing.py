@@ -12,6 +12,7 @@ import structlog
 
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.ledger import Ledger
+from daemon.ledger.values import changes_together
 from editors.inference.export import ExportTarget, export_adapter
 from edits.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
@@ -105,16 +106,10 @@ class RequestRouter:
         steps = self._ledger.generations.since(self._generation)
         if not steps:
             return None
-        enabled: dict[str, str] = {}
-        touched: set[str] = set()
-        for step in steps:
-            touched.update(step.enabled, step.disabled)
-            for edit_id in step.disabled:
-                enabled.pop(edit_id, None)
-            enabled.update(step.enabled)
+        enabled, disabled = changes_together(steps)
 
         def apply() -> list[AdapterRef]:
-            self._edits.apply(enabled=enabled, disabled=touched - enabled.keys())
+            self._edits.apply(enabled=enabled, disabled=disabled)
             self._generation = steps[-1].number
             return [self._edits.ref(one) for one in enabled if one not in self._edits.unserved]
 

@@ -1,6 +1,6 @@
 """The values that pass between the ledger and the other rooms: frozen, typed, free of SQL and of torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -229,6 +229,18 @@ class Generation:
     cause: str
     created_at: datetime
     scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+def changes_together(steps: Sequence[Generation]) -> tuple[dict[str, str], set[str]]:
+    """What generations that follow each other switched on (edit id -> shard digest) and off, taken together."""
+    enabled: dict[str, str] = {}
+    touched: set[str] = set()
+    for step in steps:
+        touched.update(step.enabled, step.disabled)
+        for edit_id in step.disabled:
+            enabled.pop(edit_id, None)
+        enabled.update(step.enabled)
+    return enabled, touched - enabled.keys()
 
 
 @dataclass(frozen=True, slots=True)

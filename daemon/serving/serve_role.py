@@ -1,7 +1,6 @@
 """The serving role: joins model, ledger and HTTP interface, and follows the ledger's head."""
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger, open_ledger
+from daemon.process.listening import listen
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
@@ -81,8 +81,9 @@ def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[thread
         TemporaryError: a port is not to be had at this moment.
     """
     with ExitStack() as stack:
-        # All are bound before the model is loaded: a taken port is reported at once, and may be free again soon.
-        bound = [(app, stack.enter_context(_listen(host, port))) for app, host, port in apps]
+        # All are bound before the model is loaded.
+        told = "serve.host and serve.port"
+        bound = [(app, stack.enter_context(listen(host, port, settings=told))) for app, host, port in apps]
         servers = [(_server(app), listener) for app, listener in bound]
         threads = [
             threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
@@ -172,17 +173,3 @@ def _head(ledger: Ledger) -> Head | None:
     if head is None:
         return None
     return Head(head.number, head.base_hash, head.created_at.isoformat(), head.cause)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise TemporaryError(
-            f"cannot listen on {host}:{port} ({error.strerror}): set serve.host and serve.port"
-        ) from error
-    # asyncio does this itself only for sockets that name their protocol, which this one does not; without it a
-    # response in two writes may wait for the client's delayed acknowledgement, 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

@@ -1,0 +1,25 @@
+"""The sockets that roles answer on."""
+
+import socket
+
+from edits.errors import TemporaryError
+
+
+def listen(host: str, port: int, *, settings: str) -> socket.socket:
+    """A socket that is bound already: a port that is taken is reported at once, and may be free again soon.
+
+    Args:
+        settings: what to set where it is not to be had.
+
+    Raises:
+        TemporaryError: it is not to be had at this moment.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise TemporaryError(f"cannot listen on {host}:{port} ({error.strerror}): set {settings}") from error
+    # asyncio does this itself only for sockets that name their protocol, which this one does not; without it a
+    # response in two writes may wait for the client's delayed acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
