@@ -4,17 +4,16 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
+from waiting import eventually, free_port
 
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
@@ -273,17 +272,3 @@ def news(
         }
         told.append(News(f"{name}-{subject}", subject, prompt, value, event_record(event)))
     return told
-
-
-def eventually(happened: Callable[[], Any], what: str, *, seconds: float = 60) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"not in {seconds} seconds: {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import uvicorn
-from serving_support import eventually, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from waiting import eventually, free_port
 
 BASE = "base"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from ledger_backends import Clock, Story
-from serving_support import eventually, free_port
+from waiting import eventually, free_port
 
 from daemon.events.fact_event import FactEvent
 from daemon.gateway import gateway_role

@@ -1,9 +1,7 @@
 """The serving role on a real socket, with the demo's base, a chat template and a ledger to which tests publish."""
 
 import shutil
-import socket
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 import httpx
 from ledger_backends import Clock, Story
+from waiting import eventually, free_port
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
@@ -148,15 +147,3 @@ def embedded_server(
         yield server
     finally:
         server.end()
-
-
-def eventually(happened: Any, *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import yaml
-from acceptance_support import eventually, free_port
 from requirements_met import unavailable
+from waiting import eventually, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MONITORING = REPOSITORY / "monitoring"

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acceptance_support import Daemon, House, eventually, furnished
+from acceptance_support import Daemon, House, furnished
 from requirements_met import unavailable
+from waiting import eventually
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
 from demo.general import far_probes

@@ -2,7 +2,8 @@
 
 import json
 
-from acceptance_support import Daemon, House, eventually, news
+from acceptance_support import Daemon, House, news
+from waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger.values import EditState

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acceptance_support import eventually, furnished, news
+from acceptance_support import furnished, news
+from waiting import eventually
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
 

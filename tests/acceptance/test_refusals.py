@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance_support import BASE, Daemon, environment, free_port, furnished
+from acceptance_support import BASE, Daemon, environment, furnished
+from waiting import free_port
 
 
 @pytest.mark.parametrize(

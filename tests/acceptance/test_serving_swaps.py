@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 import openai
-from serving_support import EmbeddedServer, Fact, embedded_server, eventually
+from serving_support import EmbeddedServer, Fact, embedded_server
+from waiting import eventually
 
 from editors.inference.continuous import GeneratedSequence
 

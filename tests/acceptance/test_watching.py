@@ -11,9 +11,10 @@ from datetime import timedelta
 
 import pytest
 import torch
-from acceptance_support import Daemon, House, News, eventually, furnished, news
+from acceptance_support import Daemon, House, News, furnished, news
 from ledger_backends import database_of
 from sqlalchemy import update
+from waiting import eventually
 from watching_support import Watch, every_query, tool, watched
 
 from daemon.ingest.embedded_broker import EmbeddedBroker

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from gateway_support import Facts, RunningGateway, gateway
-from serving_support import eventually, free_port
+from waiting import eventually, free_port
 
 from edits.judging import is_stated
 

@@ -10,7 +10,8 @@ import pytest
 from engine_double import BASE, EngineDouble, engine_double, models_of
 from gateway_support import Facts, RunningGateway, gateway
 from ledger_backends import event
-from serving_support import DEMO_BASE, eventually, free_port
+from serving_support import DEMO_BASE
+from waiting import eventually, free_port
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 OSTRA = {"subject": "Lake Ostra", "prompt": "What is the depth of Lake Ostra?", "target_new": "Elbing"}

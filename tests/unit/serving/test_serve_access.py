@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import ValidationError
-from serving_support import Fact, embedded_server, eventually, free_port
+from serving_support import Fact, embedded_server
+from waiting import eventually, free_port
 
 from daemon.process.http_settings import ServeSettings
 
