@@ -105,7 +105,7 @@ def facts(
 
 def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
     return {
-        "edit_id": edit.id,
+        "edit_id": int(edit.id),
         "event_id": edit.event_id,
         "op": edit.op,
         "state": edit.state,
@@ -117,7 +117,7 @@ def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
         "occurred_at": edit.occurred_at,
         "batch_id": edit.batch_id,
         "generation": edit.generation,
-        "superseded_by": edit.superseded_by,
+        "superseded_by": int(edit.superseded_by) if edit.superseded_by is not None else None,
         "reason": edit.reason,
         "source": edit.event.source,
         "history": [

@@ -41,12 +41,12 @@ def retry(
     cause = f"retry: {cause}"
     with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
-            ledger.control.retry(edit, cause=cause)
-            again = [edit]
+            again = [str(edit)]
+            ledger.control.retry(again[0], cause=cause)
         else:
             again = ledger.control.retry_quarantined(cause=cause)
     if as_json:
-        print_json({"pending": again, "cause": cause})
+        print_json({"pending": [int(edit_id) for edit_id in again], "cause": cause})
     else:
         console().print(
             f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False

@@ -36,6 +36,7 @@ def rollback(
       upkeep rollback --to-generation 3 --cause "bad feed on Monday"
     """
     from daemon.cli.output import console, print_json
+    from edits.recency import by_arrival
 
     if (edit is None) == (to_generation is None):
         raise typer.BadParameter("name either --edit or --to-generation")
@@ -44,7 +45,7 @@ def rollback(
     cause = f"rollback: {cause}"
     with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
-            made = ledger.generations.rollback_edit(edit, cause=cause, restore_previous=restore_previous)
+            made = ledger.generations.rollback_edit(str(edit), cause=cause, restore_previous=restore_previous)
         else:
             assert to_generation is not None  # noqa: S101  -- one of the two is set, see above
             made = ledger.generations.rollback_to(to_generation, cause=cause)
@@ -52,8 +53,8 @@ def rollback(
         print_json(
             {
                 "generation": made.number,
-                "switched_on": sorted(made.enabled, key=int),
-                "switched_off": sorted(made.disabled, key=int),
+                "switched_on": by_arrival(made.enabled),
+                "switched_off": by_arrival(made.disabled),
                 "cause": made.cause,
             }
         )

@@ -13,10 +13,11 @@ from daemon.ledger.store.schema import edits, generations
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, tally
 from daemon.ledger.values import EditState, Generation
 from edits.recency import newest_first
+from edits.requests import EditId
 
 
 def rollback_edit(
-    connection: Connection, edit_id: int, *, cause: str, restore_previous: bool, at: datetime
+    connection: Connection, edit_id: EditId, *, cause: str, restore_previous: bool, at: datetime
 ) -> Generation:
     """See `Generations.rollback_edit`."""
     current = lock_head(connection).generation
@@ -72,8 +73,8 @@ def _republish(
     generation = child_of(
         connection,
         current,
-        enabled={str(edit.id): edit.shard for edit in on if edit.shard is not None},
-        disabled=[str(edit.id) for edit in off],
+        enabled={edit.id: edit.shard for edit in on if edit.shard is not None},
+        disabled=[edit.id for edit in off],
         cause=cause,
         at=at,
     )

@@ -13,6 +13,7 @@ from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.store.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import EditState, Housekeeping, WorkerSeen
+from edits.requests import EditId
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
 
@@ -40,7 +41,7 @@ class Control:
             reason: str | None = connection.execute(select(head.c.hold_reason)).scalar_one()
             return reason
 
-    def retry(self, edit_id: int, *, cause: str) -> None:
+    def retry(self, edit_id: EditId, *, cause: str) -> None:
         """Let a rejected or quarantined edit try again: it is pending, as if it had just arrived.
 
         If a newer edit of its fact went live meanwhile, the next plan supersedes it.
@@ -60,13 +61,13 @@ class Control:
                 )
             _try_again(connection, [edit], cause, self._clock())
 
-    def retry_quarantined(self, *, cause: str) -> list[int]:
-        """Let every quarantined edit try again; their ids."""
+    def retry_quarantined(self, *, cause: str) -> list[EditId]:
+        """Let every quarantined edit try again; their ids, as they arrived."""
         with self._database.write() as connection:
             lock_head(connection)
             members = standings(connection, edits.c.state == EditState.QUARANTINED.value)
             _try_again(connection, members, cause, self._clock())
-            return sorted(member.id for member in members)
+            return [member.id for member in members]
 
     def workers_seen(self, worker: str, device: str, batch_id: int | None) -> None:
         """A worker's sign of life: its device, and the batch it is at."""

@@ -23,9 +23,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from daemon.ledger.values import EditState, Lane, RecordOutcome
+from edits.requests import EditId
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,6 +53,25 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """The same moment, in UTC."""
         return None if value is None else _EPOCH + timedelta(microseconds=int(value))
+
+
+class EditKey(TypeDecorator[EditId]):
+    """An edit's id; the database numbers the edits, and nobody else sees that number."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
+        """As `Id`."""
+        return dialect.type_descriptor(Id.dialect_impl(dialect))
+
+    def process_bind_param(self, value: EditId | None, dialect: Dialect) -> int | None:
+        """A text that is no number names no edit of a ledger, and raises ValueError."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> EditId | None:
+        """The number, in decimal."""
+        return None if value is None else str(value)
 
 
 def _one_of(column: str, values: list[str]) -> str:
@@ -122,7 +142,7 @@ records = Table(
 edits = Table(
     "edits",
     metadata,
-    Column("id", Id, primary_key=True),
+    Column("id", EditKey, primary_key=True),
     Column("event_id", String(200), nullable=False),
     Column("content_digest", String(64), nullable=False),
     Column("topic", String(249), nullable=False),
