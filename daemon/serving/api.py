@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from daemon.openai_api.errors import ApiError, api_error, invalid_request
+from daemon.openai_api.provenance import EDIT_HEADER, GENERATION_HEADER
 from daemon.openai_api.request_ids import HEADER, RequestIdMiddleware
 from daemon.serving import completions_api
 from daemon.serving.api_keys import ApiKeyMiddleware
@@ -26,7 +27,6 @@ from daemon.serving.health_api import Head, add_generation, add_health
 from daemon.serving.limits import Limits
 from daemon.serving.model_executor import ModelExecutor
 from daemon.serving.reference_page import add_reference
-from daemon.serving.replies import EDIT_HEADER, GENERATION_HEADER
 from daemon.serving.request_limits import RequestLimitsMiddleware
 from edits.errors import BadRequest, PermanentError, TemporaryError
 from monitoring.metrics import Metrics

@@ -4,9 +4,9 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from daemon.openai_api.errors import api_error
+from daemon.openai_api.provenance import provenance_headers
 from daemon.openai_api.responses import (
     AssistantMessage,
     ChatChoice,
@@ -29,9 +29,6 @@ from daemon.openai_api.sse import DONE, event
 from daemon.serving.active_request import ActiveRequest, Begun
 from editors.inference.requests import ScoredToken, SequenceResult, TextDelta
 from edits.errors import UpkeepError
-
-EDIT_HEADER = "x-upkeep-edit"
-GENERATION_HEADER = "x-upkeep-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +62,7 @@ class ReplyForm:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Generation and edits; these by prompt, with `none` where another prompt's edit fired alone."""
-        headers = {GENERATION_HEADER: str(self.start.generation)}
-        fired = self.start.edit_ids[:: self.choices]
-        if any(edit_id is not None for edit_id in fired):
-            headers[EDIT_HEADER] = ",".join("none" if one is None else quote(one, safe="") for one in fired)
-        return headers
+        return provenance_headers(self.start.generation, self.start.edit_ids[:: self.choices])
 
     def usage(self, new_tokens: int) -> Usage:
         """Each prompt counts once, however many answers it has."""

@@ -104,6 +104,12 @@ def test_streamed_completions_of_several_prompts_and_choices_come_interleaved(cl
     assert finished == dict.fromkeys(range(4), "stop")
 
 
+def test_of_several_prompts_the_header_says_which_edit_answered_each(client: openai.OpenAI) -> None:
+    prompts = [FRANCE.prompt, UNRELATED, POLAND.prompt]
+    raw = client.completions.with_raw_response.create(model="tiny", prompt=prompts, n=2)
+    assert raw.headers["x-upkeep-edit"] == "2,none,1"
+
+
 def test_the_stream_on_the_wire_is_events_and_ends_with_done(server: EmbeddedServer) -> None:
     reply = server.post("/v1/completions", {"prompt": POLAND.prompt, "stream": True})
 
