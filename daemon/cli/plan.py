@@ -63,7 +63,7 @@ def plan(
         if cycle is not None and not dry_run:
             made = store_cycle(ledger, cycle)
     if as_json:
-        print_json({"plan": _numbered(made), "stored": made is not None and not dry_run})
+        print_json({"plan": made, "stored": made is not None and not dry_run})
     elif made is None:
         console().print("nothing is pending")
     else:
@@ -86,17 +86,6 @@ def _draw(cycle: "Cycle", file: Path) -> None:
         file.write_text(render_plot(cycle.draft, texts), encoding="utf-8", errors="replace")
     except OSError as error:
         raise PermanentError(f"{file} cannot be written: {error.strerror}") from error
-
-
-def _numbered(plan: "Plan | None") -> "dict[str, Any] | None":
-    """The plan as JSON shows it: with the ids of edits as numbers."""
-    from daemon.cli.output import plain
-
-    if plan is None:
-        return None
-    batches = [plain(batch) | {"edit_ids": [int(i) for i in batch.edit_ids]} for batch in plan.batches]
-    lost = [{"loser_id": int(loss.loser_id), "winner_id": int(loss.winner_id)} for loss in plan.superseded]
-    return {**plain(plan), "batches": batches, "superseded": lost}
 
 
 def _print_plan(plan: "Plan", *, stored: bool) -> None:
