@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from daemon.openai_api.errors import api_error
 from daemon.openai_api.provenance import provenance_headers
@@ -51,10 +52,14 @@ class ReplyForm:
     number: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the answers may."""
-        return f"upkeep-generation-{self.start.generation}"
+    def head(self, kind: Literal["chatcmpl", "cmpl"]) -> dict[str, Any]:
+        """What every reply and chunk begins with; the fingerprint changes whenever the answers may."""
+        return {
+            "id": f"{kind}-{self.number}",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": f"upkeep-generation-{self.start.generation}",
+        }
 
     @property
     def provenance(self) -> Provenance:
@@ -72,10 +77,7 @@ class ReplyForm:
 def chat_completion(form: ReplyForm, results: Sequence[SequenceResult]) -> ChatCompletion:
     """The reply to a conversation."""
     return ChatCompletion(
-        id=f"chatcmpl-{form.number}",
-        created=form.created,
-        model=form.model,
-        system_fingerprint=form.fingerprint,
+        **form.head("chatcmpl"),
         choices=[
             ChatChoice(
                 index=index,
@@ -93,10 +95,7 @@ def chat_completion(form: ReplyForm, results: Sequence[SequenceResult]) -> ChatC
 def completion(form: ReplyForm, results: Sequence[SequenceResult]) -> Completion:
     """The reply to prompts."""
     return Completion(
-        id=f"cmpl-{form.number}",
-        created=form.created,
-        model=form.model,
-        system_fingerprint=form.fingerprint,
+        **form.head("cmpl"),
         choices=[
             CompletionChoice(
                 index=index,
@@ -143,14 +142,7 @@ class ChatChunks:
         return chunk
 
     def _chunk(self, choices: list[ChatChunkChoice]) -> ChatCompletionChunk:
-        form = self._form
-        return ChatCompletionChunk(
-            id=f"chatcmpl-{form.number}",
-            created=form.created,
-            model=form.model,
-            system_fingerprint=form.fingerprint,
-            choices=choices,
-        )
+        return ChatCompletionChunk(**self._form.head("chatcmpl"), choices=choices)
 
 
 class CompletionChunks:
@@ -189,14 +181,7 @@ class CompletionChunks:
         return chunk
 
     def _chunk(self, choices: list[CompletionChunkChoice]) -> CompletionChunk:
-        form = self._form
-        return CompletionChunk(
-            id=f"cmpl-{form.number}",
-            created=form.created,
-            model=form.model,
-            system_fingerprint=form.fingerprint,
-            choices=choices,
-        )
+        return CompletionChunk(**self._form.head("cmpl"), choices=choices)
 
 
 async def events(
