@@ -81,19 +81,23 @@ def create_app(
     add_generate(app, executor=executor, limits=limits)
     add_generation(app, executor=executor, read_head=read_head)
     if with_health:
-        add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+        add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     add_reference(app)
     _add_middleware(app, limits, metrics, access or Access())
     return app
 
 
 def create_health_app(
-    *, executor: ModelExecutor, read_head: Callable[[], Head | None], exposed: CollectorRegistry
+    *,
+    executor: ModelExecutor,
+    read_head: Callable[[], Head | None],
+    metrics: Metrics,
+    exposed: CollectorRegistry,
 ) -> FastAPI:
     """Health and metrics alone, for a port that only the operator's machines reach."""
     app = FastAPI(title=f"{TITLE}: health and metrics", version="1", docs_url=None, redoc_url=None)
     _answer_errors(app)
-    add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+    add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     return app
 
 

@@ -86,7 +86,14 @@ class Reversals:
             )
 
     def _act(
-        self, action: str, target: int | EditId, plan: _Plan, act: Act, cause: str, *, may_be_empty: bool = False
+        self,
+        action: str,
+        target: int | EditId,
+        plan: _Plan,
+        act: Act,
+        cause: str,
+        *,
+        may_be_empty: bool = False,
     ) -> Generation:
         with self._database.write() as connection:
             current = lock_head(connection).generation
