@@ -20,6 +20,7 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 DEFAULT_CONFIG = Path("upkeep.toml")
+EMBEDDED_STATE = Path("upkeep-data")  # where the default settings keep ledger and store, too
 
 
 def one_off_settings(config: Path) -> "Settings":
@@ -28,9 +29,15 @@ def one_off_settings(config: Path) -> "Settings":
     from daemon.process.settings import load_settings
     from daemon.process.settings_tables import LogSettings
 
-    settings = load_settings(config)
+    settings = load_settings(found_config(config))
     configure_logging(LogSettings(level="warning", as_json=False), "cli")
     return settings
+
+
+def found_config(config: Path) -> Path:
+    """The settings file; where none was named and none lies here, the one of the embedded daemon of this folder."""
+    embedded = EMBEDDED_STATE / config
+    return embedded if config == DEFAULT_CONFIG and not config.exists() and embedded.is_file() else config
 
 
 @contextmanager
