@@ -46,7 +46,10 @@ def run_embedded(
     """
     with state_folder(state) as place:
         own_file = config is not None and config.absolute() == place / CONFIG
-        path = given_settings(config, model, decided_too=own_file).model.required_path()
+        given = given_settings(config, model, decided_too=own_file)
+        if given.model.path is None:
+            raise BadSettings("run --embedded needs a model: --model DIR, a folder or a Hugging Face hub id")
+        path = given.model.required_path()
         with EmbeddedBroker(_broker_port()) as broker:
             try:
                 settings = write_embedded(
