@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from daemon.checks.ledger_metrics import ledger_collector
 from daemon.gateway.adapters import AdapterLoader
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.proxy import Proxy, ProxyLimits
@@ -79,6 +80,8 @@ class _Gateway:
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         self._exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
+        # Where a gateway serves there need be no `upkeep serve` that tells of the ledger.
+        self._exposed.register(ledger_collector(settings, ledger))
         matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
         tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
         self._router = RequestRouter(
@@ -180,9 +183,8 @@ class _Gateway:
             )
 
         async def metrics(_: Request) -> Response:
-            return Response(
-                generate_latest(self._exposed), media_type="text/plain; version=0.0.4; charset=utf-8"
-            )
+            text = await asyncio.to_thread(generate_latest, self._exposed)  # which reads the ledger
+            return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
         return Starlette(
             routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]

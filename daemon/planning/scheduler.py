@@ -118,12 +118,17 @@ class Job:
 
 
 def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
-    """The five jobs of the daemon."""
+    """The jobs of the daemon; the parity check is one of them where a gateway is named."""
     schedule = settings.schedule
     grace = float(schedule.misfire_grace_seconds)
     zone = ZoneInfo(schedule.timezone)
     nightly = Cron(schedule.nightly_cron, zone, grace)
     full = Cron(schedule.full_check_cron, zone, grace)
+    parity = Job(
+        "parity_check",
+        Every(settings.gateway.parity_seconds),
+        lambda: _request_check(ledger, CheckKind.PARITY),
+    )
     return (
         Job("nightly_plan", nightly, lambda: _plan(ledger, settings, Lane.URGENT, Lane.BATCH)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
@@ -132,6 +137,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
         ),
         Job("full_check", full, lambda: _request_check(ledger, CheckKind.FULL)),
         Job("housekeeping", Every(schedule.housekeeping_seconds), lambda: _housekeep(ledger)),
+        *(() if settings.gateway.url is None else (parity,)),
     )
 
 

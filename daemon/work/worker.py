@@ -82,7 +82,7 @@ class Worker:
         self._sign_of_life(None)
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
-        if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE):
+        if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE, CheckKind.PARITY):
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
