@@ -20,6 +20,7 @@ from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import plan_cycle
+from daemon.planning.servable import log_engine
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import ScheduleSettings
@@ -237,6 +238,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
+        log_engine(settings.serve.engine)
         jobs, metrics = jobs_of(settings, ledger), role_metrics(settings)
         every = settings.schedule.lag_seconds
         lag = threading.Thread(

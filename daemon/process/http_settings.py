@@ -12,11 +12,16 @@ from daemon.process.settings_tables import Port, Ratio, SettingsTable
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 MIN_KEY_CHARS = 16
+ServingEngine = Literal["embedded", "vllm"]
 
 
 class ServeSettings(SettingsTable):
     """The HTTP interface."""
 
+    engine: ServingEngine = Field(
+        "embedded",
+        description='what answers users: "embedded" (upkeep serve) or "vllm" (behind upkeep gateway, LoRA adapters alone)',
+    )
     host: str = Field(
         "127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines: set api_keys"
     )
