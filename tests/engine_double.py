@@ -33,6 +33,7 @@ class EngineDouble:
         self.loads: list[str] = []
         self.received: list[bytes] = []
         self.streaming = 0
+        self.before_load: Callable[[Path], None] | None = None  # what happens to a folder before it is read
         self.say: Say | None = None  # what its models answer, where a test asks for more than their names
         self.breaks_off = False  # streams end after their first event, without an end
         self.port = free_port()
@@ -54,6 +55,8 @@ class EngineDouble:
         await asyncio.sleep(0.05)  # long enough for others to ask for it meanwhile
         if name in self.adapters:
             return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        if self.before_load is not None:
+            self.before_load(folder)
         if (
             not (folder / "adapter_config.json").is_file()
             or not (folder / "adapter_model.safetensors").is_file()

@@ -28,12 +28,16 @@ FOLLOW_SECONDS = 0.02
 class Facts:
     """A base, a ledger and a store to which facts are published without a worker; gateways follow them."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folder: Path, base: Path, *, url: str | None = None) -> None:
+        """
+        Args:
+            url: of the ledger; unset: a file of SQLite.
+        """
         self.folder = folder
         self.base: Base = load_base(str(base), device="cpu")
         self.base_path = base
         self.matcher = load_matcher()
-        self.url = f"sqlite:///{folder}/ledger.db"
+        self.url = url or f"sqlite:///{folder}/ledger.db"
         self.ledger: Ledger = open_ledger(self.url)
         self.ledger.migrate()
         self.store = AdapterStore(folder / "store")
@@ -91,13 +95,15 @@ class EngineModel:
 class RunningGateway:
     """`gateway_role.run` in a thread."""
 
-    def __init__(self, settings: Settings, *, follow_seconds: float = FOLLOW_SECONDS) -> None:
+    def __init__(self, settings: Settings, **intervals: float) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{settings.gateway.port}"
         self._health = f"http://127.0.0.1:{settings.gateway.metrics_port}"
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=gateway_role.run, args=(settings, self._stop), kwargs={"follow_seconds": follow_seconds}
+            target=gateway_role.run,
+            args=(settings, self._stop),
+            kwargs={"follow_seconds": FOLLOW_SECONDS, **intervals},
         )
         self._thread.start()
 
@@ -138,9 +144,9 @@ class RunningGateway:
 
 
 @contextmanager
-def gateway(settings: Settings, *, follow_seconds: float = FOLLOW_SECONDS) -> Iterator[RunningGateway]:
-    """While the block runs, a gateway answers."""
-    running = RunningGateway(settings, follow_seconds=follow_seconds)
+def gateway(settings: Settings, **intervals: float) -> Iterator[RunningGateway]:
+    """While the block runs, a gateway answers; `intervals`: follow_seconds, sweep_seconds."""
+    running = RunningGateway(settings, **intervals)
     try:
         eventually(running.ready)
         yield running

@@ -118,6 +118,11 @@ class GatewaySettings(SettingsTable):
         max_length=1024,
         description="the same folder as the engine sees it; unset: adapters",
     )
+    sweep_after_seconds: float = Field(
+        86_400.0,
+        ge=3_600.0,
+        description="an adapter's folder that no live edit, engine or gateway needed for so long is removed",
+    )
     max_adapters: int = Field(
         64, ge=1, le=100_000, description="adapters that stay loaded: no more than vLLM's --max-cpu-loras"
     )
