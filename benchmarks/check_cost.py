@@ -32,12 +32,12 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from daemon.checks.claimed_check import run_checks
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger, utc_now
+from daemon.ledger.ledger_figures import ledger_figures
 from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, PlannedBatch
 from daemon.process.log import configure_logging
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import LogSettings
 from daemon.served_model import ServedModel, open_model
-from daemon.serving.ledger_figures import ledger_figures
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import AdapterStore
 from monitoring.collector import LedgerCollector

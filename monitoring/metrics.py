@@ -348,6 +348,29 @@ CHECK_TIMESTAMP = StateMetric(
 CHECK_INTERVAL = StateMetric(
     "upkeep_check_interval_seconds", "How often a regression check is asked for (schedule.check_seconds)."
 )
+PARITY = StateMetric(
+    "upkeep_parity_ratio",
+    "Share of sampled questions that the gateway answers as the model in process does, by form (prompt and rephrase of live "
+    "edits, probe, all), in the newest comparison.",
+    ("form",),
+)
+PARITY_PASSED = StateMetric(
+    "upkeep_parity_passed", "1 when the newest comparison with the gateway held its floor, else 0."
+)
+PARITY_PROMPTS = StateMetric(
+    "upkeep_parity_prompts", "Questions that the newest comparison with the gateway could compare."
+)
+PARITY_UNMEASURED = StateMetric(
+    "upkeep_parity_unmeasured_prompts",
+    "Questions that it could not compare: the gateway or its engine was away, busy, or at another generation.",
+)
+PARITY_TIMESTAMP = StateMetric(
+    "upkeep_parity_timestamp_seconds", "When the gateway was last compared with the model, in Unix time."
+)
+PARITY_INTERVAL = StateMetric(
+    "upkeep_parity_interval_seconds",
+    "How often the gateway is compared (gateway.parity_seconds); only where gateway.url is set.",
+)
 JOB_LAST_SUCCESS = StateMetric(
     "upkeep_job_last_success_timestamp_seconds",
     "When a scheduled job last succeeded, in Unix time.",
@@ -366,6 +389,7 @@ STATE_METRICS = (
     *(LOCALITY, LOCALITY_LOW, LOCALITY_HIGH, FALSE_FIRE, EXPECTED, KL_MEAN, KL_P99, PERPLEXITY),
     *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING),
     *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_FAILURES, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
+    *(PARITY, PARITY_PASSED, PARITY_PROMPTS, PARITY_UNMEASURED, PARITY_TIMESTAMP, PARITY_INTERVAL),
     *(JOB_LAST_SUCCESS, REGRESSION_LAST_SUCCESS, HOLD, WORKERS),
 )
 
@@ -394,3 +418,11 @@ RETENTION_SCORES = {
     "routing_consistency": (ROUTING, ()),
 }
 """Where a score that is known once, from the live edits, goes, and with which labels."""
+
+PARITY_SCORES = {
+    "agreement": "all",
+    "agreement_prompt": "prompt",
+    "agreement_rephrase": "rephrase",
+    "agreement_probe": "probe",
+}
+"""The form under which a score of the comparison with the gateway is exported."""

@@ -82,7 +82,7 @@ def next_facts(
             prompt=edit.prompt or "",
             answer=edit.target_new or "",
             ages=frozenset([window]) if window else _ages(edit, draw.first),
-            rephrase=_rephrase(edit, model, seed),
+            rephrase=one_rephrase(edit, model, seed),
             older=older.get(edit.id, ()),
         )
         for edit, window in askable
@@ -100,7 +100,7 @@ def _ages(edit: Edit, first: dict[str, int | None]) -> frozenset[str]:
     return frozenset(("all", *young))
 
 
-def _rephrase(edit: Edit, model: AnswersPrompts, seed: int) -> str | None:
+def one_rephrase(edit: Edit, model: AnswersPrompts, seed: int) -> str | None:
     """One of the phrasings that came with the event, chosen by hash sampling."""
     readable: Sequence[str] = [prompt for prompt in edit.event.rephrase_prompts if model.fits(prompt)]
     return min(readable, key=lambda prompt: sampling_hash(prompt, seed), default=None)

@@ -12,13 +12,15 @@ from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
 from edits.recency import by_arrival
 from edits.requests import EditId
+from monitoring.parity import PARITY, ParityOutcome
 from monitoring.tally import Failure
 
 MAX_RESULTS = 2_000  # how far back a generation that passed is looked for
 
-CheckOutcome = Literal[
-    "passed", "observed", "held", "rolled back", "blame settled", "nobody is to blame", "paused"
-]
+CheckOutcome = (
+    Literal["passed", "observed", "held", "rolled back", "blame settled", "nobody is to blame", "paused"]
+    | ParityOutcome
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +74,7 @@ def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str])
     """The newest generation below `before` that was asked all of `suites` and whose newest results all passed."""
     verdicts: dict[int, dict[str, bool]] = {}
     for result in results:  # the newest first
-        if result.generation < before:
+        if result.generation < before and result.suite != PARITY:  # which judges the gateway, no generation
             verdicts.setdefault(result.generation, {}).setdefault(result.suite, result.passed)
     good = (number for number, asked in verdicts.items() if suites <= asked.keys() and all(asked.values()))
     return max(good, default=None)

@@ -15,6 +15,7 @@ from daemon.ledger.values import Edit, EditState
 from daemon.process.settings import Settings
 from editors.index.names.surface import SurfaceIndex, words_of
 from edits.requests import EditId
+from monitoring.parity import PARITY
 from monitoring.regression import AnswersPrompts
 from monitoring.suites import (
     KINDS,
@@ -51,6 +52,10 @@ def known_suites(settings: Settings) -> tuple[str, ...]:
         if name == RETENTION:
             raise BadSuite(
                 "monitoring.suites: `retention` asks the live edits; give the probe file another name"
+            )
+        if name == PARITY:
+            raise BadSuite(
+                "monitoring.suites: `parity` compares the gateway; give the probe file another name"
             )
         if not name or name.startswith("*") or len(name) > MAX_SUITE_NAME:
             raise BadSuite(

@@ -73,6 +73,15 @@ class GatewayEdits:
         """A live edit's adapter."""
         return AdapterRef(edit_id, self._live[edit_id].shard.digest)
 
+    def live_adapters(self, names: Iterable[str]) -> set[str]:
+        """Those of the names that are live edits' adapters."""
+        found = {name: name.removeprefix(PREFIX).rpartition("-")[0] for name in names}
+        return {
+            name
+            for name, edit_id in found.items()
+            if edit_id in self._live and self.ref(edit_id).name == name
+        }
+
     def shard(self, ref: AdapterRef) -> Shard:
         """The shard that an adapter is made of, live or not.
 

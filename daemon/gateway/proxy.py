@@ -25,7 +25,13 @@ from daemon.gateway.joining import EngineReplyUnreadable, join_completions
 from daemon.gateway.routing import Decision, RequestRouter
 from daemon.gateway.token_text import TokenText
 from daemon.openai_api.disconnects import unless_gone
-from daemon.openai_api.errors import ApiError, api_error, model_not_found, retry_after
+from daemon.openai_api.errors import (
+    ADAPTER_UNAVAILABLE,
+    ApiError,
+    api_error,
+    model_not_found,
+    retry_after,
+)
 from daemon.openai_api.provenance import ADAPTER_HEADER, INDEX_HEADER, provenance_headers
 from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
@@ -344,6 +350,9 @@ def _error_response(error: UpkeepError) -> Response:
         return ApiError(502, str(error), headers=retry_after(error.retry_after_seconds)).response()
     if isinstance(error, EngineReplyUnreadable):
         return ApiError(502, str(error), headers=retry_after(1)).response()
+    if isinstance(error, AdapterUnavailable):
+        later = retry_after(error.retry_after_seconds)
+        return ApiError(503, str(error), code=ADAPTER_UNAVAILABLE, headers=later).response()
     return api_error(error).response()
 
 

@@ -193,11 +193,13 @@ class RejectedEdit:
 
 
 class CheckKind(StrEnum):
-    """A sample of every suite; all of every suite; or the search for the culprits of a check that failed."""
+    """A sample of every suite; all of every suite; the search for the culprits of a check that failed; or the gateway's
+    answers beside those in process."""
 
     SAMPLE = "sample"
     FULL = "full"
     BLAME = "blame"
+    PARITY = "parity"
 
 
 @dataclass(frozen=True, slots=True)

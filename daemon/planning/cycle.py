@@ -9,6 +9,7 @@ import structlog
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 from daemon.planning.embedders import open_embedder
+from daemon.planning.servable import servable_draft
 from daemon.process.settings import Settings
 from planners import Pending, PlanDraft, plan
 
@@ -47,6 +48,7 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
         settings=settings.planner,
         embedder=open_embedder(settings, ledger),
     )
+    draft = servable_draft(draft, settings.serve.engine)
     return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
 
 

@@ -172,6 +172,21 @@ GATEWAY = DashboardSection(
             ],
             "cps",
         ),
+        Chart(
+            "Through the gateway as in process",
+            "Share of sampled questions that both answer alike, by form; the alert follows gateway.parity_floor.",
+            [Line("min by (form) (upkeep_parity_ratio)", "{{form}}")],
+            "percentunit",
+            most=1,
+        ),
+        Chart(
+            "Compared with the gateway",
+            "Questions of the newest comparison, and those that could not be compared: the engine was away.",
+            [
+                Line("max(upkeep_parity_prompts)", "compared"),
+                Line("max(upkeep_parity_unmeasured_prompts)", "not measured"),
+            ],
+        ),
         Figure(
             "Stale index",
             "1: the gateway cannot follow the ledger.",
