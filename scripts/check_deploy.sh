@@ -17,7 +17,7 @@ if have "${compose[0]}"; then
   [ "$secrets" = there ] || rm -r deploy/secrets
 fi
 if have kubectl; then
-  for folder in deploy/kubernetes deploy/kubernetes/overlays/*/; do
+  for folder in deploy/kubernetes/*/; do
     kubectl kustomize "$folder" > /dev/null
     echo "$folder: builds"
     if have kubeconform; then kubectl kustomize "$folder" | kubeconform -strict -summary; fi

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-FILES=(Dockerfile compose.yaml deploy/kubernetes/*.yaml)
+FILES=(Dockerfile compose.yaml deploy/kubernetes/*/*.yaml)
 PATTERN='[a-z0-9./-]+:[A-Za-z0-9._-]+(@sha256:[0-9a-f]{64})?'
 
 # Lines that name an image of somebody else: not ours (upkeep:...), no variable.
