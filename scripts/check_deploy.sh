@@ -21,6 +21,12 @@ if have kubectl; then
     kubectl kustomize "$folder" > /dev/null
     echo "$folder: builds"
     if have kubeconform; then kubectl kustomize "$folder" | kubeconform -strict -summary; fi
+    if have kubernetes-validate; then # pip install kubernetes-validate: the API's schemas, without a network
+      built=$(mktemp --suffix .yaml)
+      kubectl kustomize "$folder" > "$built"
+      kubernetes-validate --strict --quiet "$built"
+      rm "$built"
+    fi
   done
 fi
 if have promtool; then
