@@ -66,8 +66,7 @@ def _by_daemon(
     from daemon.cli.daemon_client import server_of
     from daemon.openai_api.trace import PATH
 
-    tip = ledger.generations.tip()
-    server = server_of(settings, tip[1] if tip is not None else None)
+    server = server_of(settings, ledger)
     if server is None:
         return None
     if server.refusal is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edits.errors import BadRequest
 
 if TYPE_CHECKING:
+    from daemon.ledger import Ledger
     from daemon.process.settings import Settings
 
 KEY_VARIABLE = "UPKEEP_API_KEY"
@@ -63,10 +64,12 @@ class DaemonClient:
         return found if reply.status == 200 and isinstance(found, dict) else None
 
 
-def server_of(settings: "Settings", base_hash: str | None) -> DaemonClient | None:
-    """The running `serve` of these settings, if it answers and has the ledger's base; None: there is none."""
+def server_of(settings: "Settings", ledger: "Ledger") -> DaemonClient | None:
+    """The running `serve` of these settings, if it follows this very ledger, or refuses to tell; None: there is none."""
     client = DaemonClient(settings.serve.host, settings.serve.port)
     found = client.ask("/v1/generation")
     if found is None:
         return client if client.refusal else None
-    return client if base_hash is None or found.get("base_hash") == base_hash else None
+    head = ledger.timeline.page(limit=1).generations
+    ours = head and (head[0].number, head[0].created_at.isoformat())
+    return client if ours == (found.get("head"), found.get("published_at")) else None

@@ -51,11 +51,12 @@ def trace_of(settings: "Settings", ledger: "Ledger", prompt: str, *, chat: bool)
     from daemon.openai_api.trace import PATH
 
     body = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
-    tip = ledger.generations.tip()
-    server = server_of(settings, tip[1] if tip is not None else None)
+    server, tip = server_of(settings, ledger), ledger.generations.tip()
     gateway = DaemonClient(settings.gateway.host, settings.gateway.port)
     for name, client in (("serve", server), ("gateway", gateway)):
-        if client is not None and (found := client.ask(PATH, body)) is not None and "candidates" in found:
+        if client is not None and (found := client.ask(PATH, body)) is not None:
+            if tip is None or found.get("generation") != tip[0]:
+                continue  # another ledger's, or one that has not caught up
             return {"asked_of": name, **found}
         if client is not None and client.refusal:
             typer.echo(f"upkeep: {client.refusal}; asking the index instead", err=True)
