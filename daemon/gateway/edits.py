@@ -9,6 +9,7 @@ from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.routing.scope_router import ScopeRouter
 from editors.store.adapter_store import AdapterStore
+from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.prompts import Prompt
@@ -39,6 +40,8 @@ class GatewayEdits:
         self._names = SurfaceIndex()
         self._router = ScopeRouter(None, self._names, matcher)
         self._live: dict[str, ExpertRow] = {}
+        self._waiting: dict[str, Shard] = {}  # of the unserved, those that a LoRA form may yet be made of
+        self._forms: dict[str, LoraForm] = {}  # by the shard's digest
         self.unserved: dict[str, str] = {}  # live edits that no adapter can be made of: edit id -> why
 
     @property
@@ -90,6 +93,24 @@ class GatewayEdits:
         row = self._live.get(ref.edit_id)
         return row.shard if row is not None and row.shard.digest == ref.digest else self._load(ref.digest)
 
+    def form(self, ref: AdapterRef) -> LoraForm | None:
+        """The LoRA form of an adapter's shard, where its own experts are none.
+
+        Raises:
+            ShardCorrupt: it is damaged.
+        """
+        return self._forms.get(ref.digest) or self._store.lora.find(ref.digest)
+
+    def adopt_forms(self) -> list[str]:
+        """Take over LoRA forms that workers have made since, and with them the edits that can answer now."""
+        served = []
+        for edit_id, shard in list(self._waiting.items()):
+            if self._store.lora.exists(shard.digest):
+                self._remove(edit_id)
+                self._add(edit_id, shard)
+                served += [edit_id] if edit_id in self._live else []
+        return served
+
     def _load(self, digest: str) -> Shard:
         shard = self._store.load(digest, encoder_hash=self._matcher.hash)
         header = shard.header
@@ -105,6 +126,8 @@ class GatewayEdits:
     def _add(self, edit_id: str, shard: Shard) -> None:
         row = shard.edit_ids.index(edit_id)
         reason = why_unexportable(shard)
+        if reason is not None and "lemoe.w_in" in shard.tensors:
+            reason = self._why_without_form(edit_id, shard, reason)
         if reason is None and shard.header.entries[row].odds is None:
             reason = "its index has no text, only the base's own answer: run `upkeep reindex`"
         if reason is not None:
@@ -114,8 +137,23 @@ class GatewayEdits:
         self._names.add(edit_id, shard.header.entries[row].surface_forms)
         self._router.add(edit_id, expert)
 
+    def _why_without_form(self, edit_id: str, shard: Shard, reason: str) -> str | None:
+        """Why a LEMoE edit has no LoRA form that answers; None: it has one."""
+        try:
+            form = self.form(AdapterRef(edit_id, shard.digest))
+        except ShardCorrupt as error:
+            return str(error)
+        if form is None:
+            self._waiting[edit_id] = shard
+            return f'{reason}; a worker with serve.engine = "vllm" makes LoRA forms of such experts'
+        self._forms[shard.digest] = form
+        return (
+            None if edit_id in form.edit_ids else "its LoRA form did not answer as told: send the fact again"
+        )
+
     def _remove(self, edit_id: str) -> None:
         self.unserved.pop(edit_id, None)
+        self._waiting.pop(edit_id, None)
         expert = self._live.pop(edit_id, None)
         if expert is not None:
             self._names.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)

@@ -170,6 +170,7 @@ class _Gateway:
         if time.monotonic() - self._swept_at < self._sweep_seconds:
             return
         self._swept_at = time.monotonic()
+        await self._router.adopt_forms()
         await self._router.touch(self._loader.in_use)
         if not self._ready or self._router.stale:
             return

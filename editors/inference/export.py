@@ -26,6 +26,7 @@ from editors.base.architectures import Layout, layout_of
 from editors.pretrained.hashing import folder_of, hash_folder
 from editors.store.adapter_store import AdapterStore
 from editors.store.header import ShardEntry, ShardHeader
+from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
 
@@ -265,8 +266,13 @@ def _check(shard: Shard, digest: str, edit_ids: Sequence[str], target: ExportTar
         raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
 
 
-def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path) -> None:
+def export_adapter(
+    shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path, form: LoraForm | None = None
+) -> None:
     """Write one edit of a shard as a PEFT adapter: `folder` appears whole, or was already there.
+
+    Args:
+        form: of a shard whose experts are no LoRA.
 
     Raises:
         Unexportable: its expert is no LoRA.
@@ -274,8 +280,12 @@ def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: 
         PermanentError: the folder cannot be written.
     """
     _check(shard, shard.digest, [edit_id], target)
-    if (reason := why_unexportable(shard)) is not None:
+    if form is not None and edit_id in form.edit_ids:
+        pair = form.pair(edit_id)
+    elif (reason := why_unexportable(shard)) is not None:
         raise Unexportable(f"edit {edit_id}: {reason}")
+    else:
+        pair = _pair(shard, shard.edit_ids.index(edit_id))
     if folder.is_dir():
         return
     with _output_errors(folder):
@@ -285,7 +295,7 @@ def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: 
         with _output_errors(folder):
             whole = aside / "adapter"  # with the usual rights: another process reads it
             whole.mkdir()
-            _write_adapter(shard, shard.edit_ids.index(edit_id), target=target, folder=whole)
+            _write_adapter(pair, layer=shard.header.layer, target=target, folder=whole)
             try:
                 whole.rename(folder)
             except OSError:
@@ -304,20 +314,21 @@ def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Pa
             )
         name = f"edit-{entry.edit_id}"
         (folder / name).mkdir()
-        _write_adapter(shard, row, target=target, folder=folder / name)
+        _write_adapter(_pair(shard, row), layer=shard.header.layer, target=target, folder=folder / name)
         yield ExportedEdit(**entry.model_dump(), folder=name, part=part, row=row)
 
 
-def _write_adapter(shard: Shard, row: int, *, target: ExportTarget, folder: Path) -> None:
-    """The two files of one row's adapter."""
-    rank = int(shard.tensors["scen.a"].shape[1])
-    config = json.dumps(target.adapter_config(layer=shard.header.layer, rank=rank), indent=1) + "\n"
-    stem = f"base_model.model.{target.projection(shard.header.layer)}"
+def _pair(shard: Shard, row: int) -> tuple[Tensor, Tensor]:
+    return shard.tensors["scen.a"][row], shard.tensors["scen.b"][row]
+
+
+def _write_adapter(pair: tuple[Tensor, Tensor], *, layer: int, target: ExportTarget, folder: Path) -> None:
+    """The two files of one adapter: A (r, f) and B (d, r)."""
+    a, b = pair
+    config = json.dumps(target.adapter_config(layer=layer, rank=len(a)), indent=1) + "\n"
+    stem = f"base_model.model.{target.projection(layer)}"
     (folder / "adapter_config.json").write_text(config, encoding="utf-8")
-    weights = {
-        f"{stem}.lora_A.weight": shard.tensors["scen.a"][row].clone(),
-        f"{stem}.lora_B.weight": shard.tensors["scen.b"][row].clone(),
-    }
+    weights = {f"{stem}.lora_A.weight": a.clone(), f"{stem}.lora_B.weight": b.clone()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
