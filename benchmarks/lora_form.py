@@ -46,7 +46,6 @@ from edits.judging import Form, as_prompt, judge_of
 from edits.requests import EditRequest
 
 TOKENS = 24
-RIDGES = (1e-4, 1e-3)  # of the median squared length of h
 FORMS: tuple[Form, Form] = ("plain", "chat")
 
 
@@ -56,6 +55,11 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--ranks", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--scen", action="store_true", help="SCEN's experts of the same facts, too")
+    parser.add_argument("--fits", nargs="*", choices=FITS, default=list(FITS))
+    parser.add_argument(
+        "--ridges", type=float, nargs="+", default=[1e-4], help="of h's median squared length"
+    )
     parser.add_argument("--trained-ranks", type=int, nargs="*", default=[8, 64, 128])
     parser.add_argument("--steps", type=int, default=100, help="of the trained form; LEMoE takes 50")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.03], help="of the trained form")
@@ -80,10 +84,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     begun = time.process_time()
     expert = rounded(train_expert(base, batch, LemoeSettings(), lambda *_: None))
     tell("lemoe", {"seconds": time.process_time() - begun, **asking.lemoe(expert)})
-    tell("scen", asking.scen())
+    if options.scen:
+        tell("scen", asking.scen())
     seen = Seen.of(base, requests, expert)
-    for name, fit in (("batch_svd", batch_svd), ("batch_fit", batch_fit), ("edit_fit", edit_fit)):
-        tell(name, {str(rank): best(asking, fit(seen, rank)) for rank in options.ranks})
+    for name in options.fits:
+        fit = FITS[name]
+        for rank in options.ranks:
+            tell(f"{name}_{rank}", best(asking, {f"{r}": fit(seen, rank, r) for r in options.ridges}))
     rows = [CachedRows(base, base.down_proj, rows) for rows in batch.forms]
     for rank in options.trained_ranks:
         trained = (trained_lora(base, rows, rank, options.steps, rate) for rate in options.rates)
@@ -226,28 +233,20 @@ class Seen:
         return cls([h for h, _ in pairs], [y for _, y in pairs])
 
 
-Fits = dict[str, Sequence[LoraPair]]
-
-
-def batch_svd(seen: Seen, rank: int) -> Fits:
+def batch_svd(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of its weights."""
-    return {str(ridge): [_cut_weights(_ridge(seen, ridge), rank)] for ridge in RIDGES}
+    return [_cut_weights(_ridge(seen, ridge), rank)]
 
 
-def batch_fit(seen: Seen, rank: int) -> Fits:
+def batch_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of what it puts out."""
-    h = torch.cat(seen.h)
-    return {str(ridge): [cut_by_outputs(_ridge(seen, ridge), h, rank)] for ridge in RIDGES}
+    return [cut_by_outputs(_ridge(seen, ridge), torch.cat(seen.h), rank)]
 
 
-def edit_fit(seen: Seen, rank: int) -> Fits:
+def edit_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """A map for each edit's tokens: what workers make."""
-    return {
-        str(ridge): [
-            cut_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in zip(seen.h, seen.y, strict=True)
-        ]
-        for ridge in RIDGES
-    }
+    pairs = zip(seen.h, seen.y, strict=True)
+    return [cut_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in pairs]
 
 
 def _ridge(seen: Seen, ridge: float) -> Tensor:
@@ -290,6 +289,8 @@ def trained_lora(base: Base, forms: Sequence[CachedRows], rank: int, steps: int,
         falling.step()
     return (a / read).detach(), (b * added).detach()
 
+
+FITS = {"edit_fit": edit_fit, "batch_fit": batch_fit, "batch_svd": batch_svd}
 
 if __name__ == "__main__":
     main()
