@@ -120,6 +120,18 @@ class Metrics:
             registry=registry,
             buckets=REQUEST_DURATION_BUCKETS_SECONDS,
         )
+        self.serve_rows = Gauge(
+            "upkeep_serve_rows",
+            "Answers that the embedded server generates together at this moment, or has decided the edits of.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.serve_waiting = Gauge(
+            "upkeep_serve_waiting_requests",
+            "Requests to the embedded server that have not begun: there is no room, or the model is at a step.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.gateway_requests = Counter(
             "upkeep_gateway_requests_total",
             "Requests that the gateway routed, by outcome (edit, base, error).",
@@ -192,6 +204,11 @@ class Metrics:
     def group_lag(self, topic: str, partition: int, records: int) -> None:
         """So many records of a partition the consumer group has not committed, whoever is to consume them."""
         self.consumer_group_lag.labels(topic, str(partition)).set(records)
+
+    def load(self, rows: int, waiting: int) -> None:
+        """So many answers are generated together, so many requests have not begun."""
+        self.serve_rows.set(rows)
+        self.serve_waiting.set(waiting)
 
     def verdict(self, editor: str, *, passed: int, rejected: int) -> None:
         """A batch was published: so many of its edits passed verification, so many did not."""

@@ -10,6 +10,8 @@ from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
+from edits.recency import by_arrival
+from edits.requests import EditId
 from monitoring.parity import PARITY, ParityOutcome
 from monitoring.tally import Failure
 
@@ -80,9 +82,9 @@ def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str])
 
 def _is_live(ledger: Ledger, good: int, bad: int) -> bool:
     """Whether an edit that went live after `good` and was live in `bad` is live now."""
-    switched_on: set[str] = set()
+    switched_on: set[EditId] = set()
     for generation in ledger.generations.since(good):
         if generation.number <= bad:
             switched_on |= generation.enabled.keys()
-    ids = sorted(int(edit_id) for edit_id in switched_on)
+    ids = by_arrival(switched_on)
     return any(ledger.generations.live_among(ids[start : start + 500]) for start in range(0, len(ids), 500))

@@ -8,11 +8,14 @@ from editors.index import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.routing.scope_router import ScopeRouter
+from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
+from editors.store.fit import require_fit
 from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.prompts import Prompt
+from edits.requests import EditId
 
 PREFIX = "upkeep-"
 
@@ -55,10 +58,10 @@ class GatewayEdits:
         Raises:
             ShardCorrupt: a shard is missing, damaged, of another base, or indexed with another encoder; nothing changed.
         """
-        shards = {digest: self._load(digest) for digest in dict.fromkeys(enabled.values())}
+        by_shard: dict[str, list[EditId]] = {}
         for edit_id, digest in enabled.items():
-            if edit_id not in shards[digest].edit_ids:
-                raise ShardCorrupt(f"shard {digest} lacks edit {edit_id} that its generation names")
+            by_shard.setdefault(digest, []).append(edit_id)
+        shards = {digest: self._load(digest, edit_ids) for digest, edit_ids in by_shard.items()}
         for edit_id in (*disabled, *enabled):
             self._remove(edit_id)
         for edit_id, digest in enabled.items():
@@ -70,6 +73,10 @@ class GatewayEdits:
         if not found:
             return [None] * len(prompts)
         return [None if route.edit_id is None else self.ref(route.edit_id) for route in found]
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """How a prompt is routed, and why."""
+        return explain(self._router, prompt)
 
     def ref(self, edit_id: str) -> AdapterRef:
         """A live edit's adapter."""
@@ -91,7 +98,11 @@ class GatewayEdits:
             ShardCorrupt: it is missing or damaged.
         """
         row = self._live.get(ref.edit_id)
-        return row.shard if row is not None and row.shard.digest == ref.digest else self._load(ref.digest)
+        return (
+            row.shard
+            if row is not None and row.shard.digest == ref.digest
+            else self._load(ref.digest, [ref.edit_id])
+        )
 
     def form(self, ref: AdapterRef) -> LoraForm | None:
         """The LoRA form of an adapter's shard, where its own experts are none.
@@ -111,19 +122,12 @@ class GatewayEdits:
                 served += [edit_id] if edit_id in self._live else []
         return served
 
-    def _load(self, digest: str) -> Shard:
+    def _load(self, digest: str, edit_ids: Iterable[EditId]) -> Shard:
         shard = self._store.load(digest, encoder_hash=self._matcher.hash)
-        header = shard.header
-        if header.base_hash != self._base_hash:
-            raise ShardCorrupt(f"shard {digest} was made for base {header.base_hash}: set model.path back")
-        if header.encoder_hash not in (None, self._matcher.hash):
-            raise ShardCorrupt(
-                f"shard {digest} was indexed with encoder {header.encoder_hash}, this is {self._matcher.hash}: run "
-                "`upkeep reindex`, or set index.encoder back"
-            )
+        require_fit(shard, base_hash=self._base_hash, encoder_hash=self._matcher.hash, edit_ids=edit_ids)
         return shard
 
-    def _add(self, edit_id: str, shard: Shard) -> None:
+    def _add(self, edit_id: EditId, shard: Shard) -> None:
         row = shard.edit_ids.index(edit_id)
         reason = why_unexportable(shard)
         if reason is not None and "lemoe.w_in" in shard.tensors:
@@ -137,7 +141,7 @@ class GatewayEdits:
         self._names.add(edit_id, shard.header.entries[row].surface_forms)
         self._router.add(edit_id, expert)
 
-    def _why_without_form(self, edit_id: str, shard: Shard, reason: str) -> str | None:
+    def _why_without_form(self, edit_id: EditId, shard: Shard, reason: str) -> str | None:
         """Why a LEMoE edit has no LoRA form that answers; None: it has one."""
         try:
             form = self.form(AdapterRef(edit_id, shard.digest))

@@ -1,7 +1,8 @@
 """One maintenance cycle: what waits in the ledger becomes a plan, and the plan is put to work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -103,4 +104,17 @@ def _plan(draft: PlanDraft, *, lane: Lane | None, seed: int) -> Plan:
         for sequence, batch in enumerate(draft.batches)
     )
     superseded = tuple(Supersession(loser, winner) for loser, winner in draft.superseded)
-    return Plan(lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=draft.explanation)
+    return Plan(
+        lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=_numbered(draft.explanation)
+    )
+
+
+def _numbered(told: Any) -> Any:
+    """The same explanation; JSON has the ids of edits as numbers."""
+    match told:
+        case Mapping():
+            return {name: int(it) if name == "edit" else _numbered(it) for name, it in told.items()}
+        case list():
+            return [_numbered(part) for part in told]
+        case _:
+            return told

@@ -1,7 +1,7 @@
 """The settings of every role: one TOML file, environment variables over it, and errors that name the key.
 
     upkeep.toml             [kafka] / topic = "facts"
-    environment (wins)      UPKEEP_KAFKA__TOPIC=facts
+    environment (wins)      UPKEEP_KAFKA__TOPIC=facts, or UPKEEP_KAFKA__TOPIC_FILE=/run/secrets/topic
 
 A wrong key or value is refused before anything starts. The message never repeats the value of a secret.
 """
@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from daemon.process import settings_tables as tables
 from daemon.process.http_settings import GatewaySettings, ServeSettings
+from daemon.process.settings_environment import EnvironmentOrFiles
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
 
 ENV_PREFIX = "UPKEEP_"
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what the file said."""
-        return env_settings, init_settings
+        return EnvironmentOrFiles(settings_cls), init_settings
 
     def anchored(self, folder: Path) -> "Settings":
         """The same settings with every relative path taken from `folder` instead of the working directory."""

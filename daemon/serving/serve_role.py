@@ -128,7 +128,9 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
-    health = create_health_app(executor=executor, read_head=lambda: _head(ledger), exposed=exposed)
+    health = create_health_app(
+        executor=executor, read_head=lambda: _head(ledger), metrics=metrics, exposed=exposed
+    )
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
 
 

@@ -77,7 +77,7 @@ class LoraFormMaker:
         found = {}
         for edit_id in shard.edit_ids:
             try:
-                edit = self._ledger.audit.edit(int(edit_id))
+                edit = self._ledger.audit.edit(edit_id)
             except NotInLedger:
                 continue
             prompt, answer = edit.prompt or "", edit.target_new or ""

@@ -225,7 +225,7 @@ class Worker:
             _log.info("batch done, nothing to publish", edits=len(batch.edits))
             return
         now = utc_now()
-        live = [edit for edit in batch.edits if edit.edit_id in generation.enabled]
+        live = [edit for edit in batch.edits if edit.id in generation.enabled]
         accepted_at = self._ledger.audit.accepted_at([edit.id for edit in live])
         waited = self._metrics.edit_ingest_to_live.labels(batch.lane.value)
         for edit in live:

@@ -115,6 +115,14 @@ SERVING = DashboardSection(
             ],
             "s",
         ),
+        Chart(
+            "Answers in hand",
+            "Answers that are generated together, and requests that have not begun: at serve.max_waiting more are refused.",
+            [
+                Line("sum(upkeep_serve_rows) or vector(0)", "rows"),
+                Line("sum(upkeep_serve_waiting_requests) or vector(0)", "waiting requests"),
+            ],
+        ),
     ),
 )
 
