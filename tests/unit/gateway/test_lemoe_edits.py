@@ -70,7 +70,7 @@ def test_live_lemoe_edits_fire_as_soon_as_a_worker_has_made_their_adapters_and_a
         assert front.metric("upkeep_gateway_unserved_edits") == 3
         work(settings, facts, engine="embedded")
         assert not (facts.folder / "store" / "lora").exists()
-        assert front.chat(FACTS[0]["prompt"]).headers["x-upkeep-edit"] == ""
+        assert "x-upkeep-edit" not in front.chat(FACTS[0]["prompt"]).headers
         work(settings, facts, engine="vllm")
         eventually(lambda: front.metric("upkeep_gateway_unserved_edits") == 0)
         for fact in FACTS:
@@ -103,8 +103,8 @@ def test_an_edit_whose_form_does_not_answer_has_none_and_stays_the_bases(
     with gateway(facts.settings(engine.url, prefetch=0)) as front:
         front.wait_generation(facts.story.head())
         assert front.metric("upkeep_gateway_unserved_edits") == 1
-        fired = [front.chat(fact["prompt"]).headers["x-upkeep-edit"] for fact in FACTS]
-        assert [bool(edit) for edit in fired] == [True, False, True]
+        fired = ["x-upkeep-edit" in front.chat(fact["prompt"]).headers for fact in FACTS]
+        assert fired == [True, False, True]
 
 
 def test_a_damaged_form_is_refused_and_costs_its_own_edits_alone(facts: Facts, engine: EngineDouble) -> None:
