@@ -122,6 +122,8 @@ def load_settings(path: Path | None) -> Settings:
         raise BadSettings(f"environment variables: {error}; a table is written as JSON") from None
     except TypeError as error:  # a top-level key that is no identifier
         raise BadSettings(f"{path}: {error}") from None
+    if complaint := _unservable(settings):
+        raise BadSettings(f"{path or 'settings'}: {complaint}")
     return settings.anchored(settings_home(path))
 
 
@@ -132,6 +134,18 @@ def settings_home(path: Path | None) -> Path:
     another one after each change.
     """
     return Path.cwd() if path is None else Path(os.path.abspath(path)).parent
+
+
+def _unservable(settings: Settings) -> str | None:
+    """What `serve.engine` cannot serve: behind vLLM every edit must be a LoRA adapter that its text alone chooses."""
+    if settings.serve.engine == "embedded":
+        return None
+    if not settings.index.encoder:
+        return 'serve.engine = "vllm" needs index.encoder: the gateway has no base that it could ask'
+    for key, servable in (("mode", "default"), ("routing", "scope")):
+        if settings.editors.scen.get(key, servable) != servable:
+            return f'serve.engine = "vllm" needs editors.scen.{key} = "{servable}": no LoRA adapter can be made of the other'
+    return None
 
 
 def _read(path: Path) -> str:
