@@ -263,8 +263,8 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     dry = json.loads(upkeep("plan", "--dry-run", "--json").out)
 
     assert dry["stored"] is False
-    assert dry["plan"]["superseded"] == [{"loser_id": 1, "winner_id": 2}]
-    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [[2]]
+    assert dry["plan"]["superseded"] == [{"loser_id": "1", "winner_id": "2"}]
+    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [["2"]]
     assert [note["edit"] for note in dry["plan"]["explanation"]["edits_explained"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
     people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
@@ -281,7 +281,8 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
         name: dry["plan"][name] for name in ("batches", "superseded", "explanation")
     }
     (won, lost) = json.loads(upkeep("facts", "--json").out)["facts"]
-    assert (lost["edit_id"], lost["superseded_by"], won["edit_id"], won["superseded_by"]) == (1, 2, 2, None)
+    assert (lost["edit_id"], lost["superseded_by"]) == ("1", "2")
+    assert (won["edit_id"], won["superseded_by"]) == ("2", None)
     assert lost["history"][-1]["detail"]["superseded_by"] == 2
     counts = json.loads(upkeep("status", "--json").out)["edits"]
     assert (counts["planned"], counts["superseded"], counts["pending"]) == (1, 1, 0)
@@ -305,7 +306,7 @@ def test_an_edit_that_was_given_up_is_pending_again_after_a_retry(upkeep: Upkeep
         assert batch is not None
         ledger.batches.retry_later(batch.id, batch.token, reason="?", delay_seconds=0, max_attempts=1)
 
-    assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == [1]
+    assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == ["1"]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 1
     told = upkeep("retry", "--edit", "1")
     assert (told.code, told.err) == (
