@@ -501,7 +501,7 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """One batch, whatever its state."""
+    """One batch, whatever its state; `free_at`: its lease ends then, or it is not tried before."""
 
     id: int
     plan_id: int
@@ -514,6 +514,7 @@ class BatchLine:
     worker: str | None
     created_at: datetime
     finished_at: datetime | None
+    free_at: datetime
     edits: int
 
 

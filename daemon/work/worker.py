@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -284,13 +284,25 @@ def run(settings: Settings, stop: threading.Event) -> None:
                     stop.wait(settings.worker.poll_seconds)
 
 
-def work_until_idle(settings: Settings) -> None:
-    """Do all the work that there is now, in this process; for `upkeep apply`."""
+def work_until_idle(
+    settings: Settings, done: Callable[[], bool] = lambda: True, *, wait_seconds: float = 0.0
+) -> None:
+    """Do all the work that there is now, in this process; for `upkeep apply`.
+
+    Args:
+        done: whether nothing is left to wait for, such as a batch that another worker has; asked until `wait_seconds` have
+            passed without any work.
+    """
     with open_ledger(settings.ledger.url) as ledger:
         # Beside a running daemon: its metrics port is taken.
         worker = _open_worker(settings, ledger, role_metrics(settings, expose=False))
-        while worker.work_once():
-            pass
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            while worker.work_once():
+                deadline = time.monotonic() + wait_seconds
+            if done() or time.monotonic() >= deadline:
+                return
+            time.sleep(settings.worker.poll_seconds)
 
 
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:
