@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
+from daemon.console.app import console_routes, create_console
 from daemon.gateway.adapters import AdapterLoader
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.proxy import Proxy, ProxyLimits
@@ -113,6 +114,9 @@ class _Gateway:
             metrics=metrics,
             model_name=gateway.model_name,
         )
+        self._console: list[BaseRoute] = []
+        if settings.console.enabled:
+            self._console = console_routes(create_console(settings, ledger, host=gateway.host))
         self._ready = False
 
     async def run(self) -> None:
@@ -120,7 +124,10 @@ class _Gateway:
         told = "gateway.port and gateway.metrics_port"
         own = listen(self._settings.host, self._settings.port, settings=told)
         health = listen(self._metrics_host, self._settings.metrics_port, settings=told)
-        servers = [_server(self._proxy.app(), self._settings.drain_seconds), _server(self._health_app(), 1)]
+        servers = [
+            _server(self._proxy.app(self._console), self._settings.drain_seconds),
+            _server(self._health_app(), 1),
+        ]
         try:
             async with _serving(servers, [own, health]):
                 _log.info("gateway", address=f"http://{self._settings.host}:{self._settings.port}")
@@ -212,6 +219,7 @@ def _server(app: Starlette, drain_seconds: int) -> uvicorn.Server:
             app,
             log_config=None,  # what configure_logging set up stays
             access_log=False,  # prompts are nobody's business
+            proxy_headers=False,  # who is at the other end decides whether the console believes a proxy
             timeout_graceful_shutdown=drain_seconds,
             lifespan="off",
             server_header=False,

@@ -2,18 +2,17 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from daemon.checks.check_suites import OWN_SUITES
+from daemon.console.app import create_console
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.listening import listen
+from daemon.process.listening import answering
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
@@ -24,7 +23,6 @@ from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
-SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
 
@@ -63,7 +61,8 @@ def _serve(
 ) -> None:
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
     try:
-        with _listening(_apps(settings, ledger, executor)) as servers:
+        apps = _apps(settings, ledger, executor)
+        with answering(apps, settings="serve.host and serve.port") as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
@@ -71,33 +70,6 @@ def _serve(
                 follow_head(executor)
     finally:
         executor.close()
-
-
-@contextmanager
-def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[threading.Thread]]:
-    """While the block runs, each application answers on its host and port, in a thread of its own.
-
-    Raises:
-        TemporaryError: a port is not to be had at this moment.
-    """
-    with ExitStack() as stack:
-        # All are bound before the model is loaded.
-        told = "serve.host and serve.port"
-        bound = [(app, stack.enter_context(listen(host, port, settings=told))) for app, host, port in apps]
-        servers = [(_server(app), listener) for app, listener in bound]
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
-            for server, listener in servers
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield threads
-        finally:
-            for server, _ in servers:
-                server.should_exit = True
-            for thread in threads:
-                thread.join()
 
 
 def follow_head(executor: ModelExecutor) -> None:
@@ -111,7 +83,7 @@ def follow_head(executor: ModelExecutor) -> None:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[FastAPI, str, int]]:
+def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[ASGIApp, str, int]]:
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
     registry = CollectorRegistry()
@@ -133,6 +105,7 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
         model_name=model_name(settings),
         access=Access(serve.key_hashes, serve.cors_origins),
         with_health=serve.metrics_port is None,
+        console=create_console(settings, ledger, host=serve.host) if settings.console.enabled else None,
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
@@ -154,18 +127,6 @@ def model_name(settings: Settings) -> str:
     """The name under which OpenAI clients ask: of a folder no more than its own, where it lies is nobody's business."""
     path = settings.model.required_path()
     return settings.serve.model_name or (Path(path).name if Path(path).is_absolute() else path)
-
-
-def _server(app: FastAPI) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,  # what configure_logging set up stays
-            access_log=False,  # the metrics count requests; prompts are nobody's business
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            lifespan="off",
-        )
-    )
 
 
 def _head(ledger: Ledger) -> Head | None:
