@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 from ledger_backends import Clock, Story
+from starlette.applications import Starlette
 from waiting import free_port
 
 from daemon.console.app import console_routes, create_console
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.process.listening import answering
 from daemon.process.settings import Settings
-from starlette.applications import Starlette
 
 
 class RunningConsole:

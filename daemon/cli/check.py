@@ -53,7 +53,7 @@ def check(
         with console().status("asking the probes ..."):
             model = open_model(settings, ledger)
             results, outcome = _check_now(ledger, settings, model, suite, full=full)
-        written = _write_report(ledger, report) if report is not None else None
+        written = _write_report(ledger, settings, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
         print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
@@ -118,7 +118,7 @@ def _run_claimed(
         raise
 
 
-def _write_report(ledger: "Ledger", folder: Path) -> str:
+def _write_report(ledger: "Ledger", settings: "Settings", folder: Path) -> str:
     """Write the page; where it is."""
     from daemon.checks.check_report import check_report
     from daemon.ledger import utc_now
@@ -126,7 +126,7 @@ def _write_report(ledger: "Ledger", folder: Path) -> str:
     from monitoring.report import render
 
     path = folder / "report.html"
-    page = render(check_report(ledger, clock=utc_now))
+    page = render(check_report(ledger, clock=utc_now, settings=settings))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")

@@ -2,12 +2,13 @@
 
 from daemon.console.visits import Page, PageRoute, Visit, address
 from daemon.ledger import Ledger
+from daemon.operations import queries
 
 PER_PAGE = 50
 
 
 class AuditPages:
-    """Reads `ledger.audit_log`."""
+    """Asks `daemon.operations`."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -19,15 +20,14 @@ class AuditPages:
     def log(self, visit: Visit) -> Page:
         """The newest entries, of everybody or of one person."""
         before, actor, action = visit.asked_number("before"), visit.asked("actor"), visit.asked("action")
-        entries = self._ledger.audit_log.page(
-            before=before, actor=actor or None, action=action or None, limit=PER_PAGE + 1
+        found = queries.audit(
+            self._ledger, before=before, actor=actor or None, action=action or None, limit=PER_PAGE
         )
-        more, entries = len(entries) > PER_PAGE, entries[:PER_PAGE]
         values = {
-            "entries": entries,
+            "entries": found.entries,
             "actor": actor,
             "action": action,
             "first": address("/audit", actor=actor, action=action) if before else None,
-            "next": address("/audit", actor=actor, action=action, before=entries[-1].id) if more else None,
+            "next": address("/audit", actor=actor, action=action, before=found.next) if found.next else None,
         }
         return Page("audit.html", values)

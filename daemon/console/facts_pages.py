@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 
-from daemon.console.actions import Action, act_of, confirmed, preview_page
+from daemon.console.previews import Action, act_of, confirmed, preview_page, published
 from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.values import EditState, FactQuery
+from daemon.operations import actions, queries
 
 PER_PAGE = 25
 # As they stand in the address, which people send to one another.
@@ -26,7 +27,7 @@ FIELDS = (
 
 
 class FactsPages:
-    """Reads `ledger.search` and `ledger.fact_pages`, acts by `ledger.reversals` and `ledger.control`."""
+    """Asks and acts by `daemon.operations`, as the commands do."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -46,7 +47,7 @@ class FactsPages:
         """The edits that meet what was asked, the newest first."""
         asked = {name: visit.asked(name) for name in FIELDS}
         cursor = visit.asked("after") or None
-        found = self._ledger.search.find(read_query(visit), cursor=cursor, limit=PER_PAGE)
+        found = queries.find_facts(self._ledger, read_query(visit), cursor=cursor, limit=PER_PAGE)
         values = {
             "asked": asked,
             "refined": any(value for name, value in asked.items() if name != "text"),
@@ -60,7 +61,7 @@ class FactsPages:
 
     def fact(self, visit: Visit) -> Page:
         """Everything about one edit."""
-        found = self._ledger.fact_pages.page(visit.number("edit"))
+        found = queries.fact_page(self._ledger, visit.number("edit"))
         return Page("fact.html", {"page": found, "retried": visit.asked("done") == "retry"})
 
     def preview_undo(self, visit: Visit) -> Page:
@@ -73,26 +74,24 @@ class FactsPages:
 
     def preview_retry(self, visit: Visit) -> Page:
         """What another try of this edit means."""
-        return Page("retry.html", {"page": self._ledger.fact_pages.page(visit.number("edit"))})
+        return Page("retry.html", {"page": queries.fact_page(self._ledger, visit.number("edit"))})
 
     def retry(self, visit: Visit) -> Redirect:
         """Let it try again."""
         edit, act = visit.number("edit"), act_of(visit)
-        self._ledger.control.retry(edit, cause=f"tried again by hand: {act.reason}", act=act)
+        actions.retry(self._ledger, edit, act)
         return Redirect(address(f"/facts/{edit}", done="retry"))
 
     def _undo_action(self, edit: int, asked: Mapping[str, str]) -> Action:
-        restore, reversals = asked.get("restore") == "yes", self._ledger.reversals
+        restore, ledger = asked.get("restore") == "yes", self._ledger
         return Action(
             heading=f"Undo edit {edit}",
             verb=f"Undo edit {edit}",
             section="Facts",
             to=address(f"/facts/{edit}/undo"),
             back=address(f"/facts/{edit}"),
-            preview=lambda: reversals.preview_undo_fact(edit, restore_previous=restore),
-            act=lambda act: Redirect(
-                address(f"/generations/{reversals.undo_fact(edit, act, restore_previous=restore).number}")
-            ),
+            preview=lambda: actions.preview_undo_fact(ledger, edit, restore_previous=restore),
+            act=lambda act: published(actions.undo_fact(ledger, edit, act, restore_previous=restore)),
             options={"undo_of": edit, "restore": restore},
         )
 

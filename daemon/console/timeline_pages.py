@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.console.actions import Action, confirmed, preview_page
-from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
+from daemon.console.previews import Action, confirmed, preview_page, published
+from daemon.console.visits import BadForm, Page, PageRoute, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import GenerationKind, GenerationLine
+from daemon.operations import actions, queries
 
 PER_PAGE = 25
 CHANGES_PER_PAGE = 50
@@ -23,7 +24,7 @@ _WHAT = {
 
 
 class TimelinePages:
-    """Reads `ledger.timeline`, acts by `ledger.reversals`."""
+    """Asks and acts by `daemon.operations`, as the commands do."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -43,14 +44,12 @@ class TimelinePages:
     def timeline(self, visit: Visit) -> Page:
         """What changed, the newest first."""
         before = visit.asked_number("before")
-        lines = self._ledger.timeline.page(before=before, limit=PER_PAGE + 1)
-        more = len(lines) > PER_PAGE
-        lines = lines[:PER_PAGE]
+        found = queries.generations(self._ledger, before=before, limit=PER_PAGE)
         values = {
-            "lines": lines,
+            "lines": found.generations,
             "older": before is not None,
-            "next": address("/", before=lines[-1].number) if more else None,
-            "compare": bool(lines),
+            "next": address("/", before=found.next) if found.next is not None else None,
+            "compare": bool(found.generations),
         }
         return Page("timeline.html", values)
 
@@ -59,8 +58,8 @@ class TimelinePages:
         line, cursor = self._line(visit.number("number")), visit.asked("after") or None
         found = None
         if line.parent is not None:
-            found = self._ledger.timeline.difference(
-                line.parent, line.number, cursor=cursor, limit=CHANGES_PER_PAGE
+            found = queries.difference(
+                self._ledger, line.parent, line.number, cursor=cursor, limit=CHANGES_PER_PAGE
             )
         onward = found.next if found is not None else None
         values = {
@@ -77,7 +76,7 @@ class TimelinePages:
         if a is None or b is None:
             raise BadForm("from and to: two generations, please")
         cursor = visit.asked("after") or None
-        found = self._ledger.timeline.difference(a, b, cursor=cursor, limit=CHANGES_PER_PAGE)
+        found = queries.difference(self._ledger, a, b, cursor=cursor, limit=CHANGES_PER_PAGE)
         values = {
             "difference": found,
             "first": address("/diff", a=a, b=b) if cursor else None,
@@ -102,33 +101,33 @@ class TimelinePages:
         return confirmed(self._rollback_action(visit.number("number")), visit)
 
     def _line(self, number: int) -> GenerationLine:
-        found = self._ledger.timeline.page(numbers=[number])
+        found = self._ledger.timeline.named([number])
         if not found:
             raise NotInLedger(f"there is no generation {number}")
         return found[0]
 
     def _undo_action(self, number: int) -> Action:
-        reversals = self._ledger.reversals
+        ledger = self._ledger
         return Action(
             heading=f"Undo generation {number}",
             verb=f"Undo generation {number}",
             section="Timeline",
             to=address(f"/generations/{number}/undo"),
             back=address(f"/generations/{number}"),
-            preview=lambda: reversals.preview_undo_generation(number),
-            act=lambda act: _published(reversals.undo_generation(number, act).number),
+            preview=lambda: actions.preview_undo_generation(ledger, number),
+            act=lambda act: published(actions.undo_generation(ledger, number, act)),
         )
 
     def _rollback_action(self, number: int) -> Action:
-        reversals = self._ledger.reversals
+        ledger = self._ledger
         return Action(
             heading=f"Answer as generation {number} did",
             verb=f"Return to generation {number}",
             section="Timeline",
             to=address(f"/generations/{number}/rollback"),
             back=address(f"/generations/{number}"),
-            preview=lambda: reversals.preview_rollback(number),
-            act=lambda act: _published(reversals.rollback(number, act).number),
+            preview=lambda: actions.preview_rollback(ledger, number),
+            act=lambda act: published(actions.rollback(ledger, number, act)),
         )
 
 
@@ -144,7 +143,3 @@ def scores(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The scores that people look for first, with three places."""
     shown = [(name, found.get(name)) for name in SHOWN_SCORES]
     return [(name, f"{value:.3f}") for name, value in shown if isinstance(value, int | float)]
-
-
-def _published(number: int) -> Redirect:
-    return Redirect(address(f"/generations/{number}"))

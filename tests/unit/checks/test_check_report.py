@@ -90,7 +90,7 @@ def test_nothing_that_an_event_or_a_model_says_becomes_markup_or_leaves_the_page
 
     assert {tag for tag, _ in page.tags} <= {
         *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "br", "span", "div"),
-        *("table", "thead", "tbody", "tr", "th", "td", "svg", "circle", "polygon", "polyline", "rect"),
+        *("table", "thead", "tbody", "tr", "th", "td", "svg", "circle", "polygon", "polyline", "rect", "text"),
     }
     assert not any(
         name.startswith("on") or name in ("href", "src") for _, attributes in page.tags for name in attributes

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.console.visits import BadForm, Page, Redirect, Reply, Visit
+from daemon.console.visits import BadForm, Page, Redirect, Reply, Visit, address
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.values import Act, Preview
-
-MAX_REASON_CHARS = 1_000
+from daemon.ledger.values import Act, Generation, Preview
+from daemon.operations.actions import MAX_REASON_CHARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,11 @@ def confirmed(action: Action, visit: Visit) -> Reply:
         return action.act(act_of(visit, expected_head=_expected_head(visit)))
     except HeadMoved as error:
         return preview_page(action, moved=f"{error}.", status=409)
+
+
+def published(generation: Generation) -> Redirect:
+    """On to the page of what an action has published."""
+    return Redirect(address(f"/generations/{generation.number}"))
 
 
 def act_of(visit: Visit, *, expected_head: int | None = None) -> Act:
