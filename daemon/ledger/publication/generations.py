@@ -8,12 +8,24 @@ from typing import Any
 from sqlalchemy import select
 
 from daemon.ledger.errors import BaseChanged, NotInLedger
-from daemon.ledger.publication import publishing, rollback, verdicts
-from daemon.ledger.publication.manifests import append, live_set, load_generations, shards_at
+from daemon.ledger.publication import publishing, verdicts
+from daemon.ledger.publication.manifests import Origin, append, live_set, load_generations, shards_at
+from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import select_edits, to_edit
 from daemon.ledger.store.schema import edits, generation_changes, generations, head
-from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, RejectedEdit
+from daemon.ledger.values import (
+    Act,
+    Blamed,
+    ClaimedBatch,
+    Edit,
+    EditState,
+    Generation,
+    GenerationKind,
+    RejectedEdit,
+)
+
+NOBODY = "upkeep"  # what the daemon does by itself
 
 
 class Generations:
@@ -22,6 +34,7 @@ class Generations:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
+        self._reversals = Reversals(database, clock)
 
     def head(self) -> Generation | None:
         """The newest generation; None before `start`."""
@@ -48,7 +61,7 @@ class Generations:
         with self._database.write() as connection:
             if lock_head(connection).generation is None:
                 zero = Generation(0, None, base_hash, (), {}, (), "the base as it is", self._clock())
-                append(connection, zero, expected_head=None)
+                append(connection, zero, Origin(GenerationKind.START), expected_head=None)
                 return zero
             zero = load_generations(connection, generations.c.number == 0)[0]
         if zero.base_hash != base_hash:
@@ -167,8 +180,10 @@ class Generations:
                 at=self._clock(),
             )
 
-    def rollback_edit(self, edit_id: int, *, cause: str, restore_previous: bool = False) -> Generation:
-        """Take one live edit back: it becomes `retracted` in a new generation.
+    def rollback_edit(
+        self, edit_id: int, *, cause: str, restore_previous: bool = False, actor: str = NOBODY
+    ) -> Generation:
+        """Take one live edit back for good: it becomes `retracted` in a new generation, and no rollback brings it back.
 
         The fact's earlier value stays superseded, and the model answers as its base does, unless
         `restore_previous`: then the newest older edit that it displaced goes live again, if there is one
@@ -178,23 +193,20 @@ class Generations:
             NotInLedger: there is no such edit.
             ForbiddenMove: the edit is not live.
         """
-        with self._database.write() as connection:
-            return rollback.rollback_edit(
-                connection, edit_id, cause=cause, restore_previous=restore_previous, at=self._clock()
-            )
+        act = Act(actor, cause)
+        return self._reversals.undo_fact(edit_id, act, restore_previous=restore_previous, cause=cause)
 
-    def rollback_to(self, number: int, *, cause: str) -> Generation:
+    def rollback_to(self, number: int, *, cause: str, actor: str = NOBODY) -> Generation:
         """Publish a generation with the live edits of `number`; the head itself where nothing differs.
 
-        Edits live now but not then become `retracted`, edits live then are live again. Pending and planned
-        edits go on, and a batch in work finds that the head moved. Retractions stay in force for edits yet
-        to come.
+        Edits live now but not then become `retracted`, edits live then are live again, except those that somebody
+        took back by hand since. Pending and planned edits go on, and a batch in work finds that the head moved.
+        Retractions stay in force for edits yet to come.
 
         Raises:
             NotInLedger: that generation was never published.
         """
-        with self._database.write() as connection:
-            return rollback.rollback_to(connection, number, cause=cause, at=self._clock())
+        return self._reversals.rollback(number, Act(actor, cause), cause=cause)
 
     def settle_blame(
         self,
