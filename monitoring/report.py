@@ -11,9 +11,9 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monitoring.score_words import told_scores
+from monitoring.score_words import days, told_scores
 from monitoring.share_plot import SharePoint, share_plot
-from monitoring.tally import AGES, RETENTION, Failure
+from monitoring.tally import AGE_DAYS, AGES, RETENTION, Failure
 
 MAX_TEXT_CHARS = 300
 UNCHANGED, KEPT = "share of answers that stayed (1: all)", "share of facts that are kept (1: all)"
@@ -83,7 +83,7 @@ def _retention(points: Sequence[Point]) -> list[tuple[str, float | None, float |
     rows = []
     for age in AGES if points else ():
         end = "" if age == "all" else f"_{age}"
-        live = "all" if age == "all" else f"at most {age.removesuffix('d')} days"
+        live = "all" if age == "all" else f"at most {days(AGE_DAYS[age])}"
         scores = points[-1].scores
         rows.append((live, scores.get(f"retention{end}"), scores.get(f"retention_rephrase{end}")))
     return rows

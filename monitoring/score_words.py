@@ -12,7 +12,7 @@ _WORDS = {
     "kl_p99": ("KL divergence from the base, 99th percentile", "nats"),
     "perplexity_ratio": ("perplexity of unrelated text, edited to base", "times"),
     "retention": ("facts whose own prompt is still answered as told", ""),
-    "retention_rephrase": ("the same, asked in other words", ""),
+    "retention_rephrase": ("facts that are still answered as told, asked in other words", ""),
     "stale_answers": ("answers with a value that the fact had before", ""),
     "routing_consistency": ("LEMoE edits that reach their own expert", ""),
     "drift": ("evidence of drift (log likelihood ratio)", ""),
@@ -23,10 +23,15 @@ _SAID_ELSEWHERE = ("drift_alarm", *(f"{name}_{end}" for name in _INTERVALS for e
 
 def score_words(name: str) -> str:
     """A score's name as the ledger keeps it, in words; a name that nobody knows stays as it is."""
-    for days_name, days in AGE_DAYS.items():
+    for days_name, count in AGE_DAYS.items():
         if name.endswith(f"_{days_name}") and (known := _WORDS.get(name.removesuffix(f"_{days_name}"))):
-            return f"{known[0]}, of edits live for at most {days} day{'s' if days > 1 else ''}"
+            return f"{known[0]}, of edits live for at most {days(count)}"
     return _WORDS[name][0] if name in _WORDS else name
+
+
+def days(count: int) -> str:
+    """`1 day`, `7 days`."""
+    return f"{count} day{'s' if count > 1 else ''}"
 
 
 def told_scores(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:

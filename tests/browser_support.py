@@ -75,7 +75,7 @@ def overflow(page: Page) -> list[str]:
         """() => [...document.querySelectorAll('body *')].filter(element => {
             const box = element.getBoundingClientRect();
             const hidden = getComputedStyle(element).clipPath !== 'none' || box.width === 0;
-            return !hidden && !element.closest('pre, svg') && box.right > document.documentElement.clientWidth + 1;
+            return !hidden && !element.closest('pre, svg, .stack thead') && box.right > document.documentElement.clientWidth + 1;
         }).map(element => element.outerHTML.slice(0, 120))"""
     )
 
@@ -103,4 +103,4 @@ def broken_words(page: Page) -> list[str]:
 
 
 def _is_own(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "data:", "about:", "blob:"))
+    return url.startswith(("http://127.0.0.1:", "data:", "about:", "blob:", "file:"))

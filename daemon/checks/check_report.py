@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from daemon.checks.check_suites import RETENTION
 from daemon.checks.suite_result import floor_of
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
 from monitoring.report import Point, Report, Step
+from monitoring.tally import RETENTION
 
 MAX_RESULTS = 2_000  # of all suites together
 MAX_POINTS = 120  # of one suite: a plot shows no more

@@ -5,11 +5,10 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from daemon.checks.check_context import CheckContext
-from daemon.checks.check_suites import RETENTION
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
 from monitoring.drift import Drift, DriftSettings, Seen, drift
-from monitoring.tally import Failure, ProbeTally, RetentionTally, Scores, Share
+from monitoring.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share
 
 
 class SuiteResult(BaseModel):

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from daemon.console.access import access_rules
 from daemon.console.audit_pages import AuditPages
+from daemon.console.checks_pages import ChecksPages
 from daemon.console.endpoints import ConsoleParts, console_app
 from daemon.console.facts_pages import FactsPages
 from daemon.console.rendering import Renderer
@@ -21,6 +22,7 @@ from daemon.console.visits import ROOT, PageRoute
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.process.settings import Settings
+from monitoring.score_words import told_scores
 
 WAITING = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 
@@ -36,10 +38,10 @@ def create_console(
     parts = ConsoleParts(
         access=access_rules(settings, host=host),
         sessions=_sessions(settings, clock),
-        renderer=Renderer({"what": what, "scores": scores}),
+        renderer=Renderer({"what": what, "scores": scores, "told": told_scores}),
         now=lambda: _now(ledger),
     )
-    return console_app(_pages(ledger), parts)
+    return console_app(_pages(settings, ledger, clock), parts)
 
 
 def console_routes(console: ASGIApp) -> list[BaseRoute]:
@@ -47,10 +49,11 @@ def console_routes(console: ASGIApp) -> list[BaseRoute]:
     return [Route(ROOT, lambda _: RedirectResponse(f"{ROOT}/")), Mount(ROOT, console)]
 
 
-def _pages(ledger: Ledger) -> list[PageRoute]:
+def _pages(settings: Settings, ledger: Ledger, clock: Callable[[], datetime]) -> list[PageRoute]:
     return [
         *TimelinePages(ledger).routes(),
         *FactsPages(ledger).routes(),
+        *ChecksPages(ledger, settings, clock=clock).routes(),
         *AuditPages(ledger).routes(),
     ]
 

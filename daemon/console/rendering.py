@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from daemon.console.visits import ROOT, address
@@ -53,7 +53,9 @@ class Renderer:
     @cached_property
     def _environment(self) -> Environment:
         environment = Environment(
-            loader=PackageLoader("daemon.console", "templates"),
+            loader=ChoiceLoader(
+                [PackageLoader("daemon.console", "templates"), PackageLoader("monitoring", "templates")]
+            ),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
