@@ -68,9 +68,9 @@ class Reversals:
     def _preview(self, action: str, target: int, plan: _Plan) -> Preview:
         with self._database.read() as connection:
             current = connection.execute(select(head.c.generation)).scalar_one()
+            change = plan(connection, int(current or 0))
             if current is None:
                 raise NotInLedger("there is no generation yet")
-            change = plan(connection, int(current))
             winners = {edit.id: winner.id for edit, winner in change.displaced}
             listed = pairs(change.leaving, change.on, winners)[:MAX_LISTED]
             return Preview(
