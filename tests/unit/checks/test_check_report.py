@@ -131,7 +131,7 @@ def test_a_plot_has_axes_with_their_units_the_floor_and_every_check_within_its_f
     plot = share_plot(points, 0.99)
 
     assert plot is not None
-    assert [tick.text for tick in plot.y_ticks] == ["1", "0.98", "0.96", "0.94", "0.92", "0.9"]
+    assert [tick.text for tick in plot.y_ticks] == ["1", "0.98", "0.96", "0.94", "0.92"]
     assert [tick.text for tick in plot.x_ticks] == ["10", "11", "12", "13"]
     assert plot.floor is not None
     heights = {tick.text: float(tick.place) for tick in plot.y_ticks}
