@@ -15,10 +15,12 @@ from daemon.console.audit_pages import AuditPages
 from daemon.console.checks_pages import ChecksPages
 from daemon.console.endpoints import ConsoleParts, console_app
 from daemon.console.facts_pages import FactsPages
+from daemon.console.failures_pages import FailuresPages
 from daemon.console.rendering import Renderer
 from daemon.console.sessions import Sessions
 from daemon.console.timeline_pages import TimelinePages, scores, what
 from daemon.console.visits import ROOT, PageRoute
+from daemon.console.work_pages import WorkPages
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.process.settings import Settings
@@ -53,7 +55,9 @@ def _pages(settings: Settings, ledger: Ledger, clock: Callable[[], datetime]) ->
     return [
         *TimelinePages(ledger).routes(),
         *FactsPages(ledger).routes(),
+        *FailuresPages(ledger, settings, clock=clock).routes(),
         *ChecksPages(ledger, settings, clock=clock).routes(),
+        *WorkPages(ledger, settings, clock=clock).routes(),
         *AuditPages(ledger).routes(),
     ]
 
@@ -70,5 +74,6 @@ def _now(ledger: Ledger) -> Mapping[str, Any]:
         "generation": None if tip is None else tip[0],
         "holds": [hold.reason for hold in ledger.control.holds()],
         "failing": [result.suite for result in ledger.checks.latest() if not result.passed],
+        "proposal": ledger.proposals.is_waiting(),
         "waiting": sum(counts[state] for state in WAITING),
     }

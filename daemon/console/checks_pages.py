@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.checks.check_report import check_report
+from daemon.console.background import BackgroundReading
 from daemon.console.prometheus import Alerts, firing_alerts
 from daemon.console.visits import Page, PageRoute, Visit
 from daemon.ledger import Ledger
@@ -61,6 +62,10 @@ class ChecksPages:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
+        prometheus = settings.console.prometheus
+        self._firing = (
+            BackgroundReading(lambda: firing_alerts(prometheus)) if prometheus is not None else None
+        )
 
     def routes(self) -> list[PageRoute]:
         """Every page of this part."""
@@ -113,8 +118,9 @@ class ChecksPages:
         return found
 
     def _alerts(self) -> Alerts | None:
-        prometheus = self._settings.console.prometheus
-        return None if prometheus is None else firing_alerts(prometheus)
+        if self._firing is None:
+            return None
+        return self._firing.latest() or Alerts(problem="Prometheus has not answered yet")
 
     def _dashboards(self) -> list[tuple[str, str]]:
         grafana = self._settings.console.grafana

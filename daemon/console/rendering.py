@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -118,6 +118,7 @@ def moment(at: datetime | None) -> Markup:
     """A time in UTC, to the second for the machine and to the minute for the eye; a script makes it local."""
     if at is None:
         return Markup('<span class="quiet">never</span>')
+    at = at.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(
         at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M")
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka_client import DEFAULT_TIMING, open_consumer, translated
+from daemon.ingest.kafka_client import DEFAULT_TIMING, KafkaTiming, open_consumer, translated
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -45,6 +45,21 @@ def watch_lag(
         except PermanentError as error:
             _log.error("the lag of the consumer group cannot be measured", reason=str(error))
             return
+
+
+def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> dict[int, int]:
+    """How many records of each partition of the topic the group has not committed, at this moment.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        KafkaRefused: we have no right to ask.
+    """
+    asking = open_consumer(kafka, max_poll_records=1, timing=timing)
+    try:
+        return {place.partition: behind for place, behind in group_lag(asking, kafka.topic).items()}
+    finally:
+        with contextlib.suppress(TemporaryError), translated("closing"):
+            asking.close(autocommit=False)
 
 
 def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:

@@ -555,6 +555,13 @@ class RunningBatch:
     left: timedelta | None
     is_silent: bool
 
+    @property
+    def share(self) -> float | None:
+        """Of the expected time, how much is over: 0 to 1; None: nobody knows yet."""
+        if self.took is None or not self.expected:
+            return None
+        return min(self.took / self.expected, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class FactPage:

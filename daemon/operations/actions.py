@@ -10,8 +10,11 @@ Every action may raise:
 import getpass
 import os
 
+from daemon.events.fact_event import FactEvent
+from daemon.ingest.dead_letter_list import Place, send_mended
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, Generation, Hold, Preview
+from daemon.process.settings import Settings
 from edits.errors import BadRequest
 
 MAX_REASON_CHARS = 500
@@ -86,6 +89,20 @@ def approve_plan(ledger: Ledger, proposal_id: int, act: Act) -> int:
 def decline_plan(ledger: Ledger, proposal_id: int, act: Act) -> None:
     """Leave the edits of a plan that waits pending: the next nightly run drafts them anew."""
     ledger.proposals.decline(proposal_id, _with_reason(act))
+
+
+def resubmit(ledger: Ledger, settings: Settings, place: Place, value: str, act: Act) -> FactEvent:
+    """Send a mended dead letter as a new event; its place in the dead-letter topic stays what it is.
+
+    Raises:
+        EventRejected: the text is no fact event; nothing was sent.
+        BrokerUnavailable, KafkaRefused: it did not arrive.
+    """
+    act = _with_reason(act)
+    event = send_mended(value, settings)
+    letter = f"{settings.kafka.dead_letters}/{place[0]}/{place[1]}"
+    ledger.audit_log.write(act, "resubmit", {"letter": letter}, {"event": event.event_id})
+    return event
 
 
 def _with_reason(act: Act) -> Act:

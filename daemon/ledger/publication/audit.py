@@ -46,6 +46,16 @@ class Audit:
             raise NotInLedger(f"there is no edit {edit_id}")
         return to_edit(row)
 
+    def edits(self, edit_ids: Sequence[int]) -> list[Edit]:
+        """Several edits, by id; an unknown one is left out."""
+        found: list[Edit] = []
+        with self._database.read() as connection:
+            for part in chunks(sorted(set(edit_ids))):
+                found += [
+                    to_edit(row) for row in connection.execute(select_edits().where(edits.c.id.in_(part)))
+                ]
+        return sorted(found, key=lambda edit: edit.id)
+
     def history(self, edit_id: int) -> list[HistoryEntry]:
         """Every move of one edit, the first one first; empty for an unknown edit."""
         with self._database.read() as connection:
