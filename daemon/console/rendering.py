@@ -151,7 +151,7 @@ def lasting(span: timedelta | float | None) -> str:
     """A duration in its one or two greatest units."""
     if span is None:
         return "–"
-    seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)
+    seconds = max(int(span.total_seconds() if isinstance(span, timedelta) else span), 0)
     parts: list[str] = []
     for unit, size in _UNITS:
         if seconds >= size or (unit == "s" and not parts):
