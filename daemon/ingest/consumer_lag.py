@@ -47,13 +47,18 @@ def watch_lag(
             return
 
 
-def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> dict[int, int]:
-    """How many records of each partition of the topic the group has not committed, at this moment.
+def records_behind(kafka: KafkaSettings) -> int:
+    """How many records of the topic the group has not committed now.
 
     Raises:
         BrokerUnavailable: no broker answers.
         KafkaRefused: we have no right to ask.
     """
+    return sum(measured_lag(kafka).values())
+
+
+def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> dict[int, int]:
+    """The same of each partition."""
     asking = open_consumer(kafka, max_poll_records=1, timing=timing)
     try:
         return {place.partition: behind for place, behind in group_lag(asking, kafka.topic).items()}

@@ -6,6 +6,7 @@
 A wrong key or value is refused before anything starts. The message never repeats the value of a secret.
 """
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -122,8 +123,16 @@ def load_settings(path: Path | None) -> Settings:
         raise BadSettings(f"environment variables: {error}; a table is written as JSON") from None
     except TypeError as error:  # a top-level key that is no identifier
         raise BadSettings(f"{path}: {error}") from None
-    folder = Path.cwd() if path is None else path.resolve().parent
-    return settings.anchored(folder)
+    return settings.anchored(settings_home(path))
+
+
+def settings_home(path: Path | None) -> Path:
+    """The folder from which relative paths in the file are taken: the one where its name stands.
+
+    Not where a link leads to: Kubernetes mounts a ConfigMap as a link into a folder with a time in its name, which is
+    another one after each change.
+    """
+    return Path.cwd() if path is None else Path(os.path.abspath(path)).parent
 
 
 def _read(path: Path) -> str:

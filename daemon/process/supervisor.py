@@ -16,12 +16,17 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from daemon.process import parent_watch
+from edits.errors import PermanentError
 
 ROLES = ("consume", "schedule", "worker", "serve")
 EXIT_PERMANENT = frozenset({1, 2})  # as daemon.__main__ exits on PermanentError and on wrong settings
 POLL_SECONDS = 0.1
 
 _log = structlog.get_logger()
+
+
+class NoTemporaryFolder(PermanentError):
+    """No folder for temporary files can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +83,36 @@ class Supervisor:
         stop_seconds: float = 30.0,
         environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        between: Callable[[], None] | None = None,
     ) -> None:
+        """
+        Args:
+            between: called after each look at the roles, ten times a second; what it raises ends all.
+        """
         self._children = [_Child(role) for role in roles]
         self._stop = stop
         self._backoff = backoff or Backoff()
         self._stop_seconds = stop_seconds
         self._environment = dict(os.environ if environment is None else environment)
         self._clock = clock
+        self._between = between
 
     def run(self) -> int:
-        """Start all roles, watch over them, stop them; returns the exit code of the whole."""
+        """Start all roles, watch over them, stop them; returns the exit code of the whole.
+
+        Raises:
+            NoTemporaryFolder: there is nowhere to write to.
+        """
         # Fresh for each start, so that no dead process of an earlier run is counted.
-        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-"))
+        metrics_folder = _temporary_folder()
         self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
         self._environment[parent_watch.VARIABLE] = "stdin"
         exit_code = 0
         try:
             while not self._stop.is_set() and exit_code == 0:
                 exit_code = self._watch_once(metrics_folder)
+                if self._between is not None:
+                    self._between()
                 self._stop.wait(POLL_SECONDS)
         finally:
             self._end_all()
@@ -163,6 +180,15 @@ class Supervisor:
                 child.process.wait()
             _close(child)
         _log.info("all roles stopped")
+
+
+def _temporary_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="upkeep-metrics-"))
+    except OSError as error:  # a read-only root without a volume at /tmp
+        raise NoTemporaryFolder(
+            f"no folder for temporary files can be written ({error.strerror}): mount one at /tmp, or set TMPDIR"
+        ) from error
 
 
 def _close(child: _Child) -> None:

@@ -138,6 +138,51 @@ def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path)
     assert "model.path is not set" in told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("run", "--embedded"),
+            "upkeep: run --embedded needs a model: --model DIR, a folder or a Hugging Face hub id",
+        ),
+        (
+            ("run", "--embedded", "--model", "./nowhere"),
+            "upkeep: model.path: there is no directory {site}/nowhere",
+        ),
+        (("run", "--model", "./nowhere"), "--model and --state go with --embedded"),
+    ],
+)
+def test_an_embedded_daemon_that_cannot_begin_says_why(
+    upkeep: Upkeep, tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    ended = upkeep(*arguments)
+
+    assert ended.code == 2
+    assert told.format(site=tmp_path) in ended.err
+
+
+def test_a_setting_that_embedded_decides_is_refused_in_the_file_that_lies_here(
+    upkeep: Upkeep, site: Path
+) -> None:
+    (site / "upkeep.toml").write_text("[kafka]\nbootstrap_servers = 'broker-1:9093'\n")
+
+    told = upkeep("run", "--embedded", "--model", "org/model")
+
+    assert (told.code, told.err) == (
+        2,
+        "upkeep: kafka.bootstrap_servers: run --embedded decides it: take it out\n",
+    )
+
+
+def test_commands_find_the_embedded_daemon_of_their_folder_unless_a_file_is_named(
+    upkeep: Upkeep, tmp_path: Path
+) -> None:
+    upkeep("init", "upkeep-data/upkeep.toml")
+
+    assert json.loads(upkeep("status", "--json").out)["store"].startswith(str(tmp_path / "upkeep-data"))
+    assert upkeep("status", "--config", "other.toml").code == 2
+
+
 @pytest.mark.parametrize("role", ["worker", "serve"])
 def test_a_role_whose_encoder_cannot_be_loaded_ends_at_its_start_and_says_what_to_do(
     site: Path, role: str

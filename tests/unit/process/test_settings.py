@@ -150,6 +150,22 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(
     assert settings.ledger.url == f"sqlite:///{folder}/upkeep-data/ledger.db"
 
 
+def test_a_file_that_kubernetes_mounts_is_taken_from_where_its_name_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ConfigMap's file is a link through `..data` into a folder that the next change replaces."""
+    (tmp_path / "..2026_11_26_03_00_00.1234").mkdir()
+    _load(tmp_path / "..2026_11_26_03_00_00.1234", "[store]\npath = 'adapters'")
+    (tmp_path / "..data").symlink_to("..2026_11_26_03_00_00.1234")
+    (tmp_path / "upkeep.toml").symlink_to("..data/upkeep.toml")
+    monkeypatch.chdir(tmp_path)
+
+    for named in (tmp_path / "upkeep.toml", Path("upkeep.toml")):
+        settings = load_settings(named)
+        assert settings.store.path == tmp_path / "adapters"
+        assert settings.ledger.url == f"sqlite:///{tmp_path}/upkeep-data/ledger.db"
+
+
 def test_a_hub_id_stays_a_hub_id(tmp_path: Path) -> None:
     settings = _load(tmp_path, "[model]\npath = 'Qwen/Qwen2.5-0.5B'")
 
