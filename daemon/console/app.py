@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from daemon.console.access import access_rules
+from daemon.console.ask_pages import AskPages
+from daemon.console.asking import Asker
 from daemon.console.audit_pages import AuditPages
 from daemon.console.checks_pages import ChecksPages
 from daemon.console.endpoints import ConsoleParts, console_app
@@ -34,16 +36,17 @@ def create_console(
     ledger: Ledger,
     *,
     host: str,
+    asker: Asker | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
-    """The application, to be mounted under `/console` of what listens on `host`."""
+    """The application, to be mounted under `/console` of what listens on `host`; `asker` has a model, if anybody has."""
     parts = ConsoleParts(
         access=access_rules(settings, host=host),
         sessions=_sessions(settings, clock),
         renderer=Renderer({"what": what, "scores": scores, "told": told_scores}),
         now=lambda: _now(ledger),
     )
-    return console_app(_pages(settings, ledger, clock), parts)
+    return console_app(_pages(settings, ledger, asker, clock), parts)
 
 
 def console_routes(console: ASGIApp) -> list[BaseRoute]:
@@ -51,10 +54,13 @@ def console_routes(console: ASGIApp) -> list[BaseRoute]:
     return [Route(ROOT, lambda _: RedirectResponse(f"{ROOT}/")), Mount(ROOT, console)]
 
 
-def _pages(settings: Settings, ledger: Ledger, clock: Callable[[], datetime]) -> list[PageRoute]:
+def _pages(
+    settings: Settings, ledger: Ledger, asker: Asker | None, clock: Callable[[], datetime]
+) -> list[PageRoute]:
     return [
         *TimelinePages(ledger).routes(),
         *FactsPages(ledger).routes(),
+        *AskPages(ledger, asker).routes(),
         *FailuresPages(ledger, settings, clock=clock).routes(),
         *ChecksPages(ledger, settings, clock=clock).routes(),
         *WorkPages(ledger, settings, clock=clock).routes(),

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from daemon.console.app import console_routes, create_console
+from daemon.console.asking import ServerAsker
 from daemon.console.visits import ROOT
 from daemon.ledger import open_ledger
 from daemon.process.http_settings import is_loopback
@@ -35,7 +36,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
         )
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
-        app = create_console(settings, ledger, host=console.host)
+        key = console.server_key
+        asker = ServerAsker(
+            console.server or f"http://127.0.0.1:{settings.serve.port}",
+            api_key=None if key is None else key.get_secret_value(),
+        )
+        app = create_console(settings, ledger, host=console.host, asker=asker)
         alone = Starlette(
             routes=[
                 Route("/", lambda _: RedirectResponse(f"{ROOT}/")),

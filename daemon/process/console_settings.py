@@ -43,6 +43,12 @@ class ConsoleSettings(SettingsTable):
     operators: tuple[str, ...] = Field(
         (), max_length=1024, description='persons so named who may act; "*": all of them; the others see'
     )
+    server: Url | None = Field(
+        None, description="whom `upkeep console` asks for the page Ask; unset: serve.port of this machine"
+    )
+    server_key: SecretStr | None = Field(
+        None, description="its API key; better in the environment: UPKEEP_CONSOLE__SERVER_KEY"
+    )
     prometheus: Url | None = Field(None, description="whose firing alerts are shown")
     grafana: Url | None = Field(None, description="where links lead")
 

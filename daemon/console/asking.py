@@ -1,0 +1,99 @@
+"""What the Ask page needs of whoever has a model, and how a server's own API gives it from outside."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+from edits.errors import BadRequest, PermanentError, TemporaryError
+from edits.prompts import Conversation, Prompt
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 120.0
+MAX_ANSWER_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a question.
+
+    Attributes:
+        generation: the one that answered.
+        base, edited: both answers.
+        edit_id: the edit that fired; None: none did, and both answers are the base's.
+        trace: how the prompt was routed, in the form of `POST /v1/trace`; None: nobody could say.
+    """
+
+    generation: int
+    base: str
+    edited: str
+    edit_id: str | None
+    trace: Mapping[str, Any] | None
+
+
+class Asker(Protocol):
+    """Whoever can ask a model."""
+
+    @property
+    def earlier(self) -> bool:
+        """Whether earlier generations can be asked, too."""
+
+    def ask(self, prompt: Prompt, *, generation: int | None) -> Asked:
+        """Both answers to a prompt, by the newest generation or an earlier one.
+
+        Raises:
+            TemporaryError: the model is not loaded, away, or has too much to do.
+            PermanentError: the prompt cannot be answered, or there is no such generation.
+        """
+
+
+class ServerAsker:
+    """Asks a server at its address, by its own API."""
+
+    earlier = False  # the API answers with the newest generation alone
+
+    def __init__(self, url: str, *, api_key: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+    def ask(self, prompt: Prompt, *, generation: int | None) -> Asked:
+        """See `Asker.ask`."""
+        form = _form(prompt)
+        plain = {"prompts": [form["prompt"]]} if "prompt" in form else form
+        edited = self._post("/v1/generate", plain)
+        base = self._post("/v1/generate", {**plain, "base": True})
+        return Asked(
+            generation=edited["generation"],
+            base=base["answers"][0]["text"],
+            edited=edited["answers"][0]["text"],
+            edit_id=edited["answers"][0]["edit_id"],
+            trace=self._post("/v1/trace", form),
+        )
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        try:
+            with httpx.Client(timeout=timeout, headers=self._headers) as client:
+                answer = client.post(f"{self._url}{path}", json=dict(body))
+                content = json.loads(answer.content[:MAX_ANSWER_BYTES])
+        except httpx.HTTPError as error:
+            raise TemporaryError(f"no server answers at {self._url}: {type(error).__name__}") from error
+        except ValueError as error:
+            raise PermanentError(f"what answers at {self._url} is no server of Upkeep's") from error
+        if answer.status_code == 200:
+            return content
+        said = content.get("error", {}).get("message", "") if isinstance(content, dict) else ""
+        told = f"the server at {self._url} refuses: {said or answer.status_code}"
+        if answer.status_code >= 500:
+            raise TemporaryError(told)
+        if answer.status_code in (401, 403):
+            raise PermanentError(f"{told}: set console.server_key, or UPKEEP_CONSOLE__SERVER_KEY")
+        raise BadRequest(told)
+
+
+def _form(prompt: Prompt) -> dict[str, Any]:
+    if isinstance(prompt, Conversation):
+        return {"messages": [{"role": one.role, "content": one.content} for one in prompt.messages]}
+    return {"prompt": prompt}
