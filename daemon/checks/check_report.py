@@ -16,12 +16,16 @@ MAX_GENERATIONS = 30
 
 
 def check_report(
-    ledger: Ledger, *, clock: Callable[[], datetime], settings: Settings | None = None
+    ledger: Ledger,
+    *,
+    clock: Callable[[], datetime],
+    settings: Settings | None = None,
+    max_results: int = MAX_RESULTS,
 ) -> Report:
     """The newest checks of every suite, with the failing probes of each one's newest; the floors are those of `settings`."""
     head = ledger.generations.head()
     suites: dict[str, list[Point]] = {}
-    for result in ledger.checks.results(MAX_RESULTS):  # the newest first
+    for result in ledger.checks.results(max_results):  # the newest first
         points = suites.setdefault(result.suite, [])
         if len(points) < MAX_POINTS:
             points.append(_point(result))

@@ -21,6 +21,7 @@ DASHBOARDS = (
     ("Editing", "upkeep-editing"),
     ("Locality and drift", "upkeep-locality"),
 )
+MAX_RESULTS = 200  # of all suites together: a page costs the same however many checks there were
 MAX_FAILURES = 20  # of a suite
 
 
@@ -73,7 +74,9 @@ class ChecksPages:
 
     def checks(self, visit: Visit) -> Page:
         """All suites, or one."""
-        report = check_report(self._ledger, clock=self._clock, settings=self._settings)
+        report = check_report(
+            self._ledger, clock=self._clock, settings=self._settings, max_results=MAX_RESULTS
+        )
         wanted = visit.asked("suite")
         suites = [
             self._suite(name, points, report.worst.get(name, ()), report.floors.get(name))
