@@ -42,6 +42,7 @@ from daemon.cli import (
     setup,
     status,
     submit,
+    why,
 )
 from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
@@ -76,6 +77,7 @@ def build_app() -> typer.Typer:
         submit,
         cycle,
         ask,
+        why,
         status,
         log,
         facts,

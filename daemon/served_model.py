@@ -16,6 +16,7 @@ from editors.inference.continuous import MAX_ROWS, ContinuousBatch
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.likelihood import TextChange, next_token_kls, text_changes
 from editors.routing.scope_router import Route
+from editors.routing.trace import RouteTrace
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
 
@@ -96,6 +97,10 @@ class ServedModel:
     def named(self, text: str) -> set[str]:
         """The live edits whose subject the text names."""
         return self.edited.named(text)
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """Why an edit fires on a prompt, or none does."""
+        return self.edited.explain(prompt)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """Greedy answers with the live edits, in the order of `prompts`."""

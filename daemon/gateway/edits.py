@@ -8,6 +8,7 @@ from editors.index import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.routing.scope_router import ScopeRouter
+from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
@@ -67,6 +68,10 @@ class GatewayEdits:
         if not found:
             return [None] * len(prompts)
         return [None if route.edit_id is None else self.ref(route.edit_id) for route in found]
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """How a prompt is routed, and why."""
+        return explain(self._router, prompt)
 
     def ref(self, edit_id: str) -> AdapterRef:
         """A live edit's adapter."""

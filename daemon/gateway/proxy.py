@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 import structlog
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +26,9 @@ from daemon.gateway.joining import EngineReplyUnreadable, join_completions
 from daemon.gateway.routing import Decision, RequestRouter
 from daemon.gateway.token_text import TokenText
 from daemon.openai_api.disconnects import unless_gone
-from daemon.openai_api.errors import ApiError, api_error, model_not_found, retry_after
+from daemon.openai_api.errors import ApiError, api_error, invalid_request, model_not_found, retry_after
+from daemon.openai_api.trace import PATH as TRACE
+from daemon.openai_api.trace import TraceRequest, trace_response
 from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
@@ -116,6 +119,8 @@ class Proxy:
         body = await self._body(request)
         if request.method == "GET" and path == MODELS:
             return await self._models(request)
+        if request.method == "POST" and path == TRACE:
+            return await self._traced(body)
         if request.method == "POST" and path in (CHAT, COMPLETIONS):
             return await self._routed(request, path, body, stack)
         return await self._passed(request, body, stack, {})
@@ -128,6 +133,14 @@ class Proxy:
                 raise _BodyTooLarge(f"the request is larger than {self._limits.max_body_bytes} bytes")
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def _traced(self, body: bytes) -> Response:
+        """Why an edit fires on a prompt, or none does; the engine is not asked."""
+        try:
+            asked = TraceRequest.model_validate_json(body)
+        except ValidationError as error:
+            return invalid_request(error.errors(), status=422).response()
+        return JSONResponse(trace_response(*await self._router.explain(asked.asked)).model_dump())
 
     async def _routed(self, request: Request, path: str, body: bytes, stack: AsyncExitStack) -> Response:
         asked = read_request(path, body, decode=self._tokens.decode)

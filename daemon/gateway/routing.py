@@ -14,6 +14,7 @@ from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.ledger import Ledger
 from daemon.ledger.values import changes_together
 from editors.inference.export import ExportTarget, export_adapter
+from editors.routing.trace import RouteTrace
 from edits.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
 
@@ -81,6 +82,14 @@ class RequestRouter:
             return await self._in_thread(lambda: self._decide(prompts))
         finally:
             self._metrics.gateway_routing.observe(time.perf_counter() - begun)
+
+    async def explain(self, prompt: Prompt) -> tuple[int, RouteTrace]:
+        """The generation that decides, and why it routes a prompt as it does."""
+
+        def work() -> tuple[int, RouteTrace]:
+            return self._generation, self._edits.explain(self._conversation(prompt) or prompt)
+
+        return await self._in_thread(work)
 
     async def materialise(self, ref: AdapterRef) -> None:
         """Write an adapter's folder, where it is not there yet.

@@ -30,6 +30,7 @@ from daemon.serving.model_executor import ModelExecutor
 from daemon.serving.reference_page import add_reference
 from daemon.serving.replies import EDIT_HEADER, GENERATION_HEADER
 from daemon.serving.request_limits import RequestLimitsMiddleware
+from daemon.serving.trace_api import add_trace
 from edits.errors import BadRequest, PermanentError, TemporaryError
 from monitoring.metrics import Metrics
 
@@ -83,6 +84,7 @@ def create_app(
     _answer_errors(app)
     add_completions(app, executor=executor, limits=limits, model_name=model_name)
     add_generate(app, executor=executor, limits=limits)
+    add_trace(app, executor=executor, limits=limits)
     add_generation(app, executor=executor, read_head=read_head)
     if with_health:
         add_health(app, executor=executor, read_head=read_head, exposed=exposed)

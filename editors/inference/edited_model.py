@@ -16,6 +16,7 @@ from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
+from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
@@ -221,6 +222,11 @@ class EditedModel:
                 for index, route in zip(still, found, strict=True):
                     routes[index] = route
         return routes
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """How a prompt is routed, and why: what was found in it, and what each candidate scored."""
+        asked = self.base.conversation(prompt) or prompt
+        return explain(self._scope, asked, self.route([prompt])[0])
 
     def generate(
         self,

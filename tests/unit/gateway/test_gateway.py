@@ -48,6 +48,24 @@ def test_a_prompt_that_asks_an_edit_goes_to_its_adapter(front: RunningGateway, e
     assert engine.loads == [name]
 
 
+def test_a_trace_says_why_an_edit_fires_or_none_does_and_asks_no_engine(
+    front: RunningGateway, engine: EngineDouble
+) -> None:
+    fired = front.post("/v1/trace", {"prompt": "Tell me, which city is the capital of Norland?"}).json()
+    (one,) = fired["candidates"]
+    assert (one["subject"], one["chosen"], one["base_agrees"], one["reliance"]) == ("Norland", True, None, 0.0)
+    assert one["probability"] == one["score"] == fired["score"] >= one["threshold"]
+    assert one["asked"] == ["tell me, which city is the capital of x?"]
+
+    other = front.post("/v1/trace", {"prompt": "Who painted the flag of Norland?"}).json()
+    (one,) = other["candidates"]
+    assert (other["edit_id"], one["fires"]) == (None, False)
+    assert one["why"].startswith("its name stands there, but another question is asked: 0.")
+    assert "1 live edits are named, but none is asked for" in other["why"]
+    assert front.post("/v1/trace", {"prompt": ["x"]}).status_code == 422
+    assert engine.received == []
+
+
 def test_what_fires_nothing_reaches_the_engine_byte_for_byte(
     front: RunningGateway, engine: EngineDouble
 ) -> None:
