@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from daemon.console.app import console_routes, create_console
 from daemon.gateway.adapters import AdapterLoader
+from daemon.gateway.console_asker import GatewayAsker
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.proxy import Proxy, ProxyLimits
 from daemon.gateway.routing import RequestRouter
@@ -116,7 +117,8 @@ class _Gateway:
         )
         self._console: list[BaseRoute] = []
         if settings.console.enabled:
-            self._console = console_routes(create_console(settings, ledger, host=gateway.host))
+            asker = GatewayAsker(settings)
+            self._console = console_routes(create_console(settings, ledger, host=gateway.host, asker=asker))
         self._ready = False
 
     async def run(self) -> None:

@@ -16,6 +16,7 @@ from daemon.process.listening import answering
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
+from daemon.serving.console_asker import ExecutorAsker
 from daemon.serving.ledger_figures import ledger_figures
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
@@ -105,12 +106,19 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
         model_name=model_name(settings),
         access=Access(serve.key_hashes, serve.cors_origins),
         with_health=serve.metrics_port is None,
-        console=create_console(settings, ledger, host=serve.host) if settings.console.enabled else None,
+        console=_console(settings, ledger, executor),
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
     health = create_health_app(executor=executor, read_head=lambda: _head(ledger), exposed=exposed)
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
+
+
+def _console(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> ASGIApp | None:
+    if not settings.console.enabled:
+        return None
+    asker = ExecutorAsker(executor, max_new_tokens=settings.model.max_new_tokens)
+    return create_console(settings, ledger, host=settings.serve.host, asker=asker)
 
 
 def _limits(settings: Settings) -> Limits:
