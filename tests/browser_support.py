@@ -75,7 +75,8 @@ def overflow(page: Page) -> list[str]:
         """() => [...document.querySelectorAll('body *')].filter(element => {
             const box = element.getBoundingClientRect();
             const hidden = getComputedStyle(element).clipPath !== 'none' || box.width === 0;
-            return !hidden && !element.closest('pre, svg, .stack thead') && box.right > document.documentElement.clientWidth + 1;
+            const edge = document.documentElement.clientWidth + 1;
+            return !hidden && !element.closest('pre, svg, .stack thead') && box.right > edge;
         }).map(element => element.outerHTML.slice(0, 120))"""
     )
 
