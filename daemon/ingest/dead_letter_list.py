@@ -192,10 +192,27 @@ def _bounds(
             return {}, {}
         starts = consumer.beginning_offsets(places, timeout_ms=timing.answer_ms)
         ends = consumer.end_offsets(places, timeout_ms=timing.answer_ms)
+        ends |= _read_to_the_end(consumer, {p: end - 1 for p, end in ends.items() if end > starts[p]})
     return (
         {place.partition: offset for place, offset in starts.items()},
         {place.partition: offset for place, offset in ends.items()},
     )
+
+
+def _read_to_the_end(
+    consumer: KafkaConsumer, last: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Where each partition really ends: the embedded broker takes the begin of its last batch for its end."""
+    consumer.assign([*last])
+    for place, offset in last.items():
+        consumer.seek(place, offset)
+    open_ones = {*last}
+    for _ in range(MAX_SILENT_POLLS if last else 0):
+        consumer.poll(timeout_ms=POLL_MS)
+        open_ones = {p for p in open_ones if (consumer.position(p) or 0) < (consumer.highwater(p) or 1 << 62)}
+        if not open_ones:
+            break
+    return {place: max(consumer.position(place) or 0, offset + 1) for place, offset in last.items()}
 
 
 def _read(
