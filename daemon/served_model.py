@@ -48,6 +48,11 @@ class ServedModel:
     def base_hash(self) -> str:
         return self.edited.base.hash
 
+    @property
+    def asks_chat(self) -> bool:
+        """Whether the base is asked through a chat template, as its users do."""
+        return self.edited.base.chat
+
     @cached_property
     def batch(self) -> ContinuousBatch:
         """The answers that are generated together for many clients; each keeps the generation that it began with."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edits.requests import EditId
 from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 
 WIDTH, HEIGHT, MARGIN = 760, 520, 30
@@ -40,7 +41,7 @@ class ShownConflict:
 
 def render_plot(
     draft: PlanDraft,
-    texts: Mapping[int, str],
+    texts: Mapping[EditId, str],
     *,
     changes: Sequence[ShownChange] = (),
     conflicts: Sequence[ShownConflict] = (),
@@ -127,7 +128,7 @@ def _summary(draft: PlanDraft) -> str:
 
 
 def _map(
-    marks: Sequence[_Mark], points: Mapping[int, list[ProjectionPoint]], texts: Mapping[int, str]
+    marks: Sequence[_Mark], points: Mapping[int, list[ProjectionPoint]], texts: Mapping[EditId, str]
 ) -> _Map:
     canvas = _Canvas([point for part in points.values() for point in part])
     middles = {sequence: _shown(canvas.middle(part)) for sequence, part in sorted(points.items())}
@@ -153,7 +154,7 @@ def _shown(place: tuple[float, float]) -> tuple[str, str]:
     return f"{place[0]:.1f}", f"{place[1]:.1f}"
 
 
-def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[_Box]:
+def _strip(batches: Sequence[DraftBatch], texts: Mapping[EditId, str]) -> Iterator[_Box]:
     """One box per batch, in rows from left to right."""
     edits = max(1, sum(len(batch.edit_ids) for batch in batches))
     scale = min(20.0, STRIP_ROWS * WIDTH / edits)
@@ -167,13 +168,13 @@ def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[
         x += width
 
 
-def _names(batch: DraftBatch, texts: Mapping[int, str]) -> str:
+def _names(batch: DraftBatch, texts: Mapping[EditId, str]) -> str:
     named = [_text(edit_id, texts) for edit_id in batch.edit_ids[:NAMED]]
     more = len(batch.edit_ids) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 
-def _text(edit_id: int, texts: Mapping[int, str]) -> str:
+def _text(edit_id: EditId, texts: Mapping[EditId, str]) -> str:
     return texts.get(edit_id, f"edit {edit_id}")[:TEXT_CHARS]
 
 

@@ -7,6 +7,7 @@ from daemon.checks.suite_result import floor_of
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
+from monitoring.parity import PARITY
 from monitoring.report import Point, Report, Step
 from monitoring.tally import RETENTION
 
@@ -43,7 +44,7 @@ def check_report(
 
 
 def _point(result: CheckResult) -> Point:
-    main = "retention" if result.suite == RETENTION else "locality"
+    main = {RETENTION: "retention", PARITY: "agreement"}.get(result.suite, "locality")
     return Point(
         generation=result.generation,
         at=result.at,

@@ -8,6 +8,7 @@ from daemon.checks.check_context import CheckContext
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
 from monitoring.drift import Drift, DriftSettings, Seen, drift
+from monitoring.parity import PARITY
 from monitoring.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share
 
 
@@ -56,6 +57,8 @@ def judge(
 
 def floor_of(suite: str, settings: Settings) -> float:
     """The share under which a suite's check fails."""
+    if suite == PARITY:
+        return settings.gateway.parity_floor
     return settings.verify.retention_floor if suite == RETENTION else settings.monitoring.locality_floor
 
 

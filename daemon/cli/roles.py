@@ -79,8 +79,10 @@ def _run_embedded(config: Path | None, model: str | None, state: Path) -> int:
     from daemon.process.log import configure_logging
     from daemon.process.parent_watch import stop_on_signals
     from daemon.process.settings import load_settings
+    from daemon.process.temporary import require_temporary_folder
 
     configure_logging(load_settings(config).log, "run")
+    require_temporary_folder()
     return run_embedded(state, config, model, asked=stop_on_signals(), say=typer.echo)
 
 
@@ -147,7 +149,9 @@ def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     from daemon.process.log import configure_logging
     from daemon.process.parent_watch import stop_on_signals
     from daemon.process.settings import load_settings
+    from daemon.process.temporary import require_temporary_folder
 
     settings = load_settings(config)
     configure_logging(settings.log, role)
+    require_temporary_folder()
     return settings, stop_on_signals()

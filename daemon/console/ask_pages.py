@@ -52,8 +52,8 @@ class AskPages:
     def _edits(self, asked: Asked) -> dict[str, Edit]:
         """The edits that the answer speaks of, by id."""
         ids = {asked.edit_id} | {one["edit_id"] for one in (asked.trace or {}).get("candidates", ())}
-        numbers = [int(one) for one in ids if one is not None and one.isdecimal()]
-        return {str(edit.id): edit for edit in self._ledger.audit.edits(numbers)}
+        known = [one for one in ids if one is not None and one.isdecimal()]
+        return {edit.id: edit for edit in self._ledger.audit.edits(known)}
 
 
 def read_prompt(text: str, form: str) -> Prompt:

@@ -115,7 +115,7 @@ class ChecksPages:
             if edit_id is None or not edit_id.isdecimal():
                 continue
             try:
-                found[edit_id] = self._ledger.audit.edit(int(edit_id))
+                found[edit_id] = self._ledger.audit.edit(edit_id)
             except NotInLedger:
                 continue
         return found

@@ -9,6 +9,7 @@ from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Vis
 from daemon.ledger import Ledger
 from daemon.ledger.values import EditState, FactQuery
 from daemon.operations import actions, queries
+from edits.requests import EditId
 
 PER_PAGE = 25
 # As they stand in the address, which people send to one another.
@@ -61,28 +62,28 @@ class FactsPages:
 
     def fact(self, visit: Visit) -> Page:
         """Everything about one edit."""
-        found = queries.fact_page(self._ledger, visit.number("edit"))
+        found = queries.fact_page(self._ledger, visit.edit_id("edit"))
         return Page("fact.html", {"page": found, "retried": visit.asked("done") == "retry"})
 
     def preview_undo(self, visit: Visit) -> Page:
         """What undo of this edit would change."""
-        return preview_page(self._undo_action(visit.number("edit"), visit.query))
+        return preview_page(self._undo_action(visit.edit_id("edit"), visit.query))
 
     def undo(self, visit: Visit) -> Reply:
         """Undo it."""
-        return confirmed(self._undo_action(visit.number("edit"), visit.form), visit)
+        return confirmed(self._undo_action(visit.edit_id("edit"), visit.form), visit)
 
     def preview_retry(self, visit: Visit) -> Page:
         """What another try of this edit means."""
-        return Page("retry.html", {"page": queries.fact_page(self._ledger, visit.number("edit"))})
+        return Page("retry.html", {"page": queries.fact_page(self._ledger, visit.edit_id("edit"))})
 
     def retry(self, visit: Visit) -> Redirect:
         """Let it try again."""
-        edit, act = visit.number("edit"), act_of(visit)
+        edit, act = visit.edit_id("edit"), act_of(visit)
         actions.retry(self._ledger, edit, act)
         return Redirect(address(f"/facts/{edit}", done="retry"))
 
-    def _undo_action(self, edit: int, asked: Mapping[str, str]) -> Action:
+    def _undo_action(self, edit: EditId, asked: Mapping[str, str]) -> Action:
         restore, ledger = asked.get("restore") == "yes", self._ledger
         return Action(
             heading=f"Undo edit {edit}",
@@ -110,7 +111,7 @@ def read_query(visit: Visit) -> FactQuery:
         text=visit.asked("text") or None,
         answer=visit.asked("answer") or None,
         event_id=visit.asked("event_id") or None,
-        edit_id=visit.asked_number("edit_id"),
+        edit_id=_id(visit.asked_number("edit_id")),
         generation=visit.asked_number("generation"),
         relation=visit.asked("relation") or None,
         state=EditState(state) if state else None,
@@ -120,8 +121,12 @@ def read_query(visit: Visit) -> FactQuery:
     # What is typed into the one box may be a number or an event's id, too.
     others = [getattr(query, field.name) for field in fields(query) if field.name != "text"]
     if query.text and query.text.isdecimal() and len(query.text) < 19 and not any(others):
-        return FactQuery(edit_id=int(query.text))
+        return FactQuery(edit_id=query.text)
     return query
+
+
+def _id(number: int | None) -> EditId | None:
+    return None if number is None else str(number)
 
 
 def _moment(visit: Visit, name: str) -> datetime | None:

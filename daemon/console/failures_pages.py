@@ -7,20 +7,21 @@ from datetime import datetime
 
 from daemon.console.previews import act_of
 from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
-from daemon.events.fact_event import EventRejected, FactEvent
-from daemon.ingest.dead_letter_list import (
-    DeadLetter,
-    DeadLetters,
-    dead_letter_at,
-    list_dead_letters,
-    read_mended,
-)
+from daemon.events.fact_event import FactEvent
 from daemon.ingest.kafka_client import KafkaTiming
 from daemon.ledger import Ledger
 from daemon.ledger.values import EditState, FactQuery
-from daemon.operations import actions, queries
+from daemon.operations import queries
+from daemon.operations.dead_letters import (
+    DeadLetter,
+    DeadLetterPage,
+    checked_event,
+    dead_letter,
+    dead_letters,
+    resubmit,
+)
 from daemon.process.settings import Settings
-from edits.errors import PermanentError, TemporaryError
+from edits.errors import BadRequest, PermanentError, TemporaryError
 
 EDITS_SHOWN = 25
 LETTERS_PER_PAGE = 25
@@ -53,8 +54,8 @@ class FailuresPages:
         return [
             PageRoute("/failures", self.failures),
             PageRoute("/dead-letters", self.letters),
-            PageRoute("/dead-letters/{partition}/{offset}", self.letter),
-            PageRoute("/dead-letters/{partition}/{offset}/resubmit", self.resubmit, acts=True),
+            PageRoute("/dead-letters/{name}", self.letter),
+            PageRoute("/dead-letters/{name}/resubmit", self.resubmit, acts=True),
         ]
 
     def failures(self, visit: Visit) -> Page:
@@ -95,32 +96,30 @@ class FailuresPages:
         letter = self._letter(visit)
         value = visit.form.get("value", "").replace("\r\n", "\n")
         try:
-            event = read_mended(value, self._settings, clock=self._clock)
-        except EventRejected as error:
-            return self._page(letter, value, refusal=f"{error.reason_code}: {error}", status=422)
+            event = checked_event(self._settings, self._ledger, value.encode("utf-8", "replace"))
+        except BadRequest as error:
+            return self._page(letter, value, refusal=str(error), status=422)
         if visit.form.get("do") != "send":
             return self._page(letter, value, event=event)
         try:
             act = act_of(visit)
         except BadForm as error:
             return self._page(letter, value, event=event, refusal=str(error), status=422)
-        place = (letter.partition, letter.offset)
-        actions.resubmit(self._ledger, self._settings, place, value, act)
-        return Redirect(address(f"/dead-letters/{place[0]}/{place[1]}", sent=event.event_id))
+        mended = value.encode("utf-8", "replace")
+        resubmit(self._settings, self._ledger, letter.name, act, value=mended, timing=TIMING)
+        return Redirect(address(f"/dead-letters/{letter.name}", sent=event.event_id))
 
-    def _letters(self, cursor: str | None, words: str) -> tuple[DeadLetters | None, str | None]:
-        kafka = self._settings.kafka
+    def _letters(self, cursor: str | None, words: str) -> tuple[DeadLetterPage | None, str | None]:
         try:
-            found = list_dead_letters(
-                kafka, cursor=cursor, words=words, limit=LETTERS_PER_PAGE, timing=TIMING
+            found = dead_letters(
+                self._settings, cursor=cursor, text=words or None, limit=LETTERS_PER_PAGE, timing=TIMING
             )
         except (TemporaryError, PermanentError) as error:
             return None, str(error)
         return found, None
 
     def _letter(self, visit: Visit) -> DeadLetter:
-        place = (visit.number("partition"), visit.number("offset"))
-        return dead_letter_at(self._settings.kafka, place, timing=TIMING)
+        return dead_letter(self._settings, visit.path["name"], timing=TIMING)
 
     def _page(
         self,

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from daemon.console.access import Visitor
 from edits.errors import BadRequest
+from edits.requests import EditId
 
 MAX_FIELDS = 64
 MAX_FORM_BYTES = 4 << 20  # an event may be a megabyte, and a form escapes what is not ASCII threefold
@@ -40,6 +41,14 @@ class Visit:
             BadForm: it is none.
         """
         return _whole(name, self.path[name])
+
+    def edit_id(self, name: str) -> EditId:
+        """An edit's id in the path.
+
+        Raises:
+            BadForm: it is none.
+        """
+        return str(self.number(name))
 
     def asked_number(self, name: str) -> int | None:
         """A number in the address's query; None: it is not there.

@@ -10,12 +10,10 @@ Every action may raise:
 import getpass
 import os
 
-from daemon.events.fact_event import FactEvent
-from daemon.ingest.dead_letter_list import Place, send_mended
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, Generation, Hold, Preview
-from daemon.process.settings import Settings
 from edits.errors import BadRequest
+from edits.requests import EditId
 
 MAX_REASON_CHARS = 500
 
@@ -35,7 +33,7 @@ def preview_rollback(ledger: Ledger, to: int) -> Preview:
 
 def rollback(ledger: Ledger, to: int, act: Act) -> Generation:
     """Publish a generation that answers as `to` did; the head itself where nothing differs."""
-    return ledger.reversals.rollback(to, _with_reason(act))
+    return ledger.reversals.rollback(to, with_reason(act))
 
 
 def preview_undo_generation(ledger: Ledger, number: int) -> Preview:
@@ -45,34 +43,34 @@ def preview_undo_generation(ledger: Ledger, number: int) -> Preview:
 
 def undo_generation(ledger: Ledger, number: int, act: Act) -> Generation:
     """Take back what one generation did, as far as it still stands."""
-    return ledger.reversals.undo_generation(number, _with_reason(act))
+    return ledger.reversals.undo_generation(number, with_reason(act))
 
 
-def preview_undo_fact(ledger: Ledger, edit_id: int, *, restore_previous: bool = False) -> Preview:
+def preview_undo_fact(ledger: Ledger, edit_id: EditId, *, restore_previous: bool = False) -> Preview:
     """What `undo_fact` would change."""
     return ledger.reversals.preview_undo_fact(edit_id, restore_previous=restore_previous)
 
 
-def undo_fact(ledger: Ledger, edit_id: int, act: Act, *, restore_previous: bool = False) -> Generation:
+def undo_fact(ledger: Ledger, edit_id: EditId, act: Act, *, restore_previous: bool = False) -> Generation:
     """Take one live edit back for good; the fact's earlier value comes back where that is asked for."""
-    return ledger.reversals.undo_fact(edit_id, _with_reason(act), restore_previous=restore_previous)
+    return ledger.reversals.undo_fact(edit_id, with_reason(act), restore_previous=restore_previous)
 
 
-def retry(ledger: Ledger, edit_id: int, act: Act) -> None:
+def retry(ledger: Ledger, edit_id: EditId, act: Act) -> None:
     """Let one rejected or quarantined edit try again."""
-    act = _with_reason(act)
+    act = with_reason(act)
     ledger.control.retry(edit_id, cause=f"retry: {act.reason}", act=act)
 
 
-def retry_quarantined(ledger: Ledger, act: Act) -> list[int]:
+def retry_quarantined(ledger: Ledger, act: Act) -> list[EditId]:
     """Let every quarantined edit try again; their ids."""
-    act = _with_reason(act)
+    act = with_reason(act)
     return ledger.control.retry_quarantined(cause=f"retry: {act.reason}", act=act)
 
 
 def hold(ledger: Ledger, act: Act) -> int | None:
     """Let nobody claim a batch; the hold's number, or None where the same person holds for the same reason already."""
-    act = _with_reason(act)
+    act = with_reason(act)
     return ledger.control.hold(act.reason, actor=act.actor)
 
 
@@ -83,29 +81,16 @@ def release(ledger: Ledger, act: Act, *, hold_id: int | None = None) -> list[Hol
 
 def approve_plan(ledger: Ledger, proposal_id: int, act: Act) -> int:
     """Put a plan that waits for a person to work; the plan's number."""
-    return ledger.proposals.approve(proposal_id, _with_reason(act))
+    return ledger.proposals.approve(proposal_id, with_reason(act))
 
 
 def decline_plan(ledger: Ledger, proposal_id: int, act: Act) -> None:
     """Leave the edits of a plan that waits pending: the next nightly run drafts them anew."""
-    ledger.proposals.decline(proposal_id, _with_reason(act))
+    ledger.proposals.decline(proposal_id, with_reason(act))
 
 
-def resubmit(ledger: Ledger, settings: Settings, place: Place, value: str, act: Act) -> FactEvent:
-    """Send a mended dead letter as a new event; its place in the dead-letter topic stays what it is.
-
-    Raises:
-        EventRejected: the text is no fact event; nothing was sent.
-        BrokerUnavailable, KafkaRefused: it did not arrive.
-    """
-    act = _with_reason(act)
-    event = send_mended(value, settings)
-    letter = f"{settings.kafka.dead_letters}/{place[0]}/{place[1]}"
-    ledger.audit_log.write(act, "resubmit", {"letter": letter}, {"event": event.event_id})
-    return event
-
-
-def _with_reason(act: Act) -> Act:
+def with_reason(act: Act) -> Act:
+    """The act, its reason tidied; BadRequest where there is none, or a very long one."""
     reason = " ".join(act.reason.split())
     if not reason:
         raise BadRequest("say why: the reason stands in the audit log")

@@ -20,6 +20,7 @@ from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle
+from daemon.planning.servable import log_engine
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import ScheduleSettings
@@ -118,12 +119,17 @@ class Job:
 
 
 def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
-    """The five jobs of the daemon."""
+    """The jobs of the daemon; the parity check is one of them where a gateway is named."""
     schedule = settings.schedule
     grace = float(schedule.misfire_grace_seconds)
     zone = ZoneInfo(schedule.timezone)
     nightly = Cron(schedule.nightly_cron, zone, grace)
     full = Cron(schedule.full_check_cron, zone, grace)
+    parity = Job(
+        "parity_check",
+        Every(settings.gateway.parity_seconds),
+        lambda: _request_check(ledger, CheckKind.PARITY),
+    )
     return (
         Job("nightly_plan", nightly, lambda: _nightly_plan(ledger, settings)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
@@ -132,6 +138,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
         ),
         Job("full_check", full, lambda: _request_check(ledger, CheckKind.FULL)),
         Job("housekeeping", Every(schedule.housekeeping_seconds), lambda: _housekeep(ledger)),
+        *(() if settings.gateway.url is None else (parity,)),
     )
 
 
@@ -231,6 +238,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
+        log_engine(settings.serve.engine)
         jobs, metrics = jobs_of(settings, ledger), role_metrics(settings)
         every = settings.schedule.lag_seconds
         lag = threading.Thread(

@@ -16,17 +16,13 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from daemon.process import parent_watch
-from edits.errors import PermanentError
+from daemon.process.temporary import require_temporary_folder
 
 ROLES = ("consume", "schedule", "worker", "serve")
 EXIT_PERMANENT = frozenset({1, 2})  # as daemon.__main__ exits on PermanentError and on wrong settings
 POLL_SECONDS = 0.1
 
 _log = structlog.get_logger()
-
-
-class NoTemporaryFolder(PermanentError):
-    """No folder for temporary files can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ class Supervisor:
             NoTemporaryFolder: there is nowhere to write to.
         """
         # Fresh for each start, so that no dead process of an earlier run is counted.
-        metrics_folder = _temporary_folder()
+        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-", dir=require_temporary_folder()))
         self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
         self._environment[parent_watch.VARIABLE] = "stdin"
         exit_code = 0
@@ -180,15 +176,6 @@ class Supervisor:
                 child.process.wait()
             _close(child)
         _log.info("all roles stopped")
-
-
-def _temporary_folder() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="upkeep-metrics-"))
-    except OSError as error:  # a read-only root without a volume at /tmp
-        raise NoTemporaryFolder(
-            f"no folder for temporary files can be written ({error.strerror}): mount one at /tmp, or set TMPDIR"
-        ) from error
 
 
 def _close(child: _Child) -> None:

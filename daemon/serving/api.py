@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from daemon.console.app import console_routes
 from daemon.openai_api.errors import ApiError, api_error, invalid_request
+from daemon.openai_api.provenance import EDIT_HEADER, GENERATION_HEADER
 from daemon.openai_api.request_ids import HEADER, RequestIdMiddleware
 from daemon.serving import completions_api
 from daemon.serving.api_keys import ApiKeyMiddleware
@@ -28,7 +29,6 @@ from daemon.serving.health_api import Head, add_generation, add_health
 from daemon.serving.limits import Limits
 from daemon.serving.model_executor import ModelExecutor
 from daemon.serving.reference_page import add_reference
-from daemon.serving.replies import EDIT_HEADER, GENERATION_HEADER
 from daemon.serving.request_limits import RequestLimitsMiddleware
 from daemon.serving.trace_api import add_trace
 from edits.errors import BadRequest, PermanentError, TemporaryError
@@ -87,7 +87,7 @@ def create_app(
     add_trace(app, executor=executor, limits=limits)
     add_generation(app, executor=executor, read_head=read_head)
     if with_health:
-        add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+        add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     add_reference(app)
     if console is not None:
         app.router.routes.extend(console_routes(console))
@@ -96,12 +96,16 @@ def create_app(
 
 
 def create_health_app(
-    *, executor: ModelExecutor, read_head: Callable[[], Head | None], exposed: CollectorRegistry
+    *,
+    executor: ModelExecutor,
+    read_head: Callable[[], Head | None],
+    metrics: Metrics,
+    exposed: CollectorRegistry,
 ) -> FastAPI:
     """Health and metrics alone, for a port that only the operator's machines reach."""
     app = FastAPI(title=f"{TITLE}: health and metrics", version="1", docs_url=None, redoc_url=None)
     _answer_errors(app)
-    add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+    add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     return app
 
 

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from daemon.checks.check_suites import OWN_SUITES
+from daemon.checks.ledger_metrics import ledger_collector
 from daemon.console.app import create_console
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.listening import answering
@@ -17,10 +17,8 @@ from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
 from daemon.serving.console_asker import ExecutorAsker
-from daemon.serving.ledger_figures import ledger_figures
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
-from monitoring.collector import LedgerCollector
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
@@ -90,13 +88,7 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
-    suites = (*OWN_SUITES, *settings.monitoring.suites)
-    exposed.register(
-        LedgerCollector(
-            lambda: ledger_figures(ledger, suites=suites),
-            check_interval_seconds=settings.schedule.check_seconds,
-        )
-    )
+    exposed.register(ledger_collector(settings, ledger))
     app = create_app(
         executor=executor,
         read_head=lambda: _head(ledger),
@@ -110,7 +102,9 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
-    health = create_health_app(executor=executor, read_head=lambda: _head(ledger), exposed=exposed)
+    health = create_health_app(
+        executor=executor, read_head=lambda: _head(ledger), metrics=metrics, exposed=exposed
+    )
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
 
 

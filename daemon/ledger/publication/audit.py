@@ -12,6 +12,8 @@ from daemon.ledger.store.rows import chunks, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edits, history, tallies
 from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
+from edits.recency import arrival
+from edits.requests import EditId
 
 
 class Audit:
@@ -34,7 +36,7 @@ class Audit:
             rows = connection.execute(query.order_by(edits.c.id).limit(limit).offset(offset))
             return [to_edit(row) for row in rows]
 
-    def edit(self, edit_id: int) -> Edit:
+    def edit(self, edit_id: EditId) -> Edit:
         """One edit.
 
         Raises:
@@ -46,17 +48,17 @@ class Audit:
             raise NotInLedger(f"there is no edit {edit_id}")
         return to_edit(row)
 
-    def edits(self, edit_ids: Sequence[int]) -> list[Edit]:
+    def edits(self, edit_ids: Sequence[EditId]) -> list[Edit]:
         """Several edits, by id; an unknown one is left out."""
         found: list[Edit] = []
         with self._database.read() as connection:
-            for part in chunks(sorted(set(edit_ids))):
+            for part in chunks(set(edit_ids)):
                 found += [
                     to_edit(row) for row in connection.execute(select_edits().where(edits.c.id.in_(part)))
                 ]
-        return sorted(found, key=lambda edit: edit.id)
+        return sorted(found, key=lambda edit: arrival(edit.id))
 
-    def history(self, edit_id: int) -> list[HistoryEntry]:
+    def history(self, edit_id: EditId) -> list[HistoryEntry]:
         """Every move of one edit, the first one first; empty for an unknown edit."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -74,11 +76,11 @@ class Audit:
             for row in rows
         ]
 
-    def accepted_at(self, ids: Sequence[int]) -> dict[int, datetime]:
+    def accepted_at(self, ids: Sequence[EditId]) -> dict[EditId, datetime]:
         """When the ledger accepted each of these edits; an unknown one is left out."""
-        found: dict[int, datetime] = {}
+        found: dict[EditId, datetime] = {}
         with self._database.read() as connection:
-            for part in chunks(sorted(ids)):
+            for part in chunks(ids):
                 query = select(history.c.edit_id, history.c.at).where(
                     history.c.edit_id.in_(part), history.c.from_state.is_(None)
                 )

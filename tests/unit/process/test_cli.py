@@ -263,7 +263,9 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     dry = json.loads(upkeep("plan", "--dry-run", "--json").out)
 
     assert dry["stored"] is False
-    assert [loss["winner_id"] for loss in dry["plan"]["superseded"]] == [2]
+    assert dry["plan"]["superseded"] == [{"loser_id": 1, "winner_id": 2}]
+    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [[2]]
+    assert [note["edit"] for note in dry["plan"]["explanation"]["edits_explained"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
     people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
     assert "superseded" in people
@@ -273,7 +275,14 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert 'data-sequence="0"' in (site / "plan.html").read_text(encoding="utf-8")
     assert upkeep("plan", "--dry-run", "--plot", "no/such/folder.html").code == 1
 
-    assert json.loads(upkeep("plan", "--json").out)["stored"] is True
+    stored = json.loads(upkeep("plan", "--json").out)
+    assert stored["stored"] is True
+    assert {name: stored["plan"][name] for name in ("batches", "superseded", "explanation")} == {
+        name: dry["plan"][name] for name in ("batches", "superseded", "explanation")
+    }
+    (won, lost) = json.loads(upkeep("facts", "--json").out)["facts"]
+    assert (lost["edit_id"], lost["superseded_by"], won["edit_id"], won["superseded_by"]) == (1, 2, 2, None)
+    assert lost["history"][-1]["detail"]["superseded_by"] == 2
     counts = json.loads(upkeep("status", "--json").out)["edits"]
     assert (counts["planned"], counts["superseded"], counts["pending"]) == (1, 1, 0)
     assert upkeep("plan").out.strip() == "nothing is pending"

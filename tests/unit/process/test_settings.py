@@ -109,6 +109,26 @@ def test_a_wrong_environment_variable_is_refused_by_its_name(
         load_settings(None)
 
 
+def test_a_secret_may_stand_in_a_file_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text("postgresql://me:hunter2@db/upkeep\n", encoding="utf-8")
+    (tmp_path / "port").write_text("many", encoding="utf-8")
+    monkeypatch.setenv("UPKEEP_LEDGER__URL_FILE", str(tmp_path / "url"))
+
+    assert load_settings(None).ledger.url == "postgresql://me:hunter2@db/upkeep"
+
+    monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "port"))
+    with pytest.raises(BadSettings, match=r"environment variable UPKEEP_SERVE__PORT_FILE: serve\.port must be"):
+        load_settings(None)
+    monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "absent"))
+    with pytest.raises(BadSettings, match=r"UPKEEP_SERVE__PORT_FILE: .*absent cannot be read: No such file"):
+        load_settings(None)
+    monkeypatch.setenv("UPKEEP_SERVE__PORT", "8080")
+    with pytest.raises(BadSettings, match="UPKEEP_SERVE__PORT_FILE: set one of them"):
+        load_settings(None)
+
+
 def test_other_variables_of_that_prefix_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPKEEP_CONFIG", "elsewhere.toml")
     monkeypatch.setenv("UPKEEP_TEST_POSTGRES_URL", "postgresql://x")
