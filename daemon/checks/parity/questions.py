@@ -31,7 +31,7 @@ def as_asked(question: ParityQuestion, check: CheckContext) -> Prompt:
 
 def _of_edits(check: CheckContext, seed: int) -> Iterator[ParityQuestion]:
     for edit in check.ledger.samples.live(check.settings.gateway.parity_sample, seed=seed):
-        named = {"edit_id": edit.edit_id, "wanted": edit.target_new}
+        named = {"edit_id": edit.id, "wanted": edit.target_new}
         own = ParityQuestion(form="prompt", prompt=edit.prompt or "", **named)
         rephrase = one_rephrase(edit, check.model, seed)
         if check.model.fits(as_asked(own, check)):
