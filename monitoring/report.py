@@ -11,12 +11,17 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from monitoring.parity import PARITY
 from monitoring.score_words import days, told_scores
 from monitoring.share_plot import SharePoint, share_plot
 from monitoring.tally import AGE_DAYS, AGES, RETENTION, Failure
 
 MAX_TEXT_CHARS = 300
-UNCHANGED, KEPT = "share of answers that stayed (1: all)", "share of facts that are kept (1: all)"
+_COMPARED = {RETENTION: ("must be", "edited"), PARITY: ("in process", "through the gateway")}
+_SHARES = {
+    RETENTION: "share of facts that are kept (1: all)",
+    PARITY: "share of answers that agree (1: all)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +72,27 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page.filters.update(plain=_plain, number=_number, moment=_moment, told=told_scores)
+    page.filters.update(
+        plain=_plain, number=_number, moment=_moment, told=told_scores, compared=compared_words
+    )
     return page.get_template("report.html.jinja").render(
         report=report,
         drawings={
             name: share_plot(points, report.floors.get(name)) for name, points in report.suites.items()
         },
-        words={name: KEPT if name == RETENTION else UNCHANGED for name in report.suites},
+        words={name: share_words(name) for name in report.suites},
         retention=_retention(report.suites.get(RETENTION, ())),
     )
+
+
+def share_words(suite: str) -> str:
+    """What the share of a suite's checks is of."""
+    return _SHARES.get(suite, "share of answers that stayed (1: all)")
+
+
+def compared_words(suite: str) -> tuple[str, str]:
+    """What a failing probe's two answers are: the one that is wanted, and the one that came."""
+    return _COMPARED.get(suite, ("the base", "edited"))
 
 
 def _retention(points: Sequence[Point]) -> list[tuple[str, float | None, float | None]]:

@@ -15,9 +15,14 @@ _WORDS = {
     "retention_rephrase": ("facts that are still answered as told, asked in other words", ""),
     "stale_answers": ("answers with a value that the fact had before", ""),
     "routing_consistency": ("LEMoE edits that reach their own expert", ""),
+    "agreement": ("answers through the gateway that agree with the model's in process", ""),
+    "agreement_prompt": ("of these, to edits' own prompts", ""),
+    "agreement_rephrase": ("of these, to prompts in other words", ""),
+    "agreement_probe": ("of these, to probes that no edit concerns", ""),
+    "unmeasured": ("questions that could not be compared", ""),
     "drift": ("evidence of drift (log likelihood ratio)", ""),
 }
-_INTERVALS = ("locality", "retention")
+_INTERVALS = ("locality", "retention", "agreement")
 _SAID_ELSEWHERE = ("drift_alarm", *(f"{name}_{end}" for name in _INTERVALS for end in ("low", "high")))
 
 

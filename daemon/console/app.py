@@ -26,6 +26,7 @@ from daemon.console.work_pages import WorkPages
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.process.settings import Settings
+from monitoring.report import compared_words
 from monitoring.score_words import told_scores
 
 WAITING = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
@@ -43,7 +44,7 @@ def create_console(
     parts = ConsoleParts(
         access=access_rules(settings, host=host),
         sessions=_sessions(settings, clock),
-        renderer=Renderer({"what": what, "scores": scores, "told": told_scores}),
+        renderer=Renderer({"what": what, "scores": scores, "told": told_scores, "compared": compared_words}),
         now=lambda: _now(ledger),
     )
     return console_app(_pages(settings, ledger, asker, clock), parts)

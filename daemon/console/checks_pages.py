@@ -12,9 +12,9 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit, EditState
 from daemon.process.settings import Settings
-from monitoring.report import KEPT, UNCHANGED, Point
+from monitoring.report import Point, share_words
 from monitoring.share_plot import SharePlot, share_plot
-from monitoring.tally import RETENTION, Failure
+from monitoring.tally import Failure
 
 DASHBOARDS = (
     ("Overview", "upkeep-overview"),
@@ -101,7 +101,7 @@ class ChecksPages:
             name=name,
             points=points,
             plot=share_plot(points, floor),
-            words=KEPT if name == RETENTION else UNCHANGED,
+            words=share_words(name),
             floor=floor,
             drift_alarm_at=self._settings.monitoring.drift_threshold,
             failing=[

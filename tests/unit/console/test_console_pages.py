@@ -14,8 +14,8 @@ from waiting import eventually, free_port
 
 from daemon.console.failures_pages import fault_of
 from daemon.console.rendering import CELL_CHARS, fact, lasting, long, plain
-from daemon.ingest.dead_letter_list import DeadLetter
 from daemon.ledger.values import Act, Lane, Plan, PlannedBatch, RejectedEdit
+from daemon.operations.dead_letters import DeadLetter
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
 TURNED = "\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe\N{POP DIRECTIONAL FORMATTING}\x1b[31m\x00\N{ZERO WIDTH SPACE}"
@@ -196,7 +196,7 @@ def test_a_plan_that_waits_is_shown_as_a_difference_and_approved_by_a_person(con
 
 def test_the_place_of_a_fault_is_found_in_the_text() -> None:
     def letter(reason: str, value: str) -> DeadLetter:
-        return DeadLetter(0, 0, START, "", value, "not_json", reason, ("t", "0", "1"))
+        return DeadLetter(0, 0, START, "not_json", reason, "t", 0, 1, None, value, len(value), None)
 
     found = fault_of(letter("not JSON: line 2 column 3 (char 5)", "{\n  ,}"))
     assert found is not None
