@@ -1,15 +1,21 @@
 """`schedule.approval`: a nightly plan moves nothing until a person says so, and the urgent lane never waits."""
 
-import pytest
-from ledger_backends import Story, event
+import json
+from pathlib import Path
 
-from daemon.ledger import Ledger
+import pytest
+from cli_support import Upkeep, site, upkeep
+from ledger_backends import Clock, Story, event
+
+from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.values import Act, EditState
 from daemon.operations import actions
 from daemon.planning.scheduler import Job, jobs_of
 from daemon.process.settings import Settings
 from edits.errors import BadRequest
+
+__all__ = ["site", "upkeep"]  # fixtures
 
 ANNA = Act("anna", "looks right")
 
@@ -100,3 +106,24 @@ def test_without_approval_a_nightly_plan_is_put_to_work_at_once(story: Story) ->
     assert "plan 1" in nightly(story.ledger, approval=False).work()
     assert story.state(edit) == "planned"
     assert not story.ledger.proposals.is_waiting()
+
+
+def test_the_command_shows_what_waits_asks_and_decides(upkeep: Upkeep, site: Path) -> None:
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+        assert upkeep("approve").out == "no plan waits for approval\n"
+        story = Story(ledger, Clock())
+        edits = story.arrive(event("b-1", "Norland", "Rungholt"), event("b-2", "Sudland", "Kappa"))
+        nightly(ledger).work()
+
+        shown = upkeep("approve", "--dry-run")
+        assert "Rungholt" in shown.out
+        assert story.state(edits[0]) == "pending"
+        assert upkeep("approve").code == 2, "there is nobody to ask"
+        declined = json.loads(upkeep("approve", "--decline", "--yes", "--reason", "later", "--json").out)
+        assert (declined["decided"], declined["plan"]) == ("declined", None)
+        nightly(ledger).work()
+        approved = json.loads(upkeep("approve", "--yes", "--reason", "looked at it", "--json").out)
+        assert approved["decided"] == "approved"
+        assert [story.state(edit) for edit in edits] == ["planned", "planned"]
+        assert [one.reason for one in ledger.audit_log.page().entries] == ["looked at it", "later"]
