@@ -95,14 +95,14 @@ def test_a_rollback_gives_exactly_the_answers_of_before(running: Running) -> Non
     assert house.answers(prompts) == [item.value for item in first + second]
 
     one = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == second[0].event_id)
-    house.upkeep("rollback", "--edit", one.id)
+    house.upkeep("rollback", "--edit", one.id, "--yes")
     house.wait_served()
     assert house.answers(prompts) == [*before[:3], second[1].value]
 
-    house.upkeep("rollback", "--to-generation", str(generation), "--cause", "a test")
+    house.upkeep("rollback", "--to-generation", str(generation), "--cause", "a test", "--yes")
     house.wait_served()
     assert house.answers(prompts) == before
-    house.upkeep("rollback", "--to-generation", "0")
+    house.upkeep("rollback", "--to-generation", "0", "--yes")
     house.wait_served()
     assert house.answers(prompts) == house.answers(prompts, base=True)
 
