@@ -27,8 +27,8 @@ from monitoring.suites import (
     load_suite,
     load_texts,
 )
+from monitoring.tally import RETENTION
 
-RETENTION = "retention"
 TEXT = "text"
 OWN_SUITES = (*KINDS, RETENTION)
 MAX_SUITE_NAME = 100

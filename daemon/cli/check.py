@@ -64,7 +64,7 @@ def check(
             results, outcome = _check_now(ledger, settings, model, suite, kind=kind)
         if outcome == "not measured":
             raise TemporaryError(ledger.checks.failure() or "the gateway could not be compared")
-        written = _write_report(ledger, report) if report is not None else None
+        written = _write_report(ledger, settings, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
         print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
@@ -140,7 +140,7 @@ def _run_claimed(
         raise
 
 
-def _write_report(ledger: "Ledger", folder: Path) -> str:
+def _write_report(ledger: "Ledger", settings: "Settings", folder: Path) -> str:
     """Write the page; where it is."""
     from daemon.checks.check_report import check_report
     from daemon.ledger import utc_now
@@ -148,7 +148,7 @@ def _write_report(ledger: "Ledger", folder: Path) -> str:
     from monitoring.report import render
 
     path = folder / "report.html"
-    page = render(check_report(ledger, clock=utc_now))
+    page = render(check_report(ledger, clock=utc_now, settings=settings))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")

@@ -69,8 +69,8 @@ def _fields(found: "Status | None") -> dict[str, Any]:
     """What programs read: the same names and types whether there is a ledger or none."""
     if found is None:
         nothing = dict.fromkeys(("generation", "held", "check_failure", "served", "lag"))
-        lists = {name: [] for name in ("holds", "workers", "open_batches", "running", "checks")}
-        counts = {name: {} for name in ("edits", "records", "next_runs", "jobs")}
+        lists: dict[str, list[Any]] = {name: [] for name in ("holds", "workers", "open_batches", "running", "checks")}
+        counts: dict[str, dict[str, Any]] = {name: {} for name in ("edits", "records", "next_runs", "jobs")}
         return {**nothing, "backlog": 0, **lists, **counts}
     head = found.generation
     return {

@@ -239,6 +239,9 @@ class ScheduleSettings(SettingsTable):
     urgent_seconds: float = Field(
         5.0, ge=0.1, le=86_400.0, description="how often the urgent lane is planned"
     )
+    approval: bool = Field(
+        False, description="true: a nightly plan waits until a person approves it; urgent ones never wait"
+    )
     check_seconds: float = Field(900.0, ge=1.0, description="how often a locality regression is asked for")
     full_check_cron: str = Field(
         "0 4 * * *", description="when all probes and all live edits are asked, not a sample"
