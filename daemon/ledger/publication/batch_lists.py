@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from daemon.ledger.publication.fact_page import to_batch_line
+from daemon.ledger.queue.batches import select_batch_lines, to_batch_line
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.schema import BATCH_IS_OPEN, WAS_SPLIT, batches, edits, history
 from daemon.ledger.values import BatchLine, EditState, RunningBatch
@@ -49,9 +49,8 @@ class BatchLists:
 def _lines(
     connection: Connection, *conditions: Any, order_by: ColumnElement[Any] | Sequence[ColumnElement[Any]]
 ) -> Sequence[Row[Any]]:
-    members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
     order = order_by if isinstance(order_by, tuple) else (order_by,)
-    query = select(batches, members.scalar_subquery().label("members")).where(*conditions)
+    query = select_batch_lines().where(*conditions)
     return connection.execute(query.order_by(*order).limit(MAX_ROWS)).all()
 
 
