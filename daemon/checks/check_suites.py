@@ -13,7 +13,9 @@ from daemon.events.fact_event import fact_key, prompt_key
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState
 from daemon.process.settings import Settings
-from editors.index.names.surface import SurfaceIndex, words_of
+from editors.index.names.everyday import why_no_name
+from editors.index.names.naming import spoken_forms
+from editors.index.names.surface import SurfaceIndex
 from monitoring.regression import AnswersPrompts
 from monitoring.suites import (
     KINDS,
@@ -33,11 +35,6 @@ MAX_SUITE_NAME = 100
 MAX_NAMED = 64  # live edits that one probe names: of more it is unknown which it may ask for
 
 _NOT_EDITED = frozenset(EditState) - {EditState.LIVE}
-# Names of nothing: were one of these an edited subject, hardly any probe would be left to ask.
-_FUNCTION_WORDS = """
-a an and any are as at be but by can did do for from had has he her his how i if in is it its my no not of on or our out
-she so that the they this to was we what with you
-"""
 
 
 def known_suites(settings: Settings) -> tuple[str, ...]:
@@ -168,7 +165,8 @@ class Scope:
         unknown = [int(edit_id) for edit_id in edit_ids if edit_id not in self._prompts]
         for edit in self._ledger.generations.live_among(unknown) if unknown else ():
             names = (edit.subject, *edit.event.aliases)
-            self._subjects.add(edit.edit_id, (name for name in names if not _names_nothing(name)))
+            means = [name for name in names if why_no_name(name, edit.prompt or "") is None]
+            self._subjects.add(edit.edit_id, spoken_forms(means))
             asked = (edit.prompt or "", *edit.event.rephrase_prompts)
             self._prompts[edit.edit_id] = frozenset(_keys(asked))
         return all(edit_id in self._prompts for edit_id in edit_ids)
@@ -176,7 +174,3 @@ class Scope:
 
 def _keys(prompts: Iterable[str]) -> list[str]:
     return [prompt_key(prompt) for prompt in prompts]
-
-
-def _names_nothing(name: str) -> bool:
-    return set(words_of(name)) <= set(_FUNCTION_WORDS.split())
