@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from daemon.events.fact_event import fact_key, prompt_key
 from daemon.ledger import Ledger
-from daemon.ledger.values import Edit, EditState
+from daemon.ledger.values import CheckResult, Edit, EditState
 from daemon.process.settings import Settings
 from editors.index.names.everyday import why_no_name
 from editors.index.names.naming import spoken_forms
@@ -30,6 +30,7 @@ from monitoring.suites import (
 
 RETENTION = "retention"
 TEXT = "text"
+FAR = "far"
 OWN_SUITES = (*KINDS, RETENTION)
 MAX_SUITE_NAME = 100
 MAX_NAMED = 64  # live edits that one probe names: of more it is unknown which it may ask for
@@ -77,6 +78,11 @@ def fixed_probes(name: str, settings: Settings) -> tuple[Probe, ...]:
     if name != TEXT:
         return probes
     return distinct((*probes, *load_texts(name, settings.monitoring.text or SHIPPED_TEXT).probes))
+
+
+def lacks_far(results: Iterable[CheckResult]) -> bool:
+    """Whether nothing of these results says that unrelated prompts are answered as before."""
+    return not any(result.suite == FAR and result.probes for result in results)
 
 
 def baseline_of(name: str, fixed: Sequence[Probe], *, base_hash: str, max_new_tokens: int) -> str:

@@ -41,7 +41,7 @@ def check(
       upkeep check --suite far
       upkeep check --full --report reports/
     """
-    from daemon.checks.check_suites import require_known
+    from daemon.checks.check_suites import lacks_far, require_known
     from daemon.cli.output import console, print_json
 
     settings = one_off_settings(config)
@@ -56,9 +56,23 @@ def check(
         written = _write_report(ledger, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
-        print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
+        without_far = suite is None and lacks_far(results)
+        print_json(
+            {
+                "checks": results,
+                "passed": passed,
+                "outcome": outcome,
+                "report": written,
+                "without_far": without_far,
+            }
+        )
     else:
         _print_checks(results, outcome)
+        if suite is None and lacks_far(results):
+            console().print(
+                "no far probe was asked: nothing here says that unrelated prompts are answered as before. Set far in "
+                "[monitoring.suites] to a file of such prompts"
+            )
         if written is not None:
             console().print(f"report: {written}", markup=False)
     if not passed:

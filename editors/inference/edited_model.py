@@ -260,7 +260,8 @@ class EditedModel:
         """Generated ids of one batch, each row through the expert of its route."""
         experts = [self.expert(route) for route in routes]
         outputs: list[list[int]] = [[] for _ in batch.ids]
-        for group in groups_that_fit(self.bank, experts):
+        # In the order of the batch: a row that no edit fires on is then computed just as the base computes it.
+        for group in map(sorted, groups_that_fit(self.bank, experts)):
             with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
                     [batch.ids[n] for n in group], max_new_tokens=limit, ending=batch.ending

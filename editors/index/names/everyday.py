@@ -49,6 +49,12 @@ def far_texts() -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType(dict(sorted(read.items())))
 
 
+@cache
+def all_far_texts() -> Mapping[str, str]:
+    """The same by text: which language it is of."""
+    return MappingProxyType({text: code for code, texts in far_texts().items() for text in texts})
+
+
 def why_no_name(name: str, text: str) -> str | None:
     """Why a name that is to be found in texts like this one names nothing; None: it does name something.
 

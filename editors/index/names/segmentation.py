@@ -1,7 +1,8 @@
 """The words of a text in any script, as Unicode tells them, in the form in which names are compared.
 
-A word is a run of letters, marks and digits. Where a script writes no spaces, or joins endings to the noun by syllables, every
-grapheme cluster is a word. A pictograph is one, too; other symbols are part of no word, but for those that end a name (C++).
+A word is a run of letters, marks and digits. Where a script writes no spaces, or joins endings to the noun by syllables,
+every grapheme cluster is a word. A pictograph is one, too; other symbols are part of no word, but for those that end a
+name (C++).
 """
 
 import re
