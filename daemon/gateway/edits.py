@@ -8,6 +8,7 @@ from editors.index import QuestionMatcher
 from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
+from editors.pretrained.hashing import BaseHash, as_base_hash
 from editors.routing.scope_router import ScopeRouter
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
@@ -33,10 +34,10 @@ class AdapterRef:
 class GatewayEdits:
     """The live edits by text. Not safe to share between threads: one thread owns it."""
 
-    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str) -> None:
+    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str | BaseHash) -> None:
         self._store = store
         self._matcher = matcher
-        self._base_hash = base_hash
+        self._base_hash = as_base_hash(base_hash)
         self._names = SurfaceIndex()
         self._router = ScopeRouter(None, self._names, matcher)
         self._live: dict[str, ExpertRow] = {}
@@ -85,7 +86,7 @@ class GatewayEdits:
     def _load(self, digest: str) -> Shard:
         shard = self._store.load(digest, encoder_hash=self._matcher.hash)
         header = shard.header
-        if header.base_hash != self._base_hash:
+        if not self._base_hash.is_of(header.base_hash):
             raise ShardCorrupt(f"shard {digest} was made for base {header.base_hash}: set model.path back")
         if header.encoder_hash not in (None, self._matcher.hash):
             raise ShardCorrupt(

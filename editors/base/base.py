@@ -17,7 +17,7 @@ from editors.base.devices import device_errors, first_line, pick_device, pick_dt
 from editors.base.endings import Ending
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base
 from edits.errors import BadRequest, BaseUnreadable, PermanentError
 from edits.prompts import Prompt
 
@@ -53,7 +53,7 @@ class Base(PromptReader):
         model: Any,
         tokenizer: Any,
         *,
-        base_hash: str,
+        base_hash: str | BaseHash,
         layer: int | None = None,
         ffn_module: str | None = None,
         chat: ChatMode = "auto",
@@ -64,7 +64,8 @@ class Base(PromptReader):
             BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
         """
         self.model = model.eval().requires_grad_(False)
-        self.hash = base_hash
+        self.known_as = as_base_hash(base_hash)
+        self.hash = self.known_as.current
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
         self.final_norm = submodule(model, self.layout.final_norm)
@@ -295,9 +296,7 @@ def load_base(
     target = pick_device(device)
     with device_errors():
         model = model.to(target)
-    return Base(
-        model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module, chat=chat
-    )
+    return Base(model, tokenizer, base_hash=hash_base(folder), layer=layer, ffn_module=ffn_module, chat=chat)
 
 
 def _context(config: Any) -> int:

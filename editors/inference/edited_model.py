@@ -124,7 +124,7 @@ class EditedModel:
         Raises:
             ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
         """
-        if shard.header.base_hash != self.base.hash:
+        if not self.base.known_as.is_of(shard.header.base_hash):
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
                 "set model.path back, or start a new ledger and store for the new base"

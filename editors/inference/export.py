@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editors.base.architectures import Layout, layout_of
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, folder_of, hash_base
 from editors.store.adapter_store import AdapterStore
 from editors.store.header import ShardEntry, ShardHeader
 from editors.store.shards import Shard
@@ -79,6 +79,12 @@ class ExportTarget:
     name: str
     base_hash: str
     layout: Layout
+    earlier_hashes: frozenset[str] = frozenset()
+
+    @property
+    def known_as(self) -> BaseHash:
+        """The base's hash, with those of earlier releases."""
+        return BaseHash(self.base_hash, self.earlier_hashes)
 
     def adapter_config(self, *, layer: int, rank: int) -> dict[str, Any]:
         """PEFT's `LoraConfig` of one expert: that projection of that layer alone, alpha = r for a scaling of 1."""
@@ -116,7 +122,8 @@ def export_target(path: str, *, ffn_module: str | None = None) -> ExportTarget:
         model_type = json.loads((folder / "config.json").read_bytes())["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaseUnreadable(f"there is no readable config.json of a base at {path!r}: {error}") from error
-    return ExportTarget(path, hash_folder(folder), layout_of(model_type, ffn_module=ffn_module))
+    known_as, layout = hash_base(folder), layout_of(model_type, ffn_module=ffn_module)
+    return ExportTarget(path, known_as.current, layout, known_as.earlier)
 
 
 def why_unexportable(shard: Shard) -> str | None:
@@ -256,7 +263,7 @@ def _write_all(
 
 
 def _check(shard: Shard, digest: str, edit_ids: Sequence[str], target: ExportTarget) -> None:
-    if shard.header.base_hash != target.base_hash:
+    if not target.known_as.is_of(shard.header.base_hash):
         raise ShardCorrupt(
             f"shard {digest} was made for base {shard.header.base_hash}, {target.name} is {target.base_hash}: "
             "set model.path back"
