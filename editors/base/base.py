@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from editors.base.architectures import Layout, layout_of, submodule
 from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
+from editors.base.line_stop import LineStop
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
 from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base
@@ -180,12 +181,19 @@ class Base(PromptReader):
             output_logits=scored,
             return_dict_in_generate=True,
         )
+        stopping = [LineStop(ending.lines, ids)] if ending.lines.breaks else []
         with device_errors(), torch.inference_mode():
-            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan)
+            return self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=plan,
+                stopping_criteria=StoppingCriteriaList(stopping),
+            )
 
     def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
         """Generated ids as stripped text: one line of it, or all that answers a conversation."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        # Cleaned up, a text is another one: " ," becomes ",".
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return (ending or self.plain_ending).text(text)
 
     def generate(
@@ -232,8 +240,9 @@ class Base(PromptReader):
     ) -> CompletionOutput:
         """Generated ids, of which there could be `limit`, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        truncated = len(output) >= limit
-        new_tokens = len(output) + (not truncated)
+        closed = (ending or self.plain_ending).is_closed(output)  # or it is its last
+        truncated = len(output) >= limit and not closed
+        new_tokens = len(output) + (not truncated and not closed)
         return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 
 

@@ -4,7 +4,9 @@ Transformers 5 writes three things that 4.x does not read: the tokenizer's class
 `rope_parameters`, without which a model would load and say something else. They are put into 4.x's words here.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edits.errors import BaseUnreadable
@@ -33,16 +35,32 @@ def read_model(place: str, config: Any, dtype: Any) -> Any:
     Raises:
         BaseUnreadable: weights are missing, which transformers would draw at random, or are no numbers.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     named = {"dtype" if _release() >= (4, 56) else "torch_dtype": dtype}
     model, told = AutoModelForCausalLM.from_pretrained(
-        place, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **named
+        place,
+        config=config,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        # Its own would be checked for what does not concern us, and refused for sampling that nobody asks for.
+        generation_config=GenerationConfig(eos_token_id=_sequence_ends(place, config)),
+        **named,
     )
     _require_weights(model, place, [*told["missing_keys"], *_mismatched(told)])
     return model
+
+
+def _sequence_ends(place: str, config: Any) -> Any:
+    """The ids that end a sequence: one, several or none, as generation_config.json says, else the configuration."""
+    from transformers.utils import cached_file
+
+    found = cached_file(place, "generation_config.json", _raise_exceptions_for_missing_entries=False)
+    told = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    return told.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
 
 
 def read_encoder(place: str) -> Any:
