@@ -46,7 +46,7 @@ def check(
       upkeep check --parity
       upkeep check --full --report reports/
     """
-    from daemon.checks.check_suites import require_known
+    from daemon.checks.check_suites import lacks_far, require_known
     from daemon.cli.output import console, print_json
     from daemon.ledger.values import CheckKind
 
@@ -67,9 +67,23 @@ def check(
         written = _write_report(ledger, settings, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
-        print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
+        without_far = suite is None and lacks_far(results)
+        print_json(
+            {
+                "checks": results,
+                "passed": passed,
+                "outcome": outcome,
+                "report": written,
+                "without_far": without_far,
+            }
+        )
     else:
         _print_checks(results, outcome)
+        if suite is None and lacks_far(results):
+            console().print(
+                "no far probe was asked: nothing here says that unrelated prompts are answered as before. Set far in "
+                "[monitoring.suites] to a file of such prompts"
+            )
         if written is not None:
             console().print(f"report: {written}", markup=False)
     if not passed:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from editors.adapters.bank import ExpertRow
 from editors.index import QuestionMatcher
+from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
+from editors.pretrained.hashing import BaseHash, as_base_hash
 from editors.routing.scope_router import ScopeRouter
 from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
@@ -36,10 +38,10 @@ class AdapterRef:
 class GatewayEdits:
     """The live edits by text. Not safe to share between threads: one thread owns it."""
 
-    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str) -> None:
+    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str | BaseHash) -> None:
         self._store = store
         self._matcher = matcher
-        self._base_hash = base_hash
+        self._base_hash = as_base_hash(base_hash)
         self._names = SurfaceIndex()
         self._router = ScopeRouter(None, self._names, matcher)
         self._live: dict[str, ExpertRow] = {}
@@ -138,7 +140,7 @@ class GatewayEdits:
             self.unserved[edit_id] = reason
             return
         self._live[edit_id] = expert = ExpertRow(shard, row)
-        self._names.add(edit_id, shard.header.entries[row].surface_forms)
+        self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
         self._router.add(edit_id, expert)
 
     def _why_without_form(self, edit_id: EditId, shard: Shard, reason: str) -> str | None:
@@ -160,5 +162,5 @@ class GatewayEdits:
         self._waiting.pop(edit_id, None)
         expert = self._live.pop(edit_id, None)
         if expert is not None:
-            self._names.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)
+            self._names.remove(edit_id, spoken_forms(expert.shard.header.entries[expert.row].surface_forms))
             self._router.remove(edit_id)

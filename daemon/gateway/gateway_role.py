@@ -65,7 +65,7 @@ def run(
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
         tip = ledger.generations.tip()
-        if tip is not None and tip[1] != target.base_hash:
+        if tip is not None and not target.known_as.is_of(tip[1]):
             raise BaseChanged(
                 f"this ledger belongs to the base {tip[1][:16]}, model.path is {target.base_hash[:16]}"
             )
@@ -98,7 +98,7 @@ class _Gateway:
         matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
         tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
         self._router = RequestRouter(
-            GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.base_hash),
+            GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.known_as),
             ledger,
             target=target,
             folder=gateway.adapters,

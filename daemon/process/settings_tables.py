@@ -210,6 +210,9 @@ class VerifySettings(SettingsTable):
         0.5, description="share of an edit's own phrasings that must answer as told; its prompt always must"
     )
     locality_floor: Ratio = Field(0.98, description="share of unrelated prompts that must answer as the base")
+    far_ceiling: Ratio = Field(
+        0.001, description="of the shipped texts that concern no edit, the share on which one may fire"
+    )
     retention_sample: int = Field(64, ge=0, le=10_000, description="how many earlier edits are asked again")
     retention_floor: Ratio = Field(0.95, description="share of those that must still answer as told")
     max_attempts: int = Field(

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editors.base.architectures import Layout, layout_of
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, folder_of, hash_base
 from editors.store.adapter_store import AdapterStore
 from editors.store.fit import require_fit
 from editors.store.header import ShardEntry, ShardHeader
@@ -81,6 +81,12 @@ class ExportTarget:
     name: str
     base_hash: str
     layout: Layout
+    earlier_hashes: frozenset[str] = frozenset()
+
+    @property
+    def known_as(self) -> BaseHash:
+        """The base's hash, with those of earlier releases."""
+        return BaseHash(self.base_hash, self.earlier_hashes)
 
     def adapter_config(self, *, layer: int, rank: int) -> dict[str, Any]:
         """PEFT's `LoraConfig` of one expert: that projection of that layer alone, alpha = r for a scaling of 1."""
@@ -118,7 +124,8 @@ def export_target(path: str, *, ffn_module: str | None = None) -> ExportTarget:
         model_type = json.loads((folder / "config.json").read_bytes())["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaseUnreadable(f"there is no readable config.json of a base at {path!r}: {error}") from error
-    return ExportTarget(path, hash_folder(folder), layout_of(model_type, ffn_module=ffn_module))
+    known_as, layout = hash_base(folder), layout_of(model_type, ffn_module=ffn_module)
+    return ExportTarget(path, known_as.current, layout, known_as.earlier)
 
 
 def why_unexportable(shard: Shard) -> str | None:
@@ -230,7 +237,7 @@ def _write_all(
     tensors: dict[str, Tensor] = {}
     for digest, edit_ids in by_shard.items():
         whole = store.load(digest)
-        require_fit(whole, base_hash=target.base_hash, edit_ids=edit_ids)
+        require_fit(whole, base_hash=target.known_as, edit_ids=edit_ids)
         shard = whole.keep(edit_ids)
         if (reason := why_unexportable(shard)) is not None:
             left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
@@ -271,7 +278,7 @@ def export_adapter(
         ShardCorrupt: the shard lacks the edit or was made for another base.
         PermanentError: the folder cannot be written.
     """
-    require_fit(shard, base_hash=target.base_hash, edit_ids=[edit_id])
+    require_fit(shard, base_hash=target.known_as, edit_ids=[edit_id])
     if form is not None and edit_id in form.edit_ids:
         pair = form.pair(edit_id)
     elif (reason := why_unexportable(shard)) is not None:
