@@ -1,4 +1,4 @@
-"""In a short number type a row is rounded by its company: what no edit fires on is the base's, and costs no batch its place."""
+"""In a short number type a row is rounded by its company: what no edit fires on is the base's, and no batch loses by it."""
 
 import json
 from pathlib import Path
