@@ -19,12 +19,15 @@ from waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import open_ledger
+from daemon.process import parent_watch
 from daemon.process.settings import load_settings
 
 SLOW_SECONDS = (
     180  # each of two roles loads torch and the base, twice over, beside whatever else the machine does
 )
 GARBAGE = 3_000  # records: more than the consumer takes in one poll
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -44,8 +47,9 @@ def _embedded(folder: Path, *options: str, **variables: str) -> Iterator["subpro
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment() | variables,
-            stdin=subprocess.DEVNULL,
+            # It also stops when the tests are killed.
+            env=environment() | {parent_watch.VARIABLE: "stdin"} | variables,
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=err,
             process_group=0,
@@ -54,13 +58,13 @@ def _embedded(folder: Path, *options: str, **variables: str) -> Iterator["subpro
         yield process
     finally:
         process.kill()  # its roles notice; its broker goes with it
-        process.wait()
+        process.communicate()
 
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> int:
     """Ctrl-C, as a terminal sends it: to the whole group."""
     os.killpg(process.pid, signal.SIGINT)
-    return process.wait(60)
+    return process.wait(SLOW_SECONDS)
 
 
 def _announced(folder: Path) -> str:
@@ -94,7 +98,6 @@ def _house(state: Path) -> Iterator[House]:
         yield House(state, settings, ledger)
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
 def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_path: Path, model: Path) -> None:
     first, second = news("hour", 2)
@@ -173,7 +176,7 @@ def test_without_its_encoder_it_ends_with_what_to_do_and_leaves_nothing_behind(
     (tmp_path / "own.toml").write_text("[index]\nencoder = './no-encoder'\n[serve]\nmodel_name = 'mine'\n")
 
     with _embedded(tmp_path, "--model", "tiny", "--config", "own.toml", "--state", "here") as process:
-        assert process.wait(120) == 1
+        assert process.wait(SLOW_SECONDS) == 1
 
     lines = (tmp_path / "err").read_text(encoding="utf-8").splitlines()
     assert any(
