@@ -54,9 +54,14 @@ def records_behind(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -
         BrokerUnavailable: no broker answers.
         KafkaRefused: we have no right to ask.
     """
+    return sum(measured_lag(kafka, timing).values())
+
+
+def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> dict[int, int]:
+    """The same of each partition."""
     asking = open_consumer(kafka, max_poll_records=1, timing=timing)
     try:
-        return sum(group_lag(asking, kafka.topic).values())
+        return {place.partition: behind for place, behind in group_lag(asking, kafka.topic).items()}
     finally:
         with contextlib.suppress(TemporaryError), translated("closing"):
             asking.close(autocommit=False)

@@ -79,6 +79,16 @@ def release(ledger: Ledger, act: Act, *, hold_id: int | None = None) -> list[Hol
     return ledger.control.release(actor=act.actor, reason=act.reason.strip(), hold_id=hold_id)
 
 
+def approve_plan(ledger: Ledger, proposal_id: int, act: Act) -> int:
+    """Put a plan that waits for a person to work; the plan's number."""
+    return ledger.proposals.approve(proposal_id, with_reason(act))
+
+
+def decline_plan(ledger: Ledger, proposal_id: int, act: Act) -> None:
+    """Leave the edits of a plan that waits pending: the next nightly run drafts them anew."""
+    ledger.proposals.decline(proposal_id, with_reason(act))
+
+
 def with_reason(act: Act) -> Act:
     """The act, its reason tidied; BadRequest where there is none, or a very long one."""
     reason = " ".join(act.reason.split())

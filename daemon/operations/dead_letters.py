@@ -142,7 +142,7 @@ def resubmit(
     # A mended event is a plain one; an envelope goes with what it came with.
     headers = () if value is not None else record.headers
     theirs = tuple((key, bytes(content or b"")) for key, content in headers if key not in OWN_HEADERS)
-    event = _checked(settings, ledger, sent, theirs)
+    event = checked_event(settings, ledger, sent, theirs)
     ensure_topics(settings.kafka, (settings.kafka.topic,), timing)
     producer = open_producer(settings.kafka, timing)
     try:
@@ -159,10 +159,14 @@ def resubmit(
     return event
 
 
-def _checked(
-    settings: Settings, ledger: Ledger, value: bytes | None, headers: tuple[tuple[str, bytes], ...]
+def checked_event(
+    settings: Settings, ledger: Ledger, value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()
 ) -> FactEvent:
-    """The event that the consumer would read, if it would accept it."""
+    """The event that the consumer would read, if it would accept it.
+
+    Raises:
+        BadRequest: it would refuse it; or an event of this id is known already.
+    """
     now = utc_now()
     try:
         event = parse_record(

@@ -39,6 +39,7 @@ from daemon.work.decision import (
     ends_worker,
 )
 from daemon.work.lease import keep_alive
+from daemon.work.lora_forms import LoraFormMaker
 from daemon.work.trial import TrainedBatch, Trial, VerifiedBatch
 from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
@@ -67,6 +68,7 @@ class Worker:
         self._metrics = metrics
         self._store = AdapterStore(settings.store.path)
         self._trial = Trial(settings, ledger, model, metrics)
+        self._lora_forms = LoraFormMaker(settings, ledger, model, self._store)
         self._swept_at: float | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -88,7 +90,7 @@ class Worker:
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
-            return self._check(CheckKind.FULL)
+            return self._check(CheckKind.FULL) or self._lora_forms.make_next()
         # Planned before the engine was changed, perhaps: what is trained must be what can be served.
         batch = replace(batch, editor=servable_editor(batch.editor, self._settings.serve.engine))
         with structlog.contextvars.bound_contextvars(batch_id=batch.id):

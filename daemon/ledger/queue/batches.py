@@ -152,9 +152,9 @@ class Batches:
         conditions = [batches.c.plan_id == plan_id] if plan_id is not None else []
         if leased:
             conditions.append(batches.c.state == "leased")
-        query = _select_lines().where(BATCH_IS_OPEN, *conditions).order_by(*_ORDER).limit(MAX_LISTED)
+        query = select_batch_lines().where(BATCH_IS_OPEN, *conditions).order_by(*_ORDER).limit(MAX_LISTED)
         with self._database.read() as connection:
-            return [_to_line(row) for row in connection.execute(query)]
+            return [to_batch_line(row) for row in connection.execute(query)]
 
     def _claim_row(
         self, connection: Connection, row: Row[Any], worker: str, at: datetime, lease_seconds: float
@@ -217,16 +217,18 @@ def return_expired(connection: Connection, at: datetime) -> int:
 
 def batch_line(connection: Connection, batch_id: int | None) -> BatchLine | None:
     """One batch, whatever its state; None where there is none."""
-    row = connection.execute(_select_lines().where(batches.c.id == batch_id)).one_or_none()
-    return None if row is None else _to_line(row)
+    row = connection.execute(select_batch_lines().where(batches.c.id == batch_id)).one_or_none()
+    return None if row is None else to_batch_line(row)
 
 
-def _select_lines() -> Select[Any]:
+def select_batch_lines() -> Select[Any]:
+    """The rows that `to_batch_line` takes: of `batches`, with how many edits each has."""
     members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
     return select(batches, members.scalar_subquery().label("members"))
 
 
-def _to_line(row: Row[Any]) -> BatchLine:
+def to_batch_line(row: Row[Any]) -> BatchLine:
+    """One of `select_batch_lines`."""
     return BatchLine(
         id=row.id,
         plan_id=row.plan_id,
