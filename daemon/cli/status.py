@@ -24,7 +24,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
     settings = one_off_settings(config)
     place = {"ledger": settings.ledger.shown_url, "store": settings.store.path}
-    if (missing := _missing(settings)) is not None:
+    if (missing := missing_ledger(settings)) is not None:
         if as_json:
             print_json({**place, "exists": False, **_fields(None)})
             return
@@ -50,7 +50,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         _print_status(report, found)
 
 
-def _missing(settings: "Settings") -> Path | None:
+def missing_ledger(settings: "Settings") -> Path | None:
     """The SQLite file that the settings name and that nobody has begun; a server's database answers for itself."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -69,8 +69,12 @@ def _fields(found: "Status | None") -> dict[str, Any]:
     """What programs read: the same names and types whether there is a ledger or none."""
     if found is None:
         nothing = dict.fromkeys(("generation", "held", "check_failure", "served", "lag"))
-        lists: dict[str, list[Any]] = {name: [] for name in ("holds", "workers", "open_batches", "running", "checks")}
-        counts: dict[str, dict[str, Any]] = {name: {} for name in ("edits", "records", "next_runs", "jobs")}
+        lists: dict[str, list[object]] = {
+            name: [] for name in ("holds", "workers", "open_batches", "running", "checks")
+        }
+        counts: dict[str, dict[str, object]] = {
+            name: {} for name in ("edits", "records", "next_runs", "jobs")
+        }
         return {**nothing, "backlog": 0, **lists, **counts}
     head = found.generation
     return {

@@ -1,6 +1,7 @@
 """The command line: commands that teach, one clear line for every error, JSON on demand."""
 
 import getpass
+import io
 import json
 import socket
 import subprocess
@@ -314,8 +315,10 @@ def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep,
 
 
 def test_status_tells_what_runs_next_and_makes_no_ledger_where_there_is_none(
-    upkeep: Upkeep, site: Path
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("UPKEEP_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("UPKEEP_SERVE__PORT", "1")
     absent = json.loads(upkeep("status", "--json").out)
     assert (absent["exists"], absent["generation"], absent["edits"]) == (False, None, {})
     assert "no ledger yet" in upkeep("status").out
@@ -411,12 +414,50 @@ def test_submit_sends_nothing_when_a_line_is_bad_and_says_which(upkeep: Upkeep, 
     assert "not_json" in upkeep("submit", "facts.jsonl").out
 
 
+def test_submit_reads_standard_input_and_refuses_one_event_id_with_two_contents(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _arrive(site, _event("e1", "Lyon"))
+    lines = [
+        _event(*one).model_dump_json()
+        for one in (("e1", "Nice"), ("e2", "Metz"), ("e2", "Metz"), ("e2", "Lens"))
+    ]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    told = upkeep("submit", "-", "--json")
+
+    report = json.loads(told.out)
+    assert (told.code, report["events"], report["duplicates"], report["invalid"], report["sent"]) == (
+        1,
+        2,
+        1,
+        2,
+        0,
+    )
+    assert [(fault["line"], fault["reason_code"], fault["reason"]) for fault in report["faults"]] == [
+        (1, "event_id_reused", "the event_id 'e1' stands in the ledger with other content"),
+        (4, "event_id_reused", "the event_id 'e2' stands on an earlier line with other content"),
+    ]
+
+
+def test_what_the_ledger_has_is_a_duplicate_and_needs_no_broker(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon"))
+    (site / "facts.jsonl").write_text(_event("e1", "Lyon").model_dump_json())
+    assert json.loads(upkeep("submit", "facts.jsonl", "--json").out) == {
+        "events": 1,
+        "sent": 0,
+        "invalid": 0,
+        "faults": [],
+        "duplicates": 1,
+    }
+
+
 def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
     upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
+    _arrive(site, _event("e1", "Lyon"))
     monkeypatch.setattr("daemon.ledger.publication.audit.Audit.counts", broken)
 
     told = upkeep("status")
