@@ -67,7 +67,7 @@ class Vllm:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"vLLM did not start: {self._log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.2)
+            time.sleep(1)
 
     def kill(self) -> None:
         """With all of its processes, as a machine that goes down does."""
