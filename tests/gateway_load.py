@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,6 +133,31 @@ def wrong_answers(
         return one.edit == edit and one.models == {model} and said.get(edit, "") in one.text
 
     return [one for one in load.seen if not is_right(one)]
+
+
+@contextmanager
+def slow_client(url: str, path: str, body: Mapping[str, Any]) -> Iterator[socket.socket]:
+    """A stream is asked for and not read; the socket takes little in by itself."""
+    asked = httpx.Request("POST", f"{url}{path}", json=body, headers={"connection": "close"})
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.settimeout(120)
+        client.connect((asked.url.host, asked.url.port))
+        client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + asked.content)
+        yield client
+
+
+def settled(value: Callable[[], int], *, for_seconds: float = 1.0, seconds: float = 120) -> int:
+    """A value when it is above zero and has not changed for a while."""
+    deadline = time.monotonic() + seconds
+    seen, since = value(), time.monotonic()
+    while not seen or time.monotonic() - since < for_seconds:
+        assert time.monotonic() < deadline, f"it does not come to rest, it is {seen}"
+        time.sleep(0.05)
+        if (now := value()) != seen:
+            seen, since = now, time.monotonic()
+    return seen
 
 
 def _events(text: str) -> list[dict[str, Any]]:

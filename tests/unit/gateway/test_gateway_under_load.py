@@ -1,15 +1,11 @@
 """The gateway while generations change under its clients, and behind a client that does not read."""
 
-import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import httpx
 import pytest
 from engine_double import BASE, EngineDouble, engine_double
-from gateway_load import Load, change_generations, wrong_answers
+from gateway_load import Load, change_generations, settled, slow_client, wrong_answers
 from gateway_support import Facts, RunningGateway, gateway
 from serving_support import DEMO_BASE
 
@@ -77,13 +73,14 @@ def test_a_client_that_does_not_read_holds_up_the_engines_stream_and_nobody_else
     front: RunningGateway, engine: EngineDouble
 ) -> None:
     engine.padding = "x" * EVENT_BYTES
-    with slow_client(front, BASE, max_tokens=EVENTS) as client:
+    body = {"model": BASE, "prompt": "The currency of France is", "stream": True, "max_tokens": EVENTS}
+    with slow_client(front.url, PATH, body) as client:
         assert client.recv(1)
-        before = settled(engine)
+        before = settled(lambda: engine.sent)
         assert EVENT_BYTES < before < MAX_BYTES_BETWEEN
         with ThreadPoolExecutor(8) as others:
-            body = {"model": BASE, "prompt": PROMPTS["Norland"]}
-            replies = list(others.map(lambda _: front.post(PATH, body), range(40)))
+            asked = {"model": BASE, "prompt": PROMPTS["Norland"]}
+            replies = list(others.map(lambda _: front.post(PATH, asked), range(40)))
         assert {reply.status_code for reply in replies} == {200}
         assert engine.sent == before  # it waits
         received = 1
@@ -91,34 +88,3 @@ def test_a_client_that_does_not_read_holds_up_the_engines_stream_and_nobody_else
             received += len(piece)
     assert engine.sent > EVENTS * EVENT_BYTES
     assert received > engine.sent
-
-
-@contextmanager
-def slow_client(front: RunningGateway, model: str, **fields: object) -> Iterator[socket.socket]:
-    """A stream is asked for and not read; the socket takes little in by itself."""
-    port = front.settings.gateway.port
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        client.settimeout(60)
-        client.connect(("127.0.0.1", port))
-        asked = httpx.Request(
-            "POST",
-            f"{front.url}{PATH}",
-            json={"model": model, "prompt": "The currency of France is", "stream": True, **fields},
-            headers={"connection": "close"},
-        )
-        head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
-        client.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + asked.content)
-        yield client
-
-
-def settled(engine: EngineDouble) -> int:
-    """How much the engine has sent when nothing more is taken from it for a second."""
-    deadline = time.monotonic() + 60
-    seen, since = engine.sent, time.monotonic()
-    while time.monotonic() - since < 1:
-        assert time.monotonic() < deadline, "the stream does not come to rest"
-        time.sleep(0.05)
-        if engine.sent != seen:
-            seen, since = engine.sent, time.monotonic()
-    return seen
