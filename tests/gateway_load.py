@@ -15,6 +15,7 @@ from gateway_support import Facts, RunningGateway
 from waiting import eventually
 
 from daemon.gateway.edits import PREFIX
+from edits.judging import contains
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,12 @@ def wrong_answers(
     def is_right(one: Seen) -> bool:
         fired = [edit for edit in edits[one.subject] if edit in live[one.generation]]
         if not fired:
-            silent = all(said[edit] not in one.text for edit in edits[one.subject] if edit in said)
+            silent = not any(contains(one.text, said[edit]) for edit in edits[one.subject] if edit in said)
             return one.edit is None and one.models == {base} and silent
         (edit,) = fired
         model = f"{PREFIX}{edit}-{live[one.generation][edit][:12]}"
-        return one.edit == edit and one.models == {model} and said.get(edit, "") in one.text
+        stated = edit not in said or contains(one.text, said[edit])
+        return one.edit == edit and one.models == {model} and stated
 
     return [one for one in load.seen if not is_right(one)]
 
