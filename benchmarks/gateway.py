@@ -111,21 +111,21 @@ async def measure(
     gateway: GatewayProcess, engine: str, facts: Sequence[Mapping[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """All figures of one gateway and one engine."""
-    questions = await _questions(gateway.url, facts, options)
+    base = _base_name(engine)
+    questions = await _questions(gateway.url, base, facts, options)
     chosen = random.Random(0)
     rounds: list[tuple[Leg, Leg]] = []
     used: list[float] = []
     routed: list[float] = []
-    await leg(engine, questions, [True] * len(questions), options, direct=True)  # warm
+    await leg(engine, None, questions, [True] * len(questions), options)  # warm
     for number in range(options.rounds):
         asked = [chosen.choice(questions) for _ in range(options.requests)]
         streamed = [place % 2 == 0 for place in range(options.requests)]
         found: dict[bool, Leg] = {}
         for direct in (False, True) if number % 2 == 0 else (True, False):
             before = gateway.total(ROUTING), gateway.processor_seconds()
-            found[direct] = await leg(
-                engine if direct else gateway.url, asked, streamed, options, direct=direct
-            )
+            side = (engine, None) if direct else (gateway.url, base)
+            found[direct] = await leg(*side, asked, streamed, options)
             if not direct:
                 used.append(gateway.processor_seconds() - before[1])
                 routed.append(gateway.total(ROUTING) - before[0])
@@ -143,16 +143,15 @@ async def measure(
 
 async def leg(
     url: str,
+    model: str | None,
     asked: Sequence[Question],
     streamed: Sequence[bool],
     options: argparse.Namespace,
-    *,
-    direct: bool,
 ) -> Leg:
     """All requests by all clients, each of which asks the next one when it has its answer.
 
     Args:
-        direct: to the engine, which is asked for the model by name; the gateway must find it.
+        model: what every request is sent for; None: each for the one that answers it, as no gateway chooses it.
     """
     waiting = iter(enumerate(zip(asked, streamed, strict=True)))
     answers: dict[int, Answer] = {}
@@ -160,10 +159,10 @@ async def leg(
     async def client() -> None:
         async with Connection(url) as connection:
             for place, (question, stream) in waiting:
-                body = _body(question.text, options.tokens, stream=stream)
-                if direct:
-                    body["model"] = question.model
-                answers[place] = await connection.ask(body)
+                named = model or question.model
+                answers[place] = await connection.ask(
+                    _body(named, question.text, options.tokens, stream=stream)
+                )
 
     begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(options.clients)))
@@ -219,7 +218,7 @@ class Connection:
 
 
 async def _questions(
-    url: str, facts: Sequence[Mapping[str, Any]], options: argparse.Namespace
+    url: str, base: str, facts: Sequence[Mapping[str, Any]], options: argparse.Namespace
 ) -> list[Question]:
     """As many that ask an edit as others, each with the model that the gateway has answer it."""
     with options.probes.open(encoding="utf-8") as lines:
@@ -227,7 +226,7 @@ async def _questions(
     async with Connection(url) as connection:
         found = []
         for text in [fact["rephrase_prompts"][0] for fact in facts] + others:
-            answer = await connection.ask(_body(text, options.tokens, stream=False))
+            answer = await connection.ask(_body(base, text, options.tokens, stream=False))
             found.append(Question(text, answer.model))
     fired = [question for question in found if question.model.startswith("upkeep-")]
     base = [question for question in found if not question.model.startswith("upkeep-")]
@@ -237,8 +236,9 @@ async def _questions(
     return fired[:count] + base[:count]
 
 
-def _body(text: str, tokens: int, *, stream: bool) -> dict[str, Any]:
+def _body(model: str, text: str, tokens: int, *, stream: bool) -> dict[str, Any]:
     return {
+        "model": model,
         "messages": [{"role": "user", "content": text}],
         "temperature": 0,
         "max_tokens": tokens,
@@ -319,6 +319,11 @@ def _engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, st
         yield running.url, _version_of(running.url)
     finally:
         running.kill()
+
+
+def _base_name(url: str) -> str:
+    cards = httpx.get(f"{url}/v1/models", timeout=60).raise_for_status().json()["data"]
+    return next(str(card["id"]) for card in cards if card.get("parent") is None)
 
 
 def _version_of(url: str) -> str:
