@@ -119,7 +119,8 @@ async def measure(
     routed: list[float] = []
     await leg(engine, None, questions, [True] * len(questions), options)  # warm
     for number in range(options.rounds):
-        asked = [chosen.choice(questions) for _ in range(options.requests)]
+        asked = [questions[place % len(questions)] for place in range(options.requests)]
+        chosen.shuffle(asked)
         streamed = [place % 2 == 0 for place in range(options.requests)]
         found: dict[bool, Leg] = {}
         for direct in (False, True) if number % 2 == 0 else (True, False):
