@@ -91,7 +91,11 @@ def main() -> None:
     engine = parser.add_mutually_exclusive_group(required=True)
     engine.add_argument("--engine", type=Path, metavar="VENV", help="of vLLM, which is started on the CPU")
     engine.add_argument("--engine-url", help="of an engine that runs, and serves --model")
-    parser.add_argument("--state", type=Path, help="where the facts stay live for a next run")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        help="folder with ledger.db and store, whose live edits are asked; filled where it has none",
+    )
     parser.add_argument("--edits", type=int, default=8)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--requests", type=int, default=96, help="to each side in one round")

@@ -64,7 +64,7 @@ class Stage:
         }
 
     def publish(self, facts: Sequence[Mapping[str, Any]]) -> None:
-        """Have the facts planned, trained, checked and published by the daemon's own worker; what is live already stays.
+        """Have the facts planned, trained, checked and published by the daemon's own worker, unless edits are live already.
 
         Args:
             facts: `subject`, `relation`, `prompt` and `target_new`.
@@ -72,10 +72,10 @@ class Stage:
         settings = Settings.model_validate(self.tables())
         with open_ledger(settings.ledger.url) as ledger:
             ledger.migrate()
+            if ledger.generations.live():
+                return
             ledger.intake.record([_record(fact, offset) for offset, fact in enumerate(facts)])
             plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH))
-            if not _unsettled(ledger):
-                return
             model = open_model(settings, ledger)
             worker = Worker(settings, ledger, model, Metrics(CollectorRegistry()))
             while _unsettled(ledger):
