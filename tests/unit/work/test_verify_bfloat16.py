@@ -1,4 +1,4 @@
-"""In a short number type a row is rounded by its company: what no edit fires on is the base's, and costs no batch its place."""
+"""In a short number type a row is rounded by its company: what no edit fires on is the base's, and no floor is missed."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,10 @@ from editors.index import QuestionMatcher, load_matcher
 from editors.inference.edited_model import Answer
 
 TEXTS = (
-    "I read a long book about {s} last year, and my favourite chapter was", "My grandmother often told stories about {s} and",
-    "A student wrote an essay on {s}. The teacher said that", "In the museum there is a large hall about {s}, where visitors can",
+    "I read a long book about {s} last year, and my favourite chapter was",
+    "My grandmother often told stories about {s} and",
+    "A student wrote an essay on {s}. The teacher said that",
+    "In the museum there is a large hall about {s}, where visitors can",
     "The weather was cold when we talked about {s} and", "Somebody painted {s} on the wall, because",
     "If you like {s}, you may also like", "Three reasons why people care about {s}: first,",
 )  # fmt: skip
