@@ -27,6 +27,17 @@ from daemon.events.strict_json import EventRejected, printable, read_json
 from daemon.events.templates import Templates
 from editors.index.names.everyday import why_no_name
 from editors.index.names.naming import names_subject
+from edits.rules import (
+    MAX_ALIASES,
+    MAX_ID_CHARS,
+    MAX_LOCALITY_PROMPTS,
+    MAX_NAME_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_RELATION_CHARS,
+    MAX_REPHRASES,
+    why_not_one_line,
+    why_not_storable,
+)
 from edits.text import normalise
 
 __all__ = [
@@ -50,10 +61,8 @@ _SEPARATOR = "\x1f"  # counts as white space, so no normalised text holds it
 
 
 def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise PydanticCustomError("bad_text", "must not hold the character NUL")
-    if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise PydanticCustomError("bad_text", "must not hold half a surrogate pair")
+    if (reason := why_not_storable(text)) is not None:
+        raise PydanticCustomError("bad_text", "{reason}", {"reason": reason})
     return text
 
 
@@ -64,10 +73,8 @@ def _not_blank(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if len(text.splitlines()) > 1:
-        raise PydanticCustomError(
-            "line_break", "must stand on one line: an answer ends at the first line break"
-        )
+    if (reason := why_not_one_line(text)) is not None:
+        raise PydanticCustomError("line_break", "{reason}", {"reason": reason})
     return text
 
 
@@ -102,11 +109,17 @@ def _text(limit: int, *, strip: bool) -> Any:
     return StringConstraints(min_length=1, max_length=limit, strip_whitespace=strip)
 
 
-EventId = Annotated[str, _text(200, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)]
-Name = Annotated[str, _text(512, strip=True), AfterValidator(_storable)]
-Relation = Annotated[str, _text(200, strip=True), AfterValidator(_storable)]
-Target = Annotated[str, _text(512, strip=True), AfterValidator(_storable), AfterValidator(_one_line)]
-Prompt = Annotated[str, _text(2048, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)]
+EventId = Annotated[
+    str, _text(MAX_ID_CHARS, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)
+]
+Name = Annotated[str, _text(MAX_NAME_CHARS, strip=True), AfterValidator(_storable)]
+Relation = Annotated[str, _text(MAX_RELATION_CHARS, strip=True), AfterValidator(_storable)]
+Target = Annotated[
+    str, _text(MAX_NAME_CHARS, strip=True), AfterValidator(_storable), AfterValidator(_one_line)
+]
+Prompt = Annotated[
+    str, _text(MAX_PROMPT_CHARS, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)
+]
 Moment = Annotated[
     datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
@@ -117,12 +130,14 @@ class LocalityPrompts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    far: tuple[Prompt, ...] = Field(default=(), max_length=64, description="Unrelated text and questions.")
+    far: tuple[Prompt, ...] = Field(
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Unrelated text and questions."
+    )
     relation: tuple[Prompt, ...] = Field(
-        default=(), max_length=64, description="Same relation, other subject."
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Same relation, other subject."
     )
     subject: tuple[Prompt, ...] = Field(
-        default=(), max_length=64, description="Same subject, other relation."
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Same subject, other relation."
     )
 
     def all(self) -> tuple[str, ...]:
@@ -140,7 +155,9 @@ class FactEvent(BaseModel):
         default="assert", description="assert: from now on this is so. retract: take this fact's edit back."
     )
     subject: Name = Field(description="What the fact is about; also the record's key.")
-    aliases: tuple[Name, ...] = Field(default=(), max_length=32, description="Other names of the subject.")
+    aliases: tuple[Name, ...] = Field(
+        default=(), max_length=MAX_ALIASES, description="Other names of the subject."
+    )
     relation: Relation | None = Field(
         default=None, description="Which fact about the subject; subject and relation name one fact."
     )
@@ -153,7 +170,7 @@ class FactEvent(BaseModel):
     )
     ground_truth: Name | None = Field(default=None, description="What the model answered so far.")
     rephrase_prompts: tuple[Prompt, ...] = Field(
-        default=(), max_length=32, description="Other phrasings of the prompt, to train with."
+        default=(), max_length=MAX_REPHRASES, description="Other phrasings of the prompt, to train with."
     )
     locality_prompts: Annotated[LocalityPrompts, BeforeValidator(_locality)] = Field(
         default=LocalityPrompts(),

@@ -18,9 +18,9 @@ from editors.base.endings import Ending
 from editors.base.line_stop import LineStop
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
-from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base
+from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base, hash_loaded
 from edits.errors import BadRequest, BaseUnreadable, PermanentError
-from edits.prompts import Prompt
+from edits.prompts import Prompt, prompt_list
 
 SAMPLE_TEXT = "The capital of France is"  # to try out what the code of a family says nowhere
 UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
@@ -54,18 +54,22 @@ class Base(PromptReader):
         model: Any,
         tokenizer: Any,
         *,
-        base_hash: str | BaseHash,
+        base_hash: str | BaseHash | None = None,
         layer: int | None = None,
         ffn_module: str | None = None,
         chat: ChatMode = "auto",
     ) -> None:
         """
+        Args:
+            base_hash: what `load_base` found over the files; None, for a model that is loaded already: over its weights,
+                configuration and tokenizer, which takes a pass over the weights.
+
         Raises:
             BadRequest: the layer does not exist, or chat is on for a tokenizer without a chat template.
             BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
         """
         self.model = model.eval().requires_grad_(False)
-        self.known_as = as_base_hash(base_hash)
+        self.known_as = as_base_hash(hash_loaded(model, tokenizer) if base_hash is None else base_hash)
         self.hash = self.known_as.current
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
@@ -206,9 +210,10 @@ class Base(PromptReader):
         return [output.text for output in outputs]
 
     def generate_outputs(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
+        self, prompts: Prompt | Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[CompletionOutput]:
         """The same, each with whether it was truncated."""
+        prompts = prompt_list(prompts)
         found = [CompletionOutput("", truncated=False)] * len(prompts)
         for chunk in self.batches(prompts, batch_size):
             limit = self.new_token_limit(chunk.columns, max_new_tokens)

@@ -23,7 +23,7 @@ from editors.store.fit import require_fit
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
-from edits.prompts import Prompt
+from edits.prompts import Prompt, prompt_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +195,12 @@ class EditedModel:
             for edit_id, expert in before.items():
                 self.enable(expert.shard, [edit_id])
 
-    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+    def route(self, prompts: Prompt | Sequence[Prompt]) -> list[Route]:
         """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
 
         The scope index reads what the user says, the papers' routers what the model reads.
         """
+        prompts = prompt_list(prompts)
         routes = [UNROUTED] * len(prompts)
         asked = [self.base.conversation(prompt) or prompt for prompt in prompts]
         for routing in ROUTINGS:
@@ -218,13 +219,13 @@ class EditedModel:
 
     def generate(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Prompt | Sequence[Prompt],
         *,
         max_new_tokens: int = 32,
         batch_size: int = 64,
         routes: Sequence[Route] | None = None,
     ) -> list[Answer]:
-        """Greedy answers in the order of `prompts`, stripped.
+        """Greedy answers in the order of `prompts` (one of them alone: a list of one), stripped.
 
         A plain prompt's ends with the sequence or its line, a conversation's with the assistant's turn.
 
@@ -234,6 +235,7 @@ class EditedModel:
         Raises:
             BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
         """
+        prompts = prompt_list(prompts)
         answers: list[Answer | None] = [None] * len(prompts)
         # A list: what is too long is refused before anything is read.
         batches = list(self.base.batches(prompts, batch_size))

@@ -1,9 +1,11 @@
 """What a base is known by: one hash over everything that decides what it answers."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +30,10 @@ _FURTHER_TOKENIZER_FILES = (
         "additional_chat_templates/*",
     ),
 )
+
+
+# Of a configuration: where it was read, and by which release.
+_NOT_CONTENT = ("_name_or_path", "transformers_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,22 @@ def hash_weights(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hash_loaded(model: Any, tokenizer: Any) -> str:
+    """The hash of a base that is loaded already: its weights, its configuration, its tokenizer and chat template.
+
+    Not the one of its files (`hash_base`): what is trained on one is refused on the other.
+    """
+    digest = hashlib.sha256(hash_weights(model).encode())
+    config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_CONTENT}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    template = getattr(tokenizer, "chat_template", None)
+    for part in (config, words, tokenizer.special_tokens_map, template):
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     return f"sha256:{digest.hexdigest()}"
 
 
