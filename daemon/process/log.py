@@ -18,7 +18,6 @@ from daemon.process.settings_tables import LogSettings
 # Below this level these libraries repeat what our borders already log; at level debug they are let through.
 LIBRARY_LEVELS = {
     "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.process.outage logs one a minute
-    "apscheduler": logging.ERROR,
     "alembic": logging.ERROR,
     "sqlalchemy": logging.ERROR,
     "transformers": logging.ERROR,

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from daemon.process.crontab import checked
 from daemon.process.settings_errors import BadSettings
 from editors.index import DEFAULT_ENCODER
 from planners.settings import PlannerSettings
@@ -247,7 +248,9 @@ class ScheduleSettings(SettingsTable):
     lag_seconds: float = Field(
         15.0, ge=0.1, le=3_600.0, description="how often the consumer group's lag is measured"
     )
-    misfire_grace_seconds: int = Field(600, ge=1, description="a job later than this waits for its next turn")
+    misfire_grace_seconds: int = Field(
+        600, ge=1, description="a nightly job later than this is caught up on once, with a warning"
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -261,13 +264,7 @@ class ScheduleSettings(SettingsTable):
     @field_validator("nightly_cron", "full_check_cron")
     @classmethod
     def _is_a_crontab(cls, value: str) -> str:
-        from apscheduler.triggers.cron import CronTrigger
-
-        try:
-            CronTrigger.from_crontab(value)
-        except ValueError as error:
-            raise ValueError('must be five cron fields, such as "0 2 * * *" for two at night') from error
-        return value
+        return checked(value)
 
 
 class MonitoringSettings(SettingsTable):

@@ -59,6 +59,7 @@ def _one_of(column: str, values: list[str]) -> str:
 
 
 BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
+ROLLBACK_PHASES = ["off", "on", "done"]
 CHECK_STATES = ["waiting", "leased", "done", "failed"]
 
 # A partial index is used only by queries that repeat its condition word for word.
@@ -238,6 +239,18 @@ generation_changes = Table(
     Column("shard", String(200)),  # null: switched off
 )
 
+# A rollback of many edits: the head has swapped, the edits' states and the generation's changes follow in slices.
+rollbacks = Table(
+    "rollbacks",
+    metadata,
+    Column("generation", ForeignKey("generations.number"), primary_key=True, autoincrement=False),
+    Column("target", ForeignKey("generations.number"), nullable=False),  # whose live edits it restores
+    Column("phase", String(8), nullable=False),  # off: edits leave; on: edits come back; done
+    Column("at_generation", BigInteger, nullable=False),  # the last change that was looked at
+    Column("at_edit", BigInteger, nullable=False),
+    CheckConstraint(_one_of("phase", ROLLBACK_PHASES), name="phase"),
+)
+
 outbox = Table(
     "outbox",
     metadata,
@@ -267,6 +280,23 @@ job_successes = Table(
     metadata,
     Column("name", String(100), primary_key=True),
     Column("at", Moment, nullable=False),
+)
+
+# Since when a job is kept: what was planned before that was not missed.
+job_starts = Table(
+    "job_starts",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
+# Work that one process at a time does, such as relaying the outbox: whose turn it is, and until when.
+turns = Table(
+    "turns",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("holder", String(WORKER_CHARS)),
+    Column("free_at", Moment, nullable=False),
 )
 
 checks = Table(
