@@ -1,13 +1,13 @@
 """The model of a process that answers or edits: the base, and the generation of the ledger that it follows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.ledger.values import changes_together
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
@@ -22,10 +22,20 @@ from edits.prompts import Prompt
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class HeadChange:
+    """What turns the live edits of one generation into another's."""
+
+    before: int
+    after: int
+    enabled: Mapping[str, str]  # edit id -> shard digest
+    disabled: Collection[str]
+
+
 class ServedModel:
     """A base with the live edits of one published generation.
 
-    Not safe to share between threads: one thread owns it.
+    Not safe to share between threads: one thread owns it. `news` alone may be asked by another.
     """
 
     def __init__(self, edited: EditedModel, ledger: Ledger, *, max_rows: int = MAX_ROWS) -> None:
@@ -59,11 +69,29 @@ class ServedModel:
             ShardCorrupt: a published shard is missing or damaged; the generation held so far goes on answering.
             LedgerUnavailable: the ledger is away for now.
         """
-        head = self._ledger.generations.head()
-        if head is None or head.number == self._generation:
-            return False
-        self._become(head.number)
-        return True
+        change = self.news()
+        if change is not None:
+            self.take_over(change)
+        return change is not None
+
+    def news(self) -> HeadChange | None:
+        """What was published since, read from the ledger; None: nothing.
+
+        Raises:
+            LedgerUnavailable: the ledger is away for now.
+        """
+        tip = self._ledger.generations.tip()
+        return None if tip is None or tip[0] == self._generation else self._change_to(tip[0])
+
+    def take_over(self, change: HeadChange) -> None:
+        """Answer as another generation from now on; a change from another one than this is no use, and is let go.
+
+        Raises:
+            ShardCorrupt: a shard is missing or damaged; nothing changed.
+        """
+        if change.before == self._generation:
+            self.edited.apply_generation(enabled=change.enabled, disabled=change.disabled)
+            self._generation = change.after
 
     @contextmanager
     def at(self, generation: int) -> Iterator[None]:
@@ -77,11 +105,11 @@ class ServedModel:
             yield
             return
         self._ledger.generations.get(generation)
-        self._become(generation)
+        self.take_over(self._change_to(generation))
         try:
             yield
         finally:
-            self._become(before)
+            self.take_over(self._change_to(before))
 
     @contextmanager
     def without(self, edit_ids: Collection[str]) -> Iterator[None]:
@@ -122,18 +150,11 @@ class ServedModel:
         other = self.edited.expert(Route(fired, 0.0))
         return other is not None and other.shard is own.shard
 
-    def _become(self, generation: int) -> None:
+    def _change_to(self, generation: int) -> HeadChange:
         # Only what the generations between the two changed: what that costs does not grow with what is live.
-        forward = generation > self._generation
-        steps = self._ledger.generations.since(min(generation, self._generation))
-        between = [step for step in steps if step.number <= max(generation, self._generation)]
-        enabled, disabled = changes_together(between)
-        if not forward:
-            touched = enabled.keys() | disabled
-            enabled = self._ledger.generations.shards_at(generation, touched)
-            disabled = touched - enabled.keys()
-        self.edited.apply_generation(enabled=enabled, disabled=disabled)
-        self._generation = generation
+        before = self._generation
+        enabled, disabled = self._ledger.generations.changes_between(before, generation)
+        return HeadChange(before, generation, enabled, disabled)
 
 
 def open_base(model: ModelSettings) -> Base:

@@ -10,6 +10,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -169,8 +171,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server where databases may be made; holds a migrated template."""
-    with_server = _given_server() or _own_server()
-    for url in with_server:
+    given = os.environ.get("UPKEEP_TEST_POSTGRES_URL")
+    with ExitStack() as stack:
+        url = given or stack.enter_context(own_postgres()).url
         _forget(url, TEMPLATE)
         _execute(url, f"CREATE DATABASE {TEMPLATE}")
         with open_ledger(_database(url, TEMPLATE)) as ledger:
@@ -217,12 +220,40 @@ def _forget(server: str, name: str) -> None:
     _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _given_server() -> Iterator[str] | None:
-    given = os.environ.get("UPKEEP_TEST_POSTGRES_URL")
-    return iter([given]) if given else None
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A PostgreSQL that belongs to the test alone."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While the block runs, it accepts connections, as the kernel does that for it, and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)  # first, so that it starts no more children
+        children = [pid for pid in self._children() if _signalled(pid, signal.SIGSTOP)]
+        try:
+            yield
+        finally:
+            for pid in children:
+                _signalled(pid, signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
 
 
-def _own_server() -> Iterator[str]:
+def _signalled(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # a session that has ended meanwhile
+        return False
+    return True
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnPostgres]:
     """Start the installed PostgreSQL on a free loopback port, with a data folder of its own."""
     postgres = shutil.which("postgres") or next(
         (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None
@@ -250,7 +281,7 @@ def _own_server() -> Iterator[str]:
     try:
         url = f"postgresql://upkeep@127.0.0.1:{port}/postgres"
         _wait_for(url, server)
-        yield url
+        yield OwnPostgres(url, server)
     finally:
         server.send_signal(signal.SIGINT)  # at once, not when the last client has left
         server.wait(timeout=30)

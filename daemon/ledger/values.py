@@ -231,6 +231,16 @@ class Generation:
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published generation without what it changed."""
+
+    number: int
+    base_hash: str
+    at: datetime
+    cause: str
+
+
 def changes_together(steps: Sequence[Generation]) -> tuple[dict[str, str], set[str]]:
     """What generations that follow each other switched on (edit id -> shard digest) and off, taken together."""
     enabled: dict[str, str] = {}

@@ -152,7 +152,7 @@ class LedgerSettings(SettingsTable):
     @field_validator("url")
     @classmethod
     def _is_a_known_database(cls, value: str) -> str:
-        if not re.match(r"^(sqlite|postgresql)(\+\w+)?://", value):
+        if not re.match(r"^(sqlite|postgres|postgresql)(\+\w+)?://", value):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 

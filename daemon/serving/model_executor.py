@@ -49,8 +49,11 @@ class ServableModel(Protocol):
     def generation(self) -> int: ...
     @property
     def batch(self) -> RunningBatch: ...
-    def refresh(self) -> bool:
-        """Take over what was published since; True if there was anything."""
+    def news(self) -> Any | None:
+        """What was published since, in the model's own terms; None: nothing. Any thread may ask, and wait for it."""
+
+    def take_over(self, news: Any) -> None:
+        """Answer with it from now on."""
 
 
 class ModelExecutor:
@@ -89,8 +92,16 @@ class ModelExecutor:
         self._model = self._call(open_model)
 
     def refresh(self) -> bool:
-        """Take over a newer generation before the next step; True if there was one."""
-        return self._call(self._loaded().refresh)
+        """Take over a newer generation before the next step; True if there was one.
+
+        The ledger is asked in the caller's thread: answers do not wait for it. One thread at a time may call this.
+        """
+        model = self._loaded()
+        news = model.news()
+        if news is None:
+            return False
+        self._call(lambda: model.take_over(news))
+        return True
 
     async def submit(self, requests: Sequence[SequenceRequest], *, streamed: bool = False) -> ActiveRequest:
         """Let requests of one client join the batch, all under one generation, and wait until they have begun.

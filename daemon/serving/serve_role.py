@@ -16,14 +16,16 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.process.listening import listen
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
-from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
+from daemon.serving.api import Access, Limits, create_app, create_health_app
+from daemon.serving.head_watch import HeadWatch
 from daemon.serving.ledger_figures import ledger_figures
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
-from monitoring.collector import LedgerCollector
+from monitoring.collector import LedgerCollector, LedgerFigures
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
+WATCH_SECONDS = 2.0  # how long health and metrics wait for the ledger
 SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
@@ -49,26 +51,31 @@ def run(
         TemporaryError: the ledger or the port is not to be had at this moment.
     """
     settings.model.required_path()
-    with open_ledger(settings.ledger.url) as ledger:
+    url = settings.ledger.url
+    with open_ledger(url) as ledger, open_ledger(url, answer_seconds=WATCH_SECONDS) as watched:
         ledger.migrate()
-        _serve(settings, ledger, open_model, stop, follow_seconds)
+        _serve(settings, ledger, watched, open_model, stop, follow_seconds)
 
 
 def _serve(
     settings: Settings,
     ledger: Ledger,
+    watched: Ledger,
     open_model: Callable[[Settings, Ledger], ServableModel],
     stop: threading.Event,
     follow_seconds: float,
 ) -> None:
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
+    watch = HeadWatch(watched)
     try:
-        with _listening(_apps(settings, ledger, executor)) as servers:
+        with _listening(_apps(settings, watched, watch, executor)) as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
-            while not stop.wait(follow_seconds) and all(server.is_alive() for server in servers):
-                follow_head(executor)
+            while all(server.is_alive() for server in servers):
+                follow_head(executor, watch)
+                if stop.wait(follow_seconds):
+                    break
     finally:
         executor.close()
 
@@ -100,9 +107,10 @@ def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[thread
                 thread.join()
 
 
-def follow_head(executor: ModelExecutor) -> None:
+def follow_head(executor: ModelExecutor, watch: HeadWatch) -> None:
     """Take over a newer generation; if that fails, the one that is loaded goes on answering."""
     try:
+        watch.poll()
         if executor.refresh():
             _log.info("generation taken over", generation=executor.generation)
     except TemporaryError as error:
@@ -111,22 +119,29 @@ def follow_head(executor: ModelExecutor) -> None:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[FastAPI, str, int]]:
+def _apps(
+    settings: Settings, ledger: Ledger, watch: HeadWatch, executor: ModelExecutor
+) -> list[tuple[FastAPI, str, int]]:
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
     suites = (*OWN_SUITES, *settings.monitoring.suites)
+
+    def figures() -> LedgerFigures:
+        watch.head()  # a ledger that is known to be away is not waited for
+        return ledger_figures(ledger, suites=suites)
+
     exposed.register(
         LedgerCollector(
-            lambda: ledger_figures(ledger, suites=suites),
+            figures,
             check_interval_seconds=settings.schedule.check_seconds,
         )
     )
     app = create_app(
         executor=executor,
-        read_head=lambda: _head(ledger),
+        read_head=watch.head,
         limits=_limits(settings),
         metrics=metrics,
         exposed=exposed,
@@ -136,7 +151,7 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
-    health = create_health_app(executor=executor, read_head=lambda: _head(ledger), exposed=exposed)
+    health = create_health_app(executor=executor, read_head=watch.head, exposed=exposed)
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
 
 
@@ -166,10 +181,3 @@ def _server(app: FastAPI) -> uvicorn.Server:
             lifespan="off",
         )
     )
-
-
-def _head(ledger: Ledger) -> Head | None:
-    head = ledger.generations.head()
-    if head is None:
-        return None
-    return Head(head.number, head.base_hash, head.created_at.isoformat(), head.cause)

@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from daemon.ledger.errors import BaseChanged, NotInLedger
 from daemon.ledger.publication import publishing, rollback, verdicts
-from daemon.ledger.publication.manifests import append, live_set, load_generations, shards_at
+from daemon.ledger.publication.manifests import append, changes_between, live_set, load_generations, shards_at
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import select_edits, to_edit
 from daemon.ledger.store.schema import edits, generation_changes, generations, head
-from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, RejectedEdit
+from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, Published, RejectedEdit
 
 
 class Generations:
@@ -38,6 +38,24 @@ class Generations:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return (int(row.number), row.base_hash) if row is not None else None
+
+    def newest(self) -> Published | None:
+        """What is known of the newest generation without reading what it changed; None before `start`."""
+        query = select(generations).join(head, head.c.generation == generations.c.number)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return Published(int(row.number), row.base_hash, row.created_at, row.cause)
+
+    def changes_between(self, before: int, after: int) -> tuple[dict[str, str], set[str]]:
+        """What turns the live edits of one generation into those of another, earlier or later: on, with shards, and off.
+
+        Costs what was changed between the two, however many are live.
+        """
+        with self._database.read() as connection:
+            enabled, disabled = changes_between(connection, before, after)
+        return {str(i): shard for i, shard in enabled.items()}, {str(i) for i in disabled}
 
     def start(self, base_hash: str) -> Generation:
         """Generation zero, the base as it is; made at the first call.

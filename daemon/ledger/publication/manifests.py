@@ -81,6 +81,19 @@ def shards_at(connection: Connection, number: int, ids: Sequence[int]) -> dict[i
     return found
 
 
+def changes_between(connection: Connection, before: int, after: int) -> tuple[dict[int, str], set[int]]:
+    """What turns the live set of generation `before` into that of `after`: edit id -> shard switched on, and off."""
+    between = generation_changes.c.generation.between(min(before, after) + 1, max(before, after))
+    if before <= after:
+        changes = select(generation_changes).where(between).order_by(generation_changes.c.generation)
+        last = {int(row.edit_id): row.shard for row in connection.execute(changes)}
+        enabled = {edit_id: shard for edit_id, shard in last.items() if shard is not None}
+        return enabled, last.keys() - enabled.keys()
+    touched = set(connection.execute(select(generation_changes.c.edit_id).where(between)).scalars())
+    enabled = shards_at(connection, after, list(touched))
+    return enabled, touched - enabled.keys()
+
+
 def append(connection: Connection, generation: Generation, *, expected_head: int | None) -> None:
     """Write a generation and swap the head to it, if the head is still `expected_head`.
 

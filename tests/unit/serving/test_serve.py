@@ -72,10 +72,11 @@ class CountingModel:
     def has_room(self) -> bool:
         return True
 
-    def refresh(self) -> bool:
-        news = self.generation != self.published
-        self.generation = self.published
-        return news
+    def news(self) -> int | None:
+        return None if self.generation == self.published else self.published
+
+    def take_over(self, news: int) -> None:
+        self.generation = news
 
     def prepare(self, requests: Sequence[SequenceRequest]) -> list[Scripted]:
         if any(request.prompt == "too long" for request in requests):
