@@ -29,15 +29,18 @@ import typer
 from daemon.cli import (
     ask,
     assets,
+    audit,
     cycle,
     evaluate,
     export,
     facts,
+    log,
     reindex,
     retry,
     roles,
     rollback,
     setup,
+    status,
     submit,
 )
 from daemon.process.interrupts import interrupt_on
@@ -50,6 +53,8 @@ EXIT_SETTINGS = 2
 EXIT_FAULT = 70
 EXIT_TEMPORARY = 75
 
+_ABORTED = "nothing was done: the answer was no"
+
 PLUGINS = "upkeep.commands"  # entry points: functions that take the app, such as the demo's
 
 
@@ -59,7 +64,6 @@ def build_app() -> typer.Typer:
         name="upkeep",
         help="Keeps the facts inside a language model current. New here? `upkeep demo` shows it all.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",
@@ -72,9 +76,12 @@ def build_app() -> typer.Typer:
         submit,
         cycle,
         ask,
+        status,
+        log,
         facts,
         retry,
         rollback,
+        audit,
         reindex,
         export,
         evaluate,
@@ -103,6 +110,14 @@ def _options(
     """Options of the command itself, before the name of another."""
 
 
+def _tell(message: str, kind: str, code: int) -> None:
+    """An error, as an object for programs, where they asked for one."""
+    if "--json" in sys.argv[1:]:
+        from daemon.cli.output import print_error_json
+
+        print_error_json(message, kind, code)
+
+
 def _absent_demo() -> None:
     """Watch facts change in a running model; needs the extra `demo`."""
     with extra("demo", purpose="the demo"):
@@ -118,7 +133,7 @@ def main() -> None:
     try:
         # typer comes with the library's own requirements: `--help` works without the extra, a command finds out.
         with extra("daemon", purpose="this command"):
-            build_app()()
+            _run(build_app())
     except ExtraMissing as error:
         _end(error, EXIT_PERMANENT)
     except PermanentError as error:
@@ -128,7 +143,28 @@ def main() -> None:
     except Exception:
         # A fault of ours: it is logged as the role logs, and `upkeep run` starts the role again.
         logging.getLogger("upkeep").exception("unexpected error")
+        _tell("a fault in Upkeep: the log has it", _KINDS[EXIT_FAULT], EXIT_FAULT)
         sys.exit(EXIT_FAULT)
+
+
+def _run(app: typer.Typer) -> None:
+    """Run the command that the arguments name; under --json a wrong option, too, is told as an object."""
+    if "--json" not in sys.argv[1:]:
+        app()
+    from daemon.cli.output import forget_printed
+
+    forget_printed()
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(standalone_mode=False)
+    except typer.Abort:
+        _tell(_ABORTED, "aborted", EXIT_PERMANENT)
+        sys.exit(EXIT_PERMANENT)
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        _tell(str(error), "usage", EXIT_SETTINGS)
+        sys.exit(EXIT_SETTINGS)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _is_about_settings(error: PermanentError) -> bool:
@@ -137,8 +173,19 @@ def _is_about_settings(error: PermanentError) -> bool:
     return isinstance(error, BadSettings)
 
 
+# Typer's own base class of wrong options and arguments, which is click's or its copy of that.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+_KINDS = {
+    EXIT_PERMANENT: "permanent",
+    EXIT_SETTINGS: "settings",
+    EXIT_FAULT: "fault",
+    EXIT_TEMPORARY: "temporary",
+}
+
+
 def _end(error: Exception, code: int) -> None:
     message = " ".join(str(error).split()) if "\n" not in str(error) else str(error)
+    _tell(message, _KINDS[code], code)
     sys.stderr.write(f"upkeep: {message}\n")
     sys.exit(code)
 

@@ -37,6 +37,19 @@ from daemon.ledger.values import (
 TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
+# Takes what revision 0006 and later ones made out of a ledger again.
+BEFORE_0006 = (
+    *(f"DROP TABLE {table}" for table in ("job_starts", "turns")),
+    *(f"DROP TABLE {table}" for table in ("audit_log", "holds", "edit_words", "generation_origins")),
+    *(
+        f"DROP INDEX ix_{index}"
+        for index in (
+            *("records_event_id", "edits_relation", "edits_superseded_by", "generation_changes_edit"),
+            "check_results_generation",
+        )
+    ),
+)
+
 
 def database_of(ledger: Ledger) -> Database:
     """What no front door shows: the tables themselves, to damage them or to count what is asked of them."""

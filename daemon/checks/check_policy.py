@@ -6,7 +6,7 @@ from typing import Literal
 import structlog
 
 from daemon.checks.blame import Case, open_case
-from daemon.checks.hold import hold, is_held_by_checks
+from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
@@ -53,7 +53,7 @@ def apply_policy(
     if policy == "rollback" and good is not None:
         if not _is_live(ledger, good, bad):
             return "observed"  # what was published since was taken back since the check began
-        rolled_back = ledger.generations.rollback_to(good, cause=cause).number
+        rolled_back = ledger.generations.rollback_to(good, cause=cause, actor=ACTOR).number
         _log.warning("rolled back", to_generation=good, new_generation=rolled_back)
     else:
         hold(ledger, cause)
@@ -61,7 +61,7 @@ def apply_policy(
     case = Case(bad=bad, good=good or 0, rolled_back=rolled_back, evidence=evidence)
     if not open_case(ledger, case, cause=cause) and rolled_back is not None:
         ledger.control.hold(
-            f"{cause}; there is no failing answer to find the culprits by: somebody has to look"
+            f"{cause}; there is no failing answer to find the culprits by: somebody has to look", actor=ACTOR
         )
     return "held" if rolled_back is None else "rolled back"
 

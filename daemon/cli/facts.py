@@ -1,14 +1,24 @@
-"""`upkeep status` and `upkeep facts`: where everything stands, and how each edit came there."""
+"""`upkeep facts`: find edits, and see how each came where it is."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    ledger_of,
+    moment_of,
+    one_off_settings,
+)
+from edits.errors import PermanentError
 
 if TYPE_CHECKING:
-    from daemon.ledger.values import Edit, HistoryEntry
+    from daemon.ledger.values import Edit, FactPage, HistoryEntry
 
 
 class StateChoice(StrEnum):
@@ -25,82 +35,151 @@ class StateChoice(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the table of contents."""
-    app.command("status", rich_help_panel="Facts")(status)
+    """Add the command to the table of contents."""
     app.command("facts", rich_help_panel="Facts")(facts)
-
-
-def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show where everything stands: generation, edits, records, workers, jobs, checks."""
-    from daemon.cli.output import print_json
-
-    settings = one_off_settings(config)
-    with ledger_of(settings) as ledger:
-        head = ledger.generations.head()
-        report: dict[str, Any] = {
-            "ledger": settings.ledger.shown_url,
-            "store": settings.store.path,
-            "generation": None
-            if head is None
-            else {"number": head.number, "cause": head.cause, "created_at": head.created_at},
-            "edits": ledger.audit.counts(),
-            "records": ledger.intake.outcomes(),
-            "backlog": ledger.intake.backlog(),
-            "held": ledger.control.held(),
-            "workers": ledger.control.workers(),
-            "jobs": ledger.jobs.last_success(),
-            "checks": ledger.checks.latest(),
-            "check_failure": ledger.checks.failure(),
-        }
-    if as_json:
-        print_json(report)
-    else:
-        _print_status(report)
 
 
 def facts(
     subject: Annotated[
         str | None, typer.Option("--subject", "-s", help="A subject or an alias, in any case.")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Words of subject, prompt, answer or relation.")
+    ] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="Words of the new answer.")] = None,
+    edit: Annotated[
+        str | None, typer.Option("--edit", help="This edit, with everything that is known of it.")
+    ] = None,
+    event: Annotated[str | None, typer.Option("--event", help="The edit of this event id.")] = None,
+    generation: Annotated[
+        int | None, typer.Option("--generation", min=0, help="What this generation switched on or off.")
+    ] = None,
+    relation: Annotated[str | None, typer.Option("--relation", help="Edits of this relation.")] = None,
     state: Annotated[StateChoice | None, typer.Option("--state", help="Only edits in this state.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many edits.")] = 50,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Leave out so many first.")] = 0,
+    since: SinceOption = None,
+    until: Annotated[str | None, typer.Option("--until", help="What moved until then; like --since.")] = None,
+    limit: LimitOption = 50,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="Go on where the last page said `next`.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show edits and their history: which event, which batch, which generation, and why.
+    """Find edits, and show how each came where it is: event, batch, generation, and why.
+
+    Several options together: edits that meet all of them. --since and --until look at when an edit moved.
 
     \b
     Example:
       upkeep facts --subject France
-      upkeep facts --state rejected --json
+      upkeep facts --edit 17
+      upkeep facts --since 8h --state rejected
+      upkeep facts --text "capital lyon" --json
     """
-    from daemon.cli.output import console, print_json, shown, table
-    from daemon.ledger.values import EditState
+    from daemon.cli.output import print_json
+    from daemon.ledger.values import EditState, FactQuery
+    from daemon.operations import queries
 
-    settings = one_off_settings(config)
-    with ledger_of(settings) as ledger:
-        wanted = EditState(state.value) if state else None
-        edits = ledger.audit.facts(subject, wanted, limit, offset)
+    query = FactQuery(
+        subject=subject,
+        text=text,
+        answer=answer,
+        event_id=event,
+        edit_id=_number(edit),
+        generation=generation,
+        relation=relation,
+        state=EditState(state.value) if state else None,
+        since=moment_of(since),
+        until=moment_of(until),
+    )
+    with ledger_of(one_off_settings(config)) as ledger:
+        found = queries.find_facts(ledger, query, cursor=cursor, limit=limit)
+        page = queries.fact_page(ledger, found.facts[0].id) if edit and found.facts else None
         # The history of a list of everything would be unreadable: it is shown for one subject only.
-        shown_edits = [(edit, ledger.audit.history(edit.id) if subject or as_json else []) for edit in edits]
+        with_history = as_json or subject or event
+        shown_edits = [(one, ledger.audit.history(one.id) if with_history else []) for one in found.facts]
+    if edit and page is None:
+        raise PermanentError(f"there is no edit {edit}")
     if as_json:
-        print_json({"facts": [_fact(edit, history) for edit, history in shown_edits]})
-        return
+        facts_found = [_fact(one, history) for one, history in shown_edits]
+        print_json({"facts": facts_found, "next": found.next, "page": page})
+    elif page is not None:
+        print_page(page)
+    else:
+        _print_facts(shown_edits, found.next)
+
+
+def _print_facts(found: "list[tuple[Edit, list[HistoryEntry]]]", following: str | None) -> None:
+    from daemon.cli.output import console, shown, table
+
     columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
     rows = [
         (
             *(edit.id, edit.state, edit.subject, edit.target_new or "(retracted)"),
             *(edit.prompt, edit.generation, edit.reason),
         )
-        for edit in edits
+        for edit, _ in found
     ]
     console().print(table(f"{len(rows)} edits", columns, rows))
-    for edit, history in shown_edits:
+    for edit, history in found:
         if history:
             steps = [(entry.at, entry.from_state, entry.to_state, entry.cause) for entry in history]
             title = f"edit {edit.id}: event {shown(edit.event_id)}, batch {shown(edit.batch_id)}"
             console().print(table(title, ("at", "from", "to", "cause"), steps))
+    if following is not None:
+        console().print(f"more: --cursor {following}")
+
+
+def print_page(page: "FactPage") -> None:
+    """Everything about one edit, for people."""
+    from daemon.cli.output import console, shown, table
+
+    out, edit = console(), page.edit
+    answers = [value.answer if value else "(the base's)" for value in (page.now, page.before)]
+    out.print(f"edit {edit.id}: {shown(edit.subject)}", markup=False, style="bold")
+    for name, value in (
+        ("state", f"{edit.state.value}: {page.why}"),
+        ("asked", edit.prompt),
+        ("says", edit.target_new or "(takes the fact back)"),
+        ("answer now", answers[0]),
+        ("answer before", answers[1]),
+        (
+            "event",
+            f"{edit.event_id}, of {edit.occurred_at:%Y-%m-%d %H:%M}, source {shown(edit.event.source)}",
+        ),
+        ("relation", edit.relation),
+    ):
+        out.print(f"{name:<14} {shown(value)}", markup=False)
+    records = [(one.topic, one.partition, one.offset, one.outcome, one.at) for one in page.records]
+    out.print(table("Kafka records", ("topic", "partition", "offset", "outcome", "at"), records))
+    if (batch := page.batch) is not None:
+        row = (batch.id, batch.plan_id, batch.editor, batch.state, batch.edits, batch.finished_at)
+        out.print(table("batch", ("batch", "plan", "editor", "state", "edits", "finished"), [row]))
+    if page.verification:
+        out.print(table("verification", ("score", "value"), page.verification.items()))
+    lines = [(one.number, one.created_at, one.cause, one.actor) for one in page.generations]
+    if lines:
+        out.print(table("generations", ("generation", "at", "cause", "by"), lines))
+    steps = [(entry.at, entry.from_state, entry.to_state, entry.cause) for entry in page.history]
+    out.print(table("history", ("at", "from", "to", "cause"), steps))
+    others = [(one.id, one.state, one.target_new or "(retracted)", one.occurred_at) for one in page.versions]
+    if others:
+        out.print(table("the same fact", ("edit", "state", "answer", "happened"), others))
+    checks = [
+        (check.suite, "passed" if check.passed else "FAILED", check.generation, check.at)
+        for check in page.checks
+    ]
+    if checks:
+        out.print(table("checks while it was live", ("suite", "verdict", "generation", "at"), checks))
+
+
+def _number(edit: str | None) -> int | None:
+    """Edits are numbered; what is no number is no edit."""
+    if edit is None:
+        return None
+    if not edit.isdecimal() or len(edit) > 18:
+        raise PermanentError(f"there is no edit {edit[:40]}")
+    return int(edit)
 
 
 def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
@@ -131,34 +210,3 @@ def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
             for entry in history
         ],
     }
-
-
-def _print_status(report: dict[str, Any]) -> None:
-    from daemon.cli.output import console, shown, table
-
-    out = console()
-    head = report["generation"]
-    now = (
-        f"{head['number']} ({shown(head['cause'])}, {shown(head['created_at'])})"
-        if head
-        else "none yet: no worker has loaded the base"
-    )
-    out.print(f"generation {now}", markup=False)
-    out.print(f"ledger     {report['ledger']}\nstore      {report['store']}", markup=False)
-    if report["held"]:
-        out.print(f"HELD       {shown(report['held'])} (`upkeep release` lets work go on)", markup=False)
-    out.print(table("edits", ("state", "edits"), report["edits"].items()))
-    out.print(table("Kafka records", ("outcome", "records"), report["records"].items()))
-    if report["check_failure"]:
-        out.print(f"the newest check could not be run: {shown(report['check_failure'])}", markup=False)
-    workers = [(seen.worker, seen.device, seen.batch_id, seen.seen_at) for seen in report["workers"]]
-    if workers:
-        out.print(table("workers", ("worker", "device", "batch", "last seen"), workers))
-    if report["jobs"]:
-        out.print(table("jobs", ("job", "last success"), report["jobs"].items()))
-    checks = [
-        (check.suite, "passed" if check.passed else "FAILED", check.generation, check.probes, check.at)
-        for check in report["checks"]
-    ]
-    if checks:
-        out.print(table("newest checks", ("suite", "verdict", "generation", "probes", "at"), checks))

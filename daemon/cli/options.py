@@ -1,5 +1,6 @@
 """The options that many commands share, and how a command gets at its settings and its ledger."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edits.errors import BadRequest
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from daemon.ledger import Ledger
     from daemon.process.settings import Settings
 
@@ -19,6 +24,17 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before acting (for scripts).")]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", "--cause", help="Why; stands in the history and in the audit log."),
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", help="8h, 30m or 2d ago, or a time like 2026-05-01T12:00Z.")
+]
+
+BY_HAND = "by hand"  # the reason of a script that gives none
 DEFAULT_CONFIG = Path("upkeep.toml")
 
 
@@ -31,6 +47,32 @@ def one_off_settings(config: Path) -> "Settings":
     settings = load_settings(config)
     configure_logging(LogSettings(level="warning", as_json=False), "cli")
     return settings
+
+
+def moment_of(text: str | None) -> "datetime | None":
+    """The time that an option names."""
+    from daemon.ledger import utc_now
+    from daemon.operations.moments import parse_moment
+
+    try:
+        return None if text is None else parse_moment(text, utc_now())
+    except BadRequest as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def agreed(question: str, *, yes: bool, reason: str | None) -> "str":
+    """The reason of an action that somebody agrees to; a script says --yes.
+
+    Raises:
+        typer.Abort: the answer was no.
+        typer.BadParameter: there is nobody to ask.
+    """
+    if yes:
+        return reason or BY_HAND
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("there is nobody to ask: --yes acts, --dry-run only shows")
+    typer.confirm(question, abort=True, err=True)
+    return reason or typer.prompt("Why? (stands in the audit log)", err=True)
 
 
 @contextmanager

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    BY_HAND,
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    ledger_of,
+    one_off_settings,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +28,7 @@ def retry(
         bool,
         typer.Option("--all-quarantined", help="Every edit that was given up after failures by accident."),
     ] = False,
-    cause: Annotated[str, typer.Option("--cause", help="Why; stands in the history.")] = "by hand",
+    reason: ReasonOption = BY_HAND,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,22 +39,24 @@ def retry(
     \b
     Example:
       upkeep facts --state quarantined      (which, and why?)
-      upkeep retry --all-quarantined --cause "the GPU was replaced"
+      upkeep retry --all-quarantined --reason "the GPU was replaced"
       upkeep retry --edit 17
     """
     from daemon.cli.output import console, print_json
+    from daemon.ledger.values import Act
+    from daemon.operations import actions
 
     if (edit is None) == (not all_quarantined):
         raise typer.BadParameter("name either --edit or --all-quarantined")
-    cause = f"retry: {cause}"
+    act = Act(actions.person(), reason or BY_HAND)
     with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
-            ledger.control.retry(edit, cause=cause)
+            actions.retry(ledger, edit, act)
             again = [edit]
         else:
-            again = ledger.control.retry_quarantined(cause=cause)
+            again = actions.retry_quarantined(ledger, act)
     if as_json:
-        print_json({"pending": again, "cause": cause})
+        print_json({"pending": again, "cause": f"retry: {act.reason}"})
     else:
         console().print(
             f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False

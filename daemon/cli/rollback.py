@@ -1,10 +1,24 @@
-"""`upkeep rollback`: take one edit back, or return to an earlier generation, without training."""
+"""`upkeep rollback`: take back one edit, one generation, or everything since a generation, without training."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    ReasonOption,
+    YesOption,
+    agreed,
+    ledger_of,
+    one_off_settings,
+)
+
+if TYPE_CHECKING:
+    from daemon.ledger import Ledger
+    from daemon.ledger.values import Act, Generation, Preview
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +27,11 @@ def register(app: typer.Typer) -> None:
 
 
 def rollback(
-    edit: Annotated[int | None, typer.Option("--edit", help="Take this edit back.")] = None,
+    edit: Annotated[int | None, typer.Option("--edit", help="Take this edit back, for good.")] = None,
+    generation: Annotated[
+        int | None,
+        typer.Option("--generation", min=0, help="Undo what this one generation did, for good."),
+    ] = None,
     to_generation: Annotated[
         int | None, typer.Option("--to-generation", min=0, help="Answer as this generation did; 0: the base.")
     ] = None,
@@ -21,42 +39,107 @@ def rollback(
         bool,
         typer.Option("--restore-previous", help="With --edit: the answer that it had replaced comes back."),
     ] = False,
-    cause: Annotated[str, typer.Option("--cause", help="Why; stands in the history.")] = "by hand",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and end.")] = False,
+    reason: ReasonOption = None,
+    yes: YesOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Take back one edit, or everything since a generation.
+    """Take back one edit, one generation, or everything since a generation.
 
-    Nothing is deleted: a new generation is published that has the wanted facts, and servers take it over.
+    Shows what would change and asks. Nothing is deleted: a new generation is published that has the wanted
+    facts, and servers take it over. What was taken back by hand stays off whatever is rolled back later.
 
     \b
     Example:
       upkeep facts --subject France        (which edit was it?)
       upkeep rollback --edit 17
-      upkeep rollback --to-generation 3 --cause "bad feed on Monday"
+      upkeep rollback --generation 5 --dry-run
+      upkeep rollback --to-generation 3 --reason "bad feed on Monday" --yes
     """
-    from daemon.cli.output import console, print_json
+    from daemon.cli.output import print_json
+    from daemon.ledger.values import Act
+    from daemon.operations.actions import person
 
-    if (edit is None) == (to_generation is None):
-        raise typer.BadParameter("name either --edit or --to-generation")
+    if sum(aim is not None for aim in (edit, generation, to_generation)) != 1:
+        raise typer.BadParameter("name one of --edit, --generation and --to-generation")
     if restore_previous and edit is None:
         raise typer.BadParameter("--restore-previous goes with --edit")
-    cause = f"rollback: {cause}"
     with ledger_of(one_off_settings(config)) as ledger:
-        if edit is not None:
-            made = ledger.generations.rollback_edit(edit, cause=cause, restore_previous=restore_previous)
-        else:
-            assert to_generation is not None  # noqa: S101  -- one of the two is set, see above
-            made = ledger.generations.rollback_to(to_generation, cause=cause)
+        preview, act_on = _aim(ledger, edit, generation, to_generation, restore_previous=restore_previous)
+        if not as_json:
+            _print_preview(preview)
+        made = None
+        if not dry_run:
+            why = agreed("Do it?", yes=yes, reason=reason)
+            made = act_on(Act(person(), why, expected_head=preview.head))
     if as_json:
         print_json(
             {
-                "generation": made.number,
-                "switched_on": sorted(made.enabled, key=int),
-                "switched_off": sorted(made.disabled, key=int),
-                "cause": made.cause,
+                "dry_run": dry_run,
+                "generation": None if made is None else made.number,
+                "switched_on": [] if made is None else sorted(made.enabled, key=int),
+                "switched_off": [] if made is None else sorted(made.disabled, key=int),
+                "cause": None if made is None else made.cause,
+                "preview": preview,
             }
         )
+    elif made is not None:
+        _print_made(made, preview)
+
+
+def _aim(
+    ledger: "Ledger",
+    edit: int | None,
+    generation: int | None,
+    to_generation: int | None,
+    *,
+    restore_previous: bool,
+) -> "tuple[Preview, Callable[[Act], Generation]]":
+    """What would change, and what makes it so."""
+    from daemon.operations import actions
+
+    if edit is not None:
+        preview = actions.preview_undo_fact(ledger, edit, restore_previous=restore_previous)
+        return preview, lambda act: actions.undo_fact(ledger, edit, act, restore_previous=restore_previous)
+    if generation is not None:
+        return (
+            actions.preview_undo_generation(ledger, generation),
+            lambda act: actions.undo_generation(ledger, generation, act),
+        )
+    assert to_generation is not None  # noqa: S101  -- one of the three is set, see above
+    return (
+        actions.preview_rollback(ledger, to_generation),
+        lambda act: actions.rollback(ledger, to_generation, act),
+    )
+
+
+def _print_preview(preview: "Preview") -> None:
+    from daemon.cli.output import console, table
+
+    rows = [
+        (
+            change.prompt or change.subject,
+            change.old.answer if change.old else "(the base's)",
+            change.new.answer if change.new else "(the base's)",
+        )
+        for change in preview.changes
+    ]
+    title = (
+        f"against generation {preview.head}: {preview.switched_off} edits off, {preview.switched_on} on, "
+        f"{preview.kept_off} stay off"
+    )
+    console().print(table(title, ("asked", "answer now", "answer then"), rows))
+    if preview.kept:
+        kept = [(one.edit_id, one.subject, one.answer, one.why) for one in preview.kept]
+        console().print(table("these stay off", ("edit", "subject", "answer", "why"), kept))
+
+
+def _print_made(made: "Generation", preview: "Preview") -> None:
+    from daemon.cli.output import console
+
+    if made.number == preview.head:
+        console().print(f"nothing differs: generation {made.number} goes on answering")
         return
     console().print(
         f"generation {made.number}: {len(made.disabled)} edits switched off, {len(made.enabled)} switched on"

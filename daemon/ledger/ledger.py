@@ -6,7 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from daemon.ledger.publication.audit import Audit
+from daemon.ledger.publication.fact_page import FactPages
 from daemon.ledger.publication.generations import Generations
+from daemon.ledger.publication.reversals import Reversals
+from daemon.ledger.publication.search import Search
+from daemon.ledger.publication.timeline import Timeline
 from daemon.ledger.queue.batches import Batches
 from daemon.ledger.queue.control import Control
 from daemon.ledger.queue.embeddings import Embeddings
@@ -14,6 +18,7 @@ from daemon.ledger.queue.intake import Intake
 from daemon.ledger.queue.jobs import Jobs
 from daemon.ledger.queue.outbox import Outbox
 from daemon.ledger.queue.plans import Plans
+from daemon.ledger.records.audit_log import AuditLog
 from daemon.ledger.records.base_answers import BaseAnswers
 from daemon.ledger.records.checks import Checks
 from daemon.ledger.records.samples import Samples
@@ -35,6 +40,11 @@ class Ledger:
         self.batches = Batches(database, clock)
         self.generations = Generations(database, clock)
         self.audit = Audit(database)
+        self.timeline = Timeline(database)
+        self.fact_pages = FactPages(database)
+        self.search = Search(database)
+        self.reversals = Reversals(database, clock)
+        self.audit_log = AuditLog(database, clock)
         self.outbox = Outbox(database, clock)
         self.jobs = Jobs(database, clock)
         self.checks = Checks(database, clock)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.listening import listen
+from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Limits, create_app, create_health_app
@@ -66,14 +67,17 @@ def _serve(
     follow_seconds: float,
 ) -> None:
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
-    watch = HeadWatch(watched)
+    watch, outage = (
+        HeadWatch(watched),
+        Outage("the ledger", "the generation that is loaded goes on answering"),
+    )
     try:
         with _listening(_apps(settings, watched, watch, executor)) as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
             while all(server.is_alive() for server in servers):
-                follow_head(executor, watch)
+                follow_head(executor, watch, outage)
                 if stop.wait(follow_seconds):
                     break
     finally:
@@ -107,14 +111,15 @@ def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[thread
                 thread.join()
 
 
-def follow_head(executor: ModelExecutor, watch: HeadWatch) -> None:
+def follow_head(executor: ModelExecutor, watch: HeadWatch, outage: Outage) -> None:
     """Take over a newer generation; if that fails, the one that is loaded goes on answering."""
     try:
         watch.poll()
         if executor.refresh():
             _log.info("generation taken over", generation=executor.generation)
+        outage.ended()
     except TemporaryError as error:
-        _log.warning("cannot follow the ledger for now", reason=str(error))
+        outage.failed(error)
     except PermanentError as error:
         _log.error("cannot take over the published generation", reason=str(error))
 

@@ -133,7 +133,7 @@ class Worker:
                 _log.warning("batch quarantined", reason=reason)
                 return "quarantined"
             case Hold(reason):
-                self._ledger.control.hold(reason)
+                self._ledger.control.hold(reason, actor="worker")
                 _log.error("batches are held", reason=reason)
                 return self._carry_out(Retry(reason, counts=False), batch)
             case Retry(reason, delay_seconds, counts):

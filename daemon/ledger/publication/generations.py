@@ -1,6 +1,5 @@
 """The published generations: which edits are live, and what each generation changed."""
 
-import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,12 +7,32 @@ from typing import Any
 from sqlalchemy import select
 
 from daemon.ledger.errors import BaseChanged, NotInLedger
-from daemon.ledger.publication import publishing, rollback, verdicts
-from daemon.ledger.publication.manifests import append, changes_between, live_set, load_generations, shards_at
+from daemon.ledger.publication import publishing, verdicts
+from daemon.ledger.publication.manifests import (
+    Origin,
+    append,
+    changes_between,
+    live_set,
+    load_generations,
+    shards_at,
+)
+from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import select_edits, to_edit
 from daemon.ledger.store.schema import edits, generation_changes, generations, head
-from daemon.ledger.values import Blamed, ClaimedBatch, Edit, EditState, Generation, Published, RejectedEdit
+from daemon.ledger.values import (
+    Act,
+    Blamed,
+    ClaimedBatch,
+    Edit,
+    EditState,
+    Generation,
+    GenerationKind,
+    Published,
+    RejectedEdit,
+)
+
+NOBODY = "upkeep"  # what the daemon does by itself
 
 
 class Generations:
@@ -22,6 +41,7 @@ class Generations:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
+        self._reversals = Reversals(database, clock)
 
     def head(self) -> Generation | None:
         """The newest generation; None before `start`."""
@@ -66,7 +86,7 @@ class Generations:
         with self._database.write() as connection:
             if lock_head(connection).generation is None:
                 zero = Generation(0, None, base_hash, (), {}, (), "the base as it is", self._clock())
-                append(connection, zero, expected_head=None)
+                append(connection, zero, Origin(GenerationKind.START), expected_head=None)
                 return zero
             zero = load_generations(connection, generations.c.number == 0)[0]
         if zero.base_hash != base_hash:
@@ -130,15 +150,6 @@ class Generations:
             query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             return [to_edit(row) for row in connection.execute(query)]
 
-    def live_sample(self, count: int, *, seed: int) -> list[Edit]:
-        """Up to `count` live edits, drawn at random from a seed; reads all live ids, but only the sample's events."""
-        with self._database.read() as connection:
-            query = select(edits.c.id).where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
-            ids = connection.execute(query).scalars().all()
-            chosen = random.Random(seed).sample(ids, min(count, len(ids)))  # noqa: S311 - repeatable, no secret
-            found = connection.execute(select_edits().where(edits.c.id.in_(chosen)).order_by(edits.c.id))
-            return [to_edit(row) for row in found]
-
     def live_among(self, ids: Sequence[int]) -> list[Edit]:
         """Those of the given edits (a few hundred at most) that are live."""
         with self._database.read() as connection:
@@ -185,8 +196,10 @@ class Generations:
                 at=self._clock(),
             )
 
-    def rollback_edit(self, edit_id: int, *, cause: str, restore_previous: bool = False) -> Generation:
-        """Take one live edit back: it becomes `retracted` in a new generation.
+    def rollback_edit(
+        self, edit_id: int, *, cause: str, restore_previous: bool = False, actor: str = NOBODY
+    ) -> Generation:
+        """Take one live edit back for good: it becomes `retracted` in a new generation, and no rollback brings it back.
 
         The fact's earlier value stays superseded, and the model answers as its base does, unless
         `restore_previous`: then the newest older edit that it displaced goes live again, if there is one
@@ -196,23 +209,20 @@ class Generations:
             NotInLedger: there is no such edit.
             ForbiddenMove: the edit is not live.
         """
-        with self._database.write() as connection:
-            return rollback.rollback_edit(
-                connection, edit_id, cause=cause, restore_previous=restore_previous, at=self._clock()
-            )
+        act = Act(actor, cause)
+        return self._reversals.undo_fact(edit_id, act, restore_previous=restore_previous, cause=cause)
 
-    def rollback_to(self, number: int, *, cause: str) -> Generation:
+    def rollback_to(self, number: int, *, cause: str, actor: str = NOBODY) -> Generation:
         """Publish a generation with the live edits of `number`; the head itself where nothing differs.
 
-        Edits live now but not then become `retracted`, edits live then are live again. Pending and planned
-        edits go on, and a batch in work finds that the head moved. Retractions stay in force for edits yet
-        to come.
+        Edits live now but not then become `retracted`, edits live then are live again, except those that somebody
+        took back by hand since. Pending and planned edits go on, and a batch in work finds that the head moved.
+        Retractions stay in force for edits yet to come.
 
         Raises:
             NotInLedger: that generation was never published.
         """
-        with self._database.write() as connection:
-            return rollback.rollback_to(connection, number, cause=cause, at=self._clock())
+        return self._reversals.rollback(number, Act(actor, cause), cause=cause)
 
     def settle_blame(
         self,

@@ -1,6 +1,7 @@
 """The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +9,24 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, up
 
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.store.rows import chunks, clip
-from daemon.ledger.store.schema import CAUSE_CHARS, generation_changes, generations, head
-from daemon.ledger.values import Generation
+from daemon.ledger.store.schema import (
+    CAUSE_CHARS,
+    WORKER_CHARS,
+    generation_changes,
+    generation_origins,
+    generations,
+    head,
+)
+from daemon.ledger.values import Generation, GenerationKind
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What publishes a generation: a batch, or a person or a check that takes something back."""
+
+    kind: GenerationKind
+    batch_id: int | None = None
+    actor: str | None = None
 
 
 def load_generations(connection: Connection, condition: ColumnElement[bool]) -> list[Generation]:
@@ -94,7 +111,9 @@ def changes_between(connection: Connection, before: int, after: int) -> tuple[di
     return enabled, touched - enabled.keys()
 
 
-def append(connection: Connection, generation: Generation, *, expected_head: int | None) -> None:
+def append(
+    connection: Connection, generation: Generation, origin: Origin, *, expected_head: int | None
+) -> None:
     """Write a generation and swap the head to it, if the head is still `expected_head`.
 
     Raises:
@@ -109,6 +128,16 @@ def append(connection: Connection, generation: Generation, *, expected_head: int
             cause=generation.cause,
             scores=dict(generation.scores),
             created_at=generation.created_at,
+        )
+    )
+    connection.execute(
+        insert(generation_origins).values(
+            generation=generation.number,
+            kind=origin.kind.value,
+            batch_id=origin.batch_id,
+            actor=clip(origin.actor, WORKER_CHARS) if origin.actor is not None else None,
+            switched_on=len(generation.enabled),
+            switched_off=len(generation.disabled),
         )
     )
     changes: list[tuple[str, str | None]] = [*generation.enabled.items()]

@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.publication.conflicts import Settlement, settle
-from daemon.ledger.publication.manifests import append, child_of
+from daemon.ledger.publication.manifests import Origin, append, child_of
 from daemon.ledger.queue.batches import applying
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.lease_queue import BATCHES
 from daemon.ledger.store.rows import DECIDES, Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
-from daemon.ledger.values import ClaimedBatch, EditState, Generation, RejectedEdit
+from daemon.ledger.values import ClaimedBatch, EditState, Generation, GenerationKind, RejectedEdit
 
 _WAITS = edits.c.state.in_([EditState.PENDING.value, EditState.PLANNED.value])
 
@@ -51,7 +51,8 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
     moves = plan_moves(publication, members, settlement, standing, waiting, generation)
     apply_moves(connection, moves, cause=f"batch {publication.batch.id}", at=at)
     if generation is not None:
-        append(connection, generation, expected_head=publication.expected_head)
+        origin = Origin(GenerationKind.BATCH, publication.batch.id)
+        append(connection, generation, origin, expected_head=publication.expected_head)
     BATCHES.update(
         connection, publication.batch.id, publication.batch.token, state="done", worker=None, finished_at=at
     )

@@ -8,12 +8,12 @@ from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
-from daemon.ledger.publication.manifests import append, child_of, load_generations
+from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import generations, history
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
-from daemon.ledger.values import Blamed, EditState, Generation
+from daemon.ledger.values import Blamed, EditState, Generation, GenerationKind
 from edits.recency import newest_first
 
 
@@ -54,7 +54,7 @@ def settle_blame(connection: Connection, blame: Blame, *, at: datetime) -> Gener
     number = generation.number if generation is not None else None
     apply_moves(connection, plan_moves(blame, effects, number), cause=blame.cause, at=at)
     if generation is not None:
-        append(connection, generation, expected_head=current)
+        append(connection, generation, Origin(GenerationKind.BLAME), expected_head=current)
     return generation
 
 

@@ -8,12 +8,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.queue.batches import return_expired
 from daemon.ledger.queue.embeddings import KEPT_EMBEDDINGS, drop_old_embeddings
+from daemon.ledger.queue.holds import add_hold, end_holds, open_holds
 from daemon.ledger.queue.jobs import drop_ahead
+from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
-from daemon.ledger.store.schema import REASON_CHARS, WORKER_CHARS, edits, head, jobs, outbox, workers
+from daemon.ledger.store.schema import WORKER_CHARS, edits, head, jobs, outbox, workers
 from daemon.ledger.store.transitions import Move, apply_moves
-from daemon.ledger.values import EditState, Housekeeping, WorkerSeen
+from daemon.ledger.values import MAX_LISTED, Act, EditState, Hold, Housekeeping, WorkerSeen
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
 
@@ -25,23 +27,50 @@ class Control:
         self._database = database
         self._clock = clock
 
-    def hold(self, reason: str) -> None:
-        """Let nobody claim another batch until `release`; work in progress may still be published."""
-        with self._database.write() as connection:
-            connection.execute(update(head).values(hold_reason=clip(reason, REASON_CHARS)))
+    def hold(self, reason: str, *, actor: str = "upkeep") -> int | None:
+        """Let nobody claim another batch until this is released; work in progress may still be published.
 
-    def release(self) -> None:
-        """Let batches be claimed again."""
+        The hold's number; None where the same person holds them for the same reason already.
+        """
+        act = Act(actor, reason)
         with self._database.write() as connection:
-            connection.execute(update(head).values(hold_reason=None))
+            lock_head(connection)
+            at = self._clock()
+            number = add_hold(connection, act, at)
+            if number is not None:
+                record_act(connection, act, "hold", target={"hold": number}, changed={}, at=at)
+        return number
+
+    def release(self, *, actor: str = "upkeep", reason: str = "", hold_id: int | None = None) -> list[Hold]:
+        """End one hold, or all: with the last one batches may be claimed again. Those that were ended.
+
+        Raises:
+            NotInLedger: there is no such hold, or it was released before.
+        """
+        with self._database.write() as connection:
+            lock_head(connection)
+            at = self._clock()
+            ended = end_holds(connection, actor, at, hold_id)
+            if hold_id is not None and not ended:
+                raise NotInLedger(f"there is no hold {hold_id} that stands")
+            for one in ended:
+                changed = {"reason": one.reason, "held_by": one.actor}
+                act = Act(actor, reason)
+                record_act(connection, act, "release", target={"hold": one.id}, changed=changed, at=at)
+        return ended
+
+    def holds(self) -> list[Hold]:
+        """Every reason why batches are held, the oldest first."""
+        with self._database.read() as connection:
+            return open_holds(connection)
 
     def held(self) -> str | None:
-        """Why batches are held; None: they are not."""
+        """The first reason why batches are held; None: they are not."""
         with self._database.read() as connection:
             reason: str | None = connection.execute(select(head.c.hold_reason)).scalar_one()
             return reason
 
-    def retry(self, edit_id: int, *, cause: str) -> None:
+    def retry(self, edit_id: int, *, cause: str, act: Act | None = None) -> None:
         """Let a rejected or quarantined edit try again: it is pending, as if it had just arrived.
 
         If a newer edit of its fact went live meanwhile, the next plan supersedes it.
@@ -59,14 +88,14 @@ class Control:
                 raise ForbiddenMove(
                     f"edit {edit_id} is {edit.state.value}: only a rejected or quarantined edit can try again"
                 )
-            _try_again(connection, [edit], cause, self._clock())
+            _try_again(connection, [edit], cause, self._clock(), act)
 
-    def retry_quarantined(self, *, cause: str) -> list[int]:
+    def retry_quarantined(self, *, cause: str, act: Act | None = None) -> list[int]:
         """Let every quarantined edit try again; their ids."""
         with self._database.write() as connection:
             lock_head(connection)
             members = standings(connection, edits.c.state == EditState.QUARANTINED.value)
-            _try_again(connection, members, cause, self._clock())
+            _try_again(connection, members, cause, self._clock(), act)
             return sorted(member.id for member in members)
 
     def workers_seen(self, worker: str, device: str, batch_id: int | None) -> None:
@@ -109,6 +138,11 @@ class Control:
         return Housekeeping(leases_returned=returned, rows_deleted=deleted)
 
 
-def _try_again(connection: Connection, members: list[Standing], cause: str, at: datetime) -> None:
+def _try_again(
+    connection: Connection, members: list[Standing], cause: str, at: datetime, act: Act | None
+) -> None:
     afresh = {"batch_id": None, "attempts": 0}
     apply_moves(connection, [Move(members, EditState.PENDING, columns=afresh)], cause=cause, at=at)
+    if act is not None and members:
+        target = {"edits": [member.id for member in members[:MAX_LISTED]]}
+        record_act(connection, act, "retry", target=target, changed={"pending": len(members)}, at=at)

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from daemon.events.fact_event import FactEvent, fact_key, prompt_key
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import chunks, clip
-from daemon.ledger.store.schema import REASON_CHARS, edit_names, edits, record_counts, records
+from daemon.ledger.store.schema import REASON_CHARS, edit_names, edit_words, edits, record_counts, records
 from daemon.ledger.store.transitions import admit
+from daemon.ledger.store.words import words_of
 from daemon.ledger.values import ConsumedRecord, EditState, IntakeReport, RecordOutcome
 
 _Place = tuple[str, int, int, str]  # topic, partition, offset, digest
@@ -171,6 +172,16 @@ class _Intake:
                 {"name_key": key, "edit_id": ids[event.event_id]}
                 for event, _ in self._new_edits
                 for key in sorted({name_key(name) for name in (event.subject, *event.aliases)})
+            ],
+        )
+        self._connection.execute(
+            insert(edit_words),
+            [
+                {"word": word, "edit_id": ids[event.event_id]}
+                for event, _ in self._new_edits
+                for word in words_of(
+                    (event.subject, *event.aliases, event.target_new, event.prompt, event.relation)
+                )
             ],
         )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -32,6 +34,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REASON_CHARS = 1000
 CAUSE_CHARS = 300
 WORKER_CHARS = 200
+WORD_CHARS = 64
 
 
 def to_micros(moment: datetime) -> int:
@@ -54,12 +57,27 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=int(value))
 
 
+_REFUSE = "the audit log is append-only"
+APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER audit_log_{verb.lower()} BEFORE {verb} ON audit_log "
+        f"BEGIN SELECT RAISE(ABORT, '{_REFUSE}'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSE}'; END $$",
+        "CREATE TRIGGER audit_log_refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()",
+    ],
+}
+
+
 def _one_of(column: str, values: list[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
-ROLLBACK_PHASES = ["off", "on", "done"]
 CHECK_STATES = ["waiting", "leased", "done", "failed"]
 
 # A partial index is used only by queries that repeat its condition word for word.
@@ -67,8 +85,13 @@ BATCH_IS_OPEN = text("state IN ('planned', 'leased')")
 CHECK_IS_OPEN = text("state IN ('waiting', 'leased')")
 IS_LIVE = text("state = 'live'")
 UNSENT = text("sent_at IS NULL")
+IS_BEATEN = text("superseded_by IS NOT NULL")
+IS_HELD = text("released_at IS NULL")
 
 Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
+
+# Words are compared byte by byte, so that those with one beginning stand together in the index.
+Word = String(WORD_CHARS).with_variant(String(WORD_CHARS, collation="C"), "postgresql")
 
 metadata = MetaData(
     naming_convention={
@@ -117,6 +140,7 @@ records = Table(
     Column("reason", String(REASON_CHARS)),
     Column("at", Moment, nullable=False),
     UniqueConstraint("topic", "partition", "offset", "digest"),
+    Index(None, "event_id"),
     CheckConstraint(_one_of("outcome", [o.value for o in RecordOutcome]), name="outcome"),
 )
 
@@ -159,6 +183,8 @@ edits = Table(
     Index("uq_edits_live_fact", "fact_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
     Index("uq_edits_live_prompt", "prompt_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
     Index("ix_edits_live_generation", "generation", "id", sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
+    Index("ix_edits_relation", "relation", "id"),
+    Index("ix_edits_superseded_by", "superseded_by", sqlite_where=IS_BEATEN, postgresql_where=IS_BEATEN),
 )
 
 edit_names = Table(
@@ -166,6 +192,15 @@ edit_names = Table(
     metadata,
     Column("name_key", String(200), primary_key=True),
     Column("edit_id", ForeignKey("edits.id"), primary_key=True),
+)
+
+# The words of each edit's texts, for a search whose cost does not grow with the ledger.
+edit_words = Table(
+    "edit_words",
+    metadata,
+    Column("word", Word, primary_key=True),
+    Column("edit_id", ForeignKey("edits.id"), primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 history = Table(
@@ -237,18 +272,19 @@ generation_changes = Table(
     Column("generation", ForeignKey("generations.number"), primary_key=True),
     Column("edit_id", ForeignKey("edits.id"), primary_key=True),
     Column("shard", String(200)),  # null: switched off
+    Index("ix_generation_changes_edit", "edit_id", "generation"),
 )
 
-# A rollback of many edits: the head has swapped, the edits' states and the generation's changes follow in slices.
-rollbacks = Table(
-    "rollbacks",
+# What a list of generations shows, known without counting what each of them changed.
+generation_origins = Table(
+    "generation_origins",
     metadata,
-    Column("generation", ForeignKey("generations.number"), primary_key=True, autoincrement=False),
-    Column("target", ForeignKey("generations.number"), nullable=False),  # whose live edits it restores
-    Column("phase", String(8), nullable=False),  # off: edits leave; on: edits come back; done
-    Column("at_generation", BigInteger, nullable=False),  # the last change that was looked at
-    Column("at_edit", BigInteger, nullable=False),
-    CheckConstraint(_one_of("phase", ROLLBACK_PHASES), name="phase"),
+    Column("generation", ForeignKey("generations.number"), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("batch_id", ForeignKey("batches.id")),
+    Column("actor", String(WORKER_CHARS)),  # who took something back; null: no person did
+    Column("switched_on", Integer, nullable=False),
+    Column("switched_off", Integer, nullable=False),
 )
 
 outbox = Table(
@@ -337,6 +373,7 @@ check_results = Table(
     Column("scores", JSON, nullable=False),
     Column("probes", Integer, nullable=False),
     Index(None, "suite", "id"),
+    Index("ix_check_results_generation", "generation", "suite", "id"),
 )
 
 # How far a check has come: whoever claims it next goes on from there.
@@ -390,3 +427,32 @@ workers = Table(
     Column("batch_id", BigInteger),
     Column("seen_at", Moment, nullable=False),
 )
+
+# Batches are held while a row is not released; `head.hold_reason` then has the first one's reason.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", String(WORKER_CHARS), nullable=False),
+    Column("reason", String(REASON_CHARS), nullable=False),
+    Column("released_at", Moment),
+    Column("released_by", String(WORKER_CHARS)),
+    Index("ix_holds_open", "id", sqlite_where=IS_HELD, postgresql_where=IS_HELD),
+)
+
+# What people did, for good: the database refuses to change or delete a row.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", String(WORKER_CHARS), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("reason", String(REASON_CHARS), nullable=False),
+    Column("target", JSON, nullable=False),
+    Column("changed", JSON, nullable=False),
+)
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(audit_log, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ledger_backends import Story, database_of, event, record
+from ledger_backends import BEFORE_0006, Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
@@ -62,7 +62,7 @@ def test_checks_that_an_earlier_release_asked_for_are_still_of_their_kind(ledger
     named = ledger.checks.request("far", "by hand", kind=CheckKind.FULL)
     with database_of(ledger).write() as connection:  # as revision 0004 kept them
         for statement in (
-            *(f"DROP TABLE {later}" for later in ("job_starts", "turns", "rollbacks")),
+            *BEFORE_0006,
             "DROP INDEX uq_checks_open",
             "UPDATE checks SET suite = '*' || kind || ' ' || suite WHERE kind <> 'sample'",
             "ALTER TABLE checks DROP COLUMN kind",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.publishing import Publication
 from daemon.ledger.publication.publishing import plan_moves as moves_of_publication
+from daemon.ledger.publication.rollback import Change
 from daemon.ledger.publication.rollback import plan_moves as moves_of_rollback
 from daemon.ledger.publication.verdicts import Blame, Effects
 from daemon.ledger.publication.verdicts import plan_moves as moves_of_verdict
@@ -71,7 +72,7 @@ def test_a_publication_lets_old_live_edits_leave_before_new_ones_enter_and_says_
 
 
 def test_nothing_moves_where_nothing_is_touched() -> None:
-    assert summary(moves_of_rollback([], [], 3, "by hand")) == []
+    assert summary(moves_of_rollback(Change(), 3, "by hand")) == []
     assert (
         summary(moves_of_verdict(Blame({}, frozenset(), None, "c"), Effects([], Settlement(), []), None))
         == []

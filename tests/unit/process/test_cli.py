@@ -4,20 +4,21 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cli_support import Upkeep, site, upkeep
 
-from daemon.__main__ import build_app, main
+from daemon.__main__ import build_app
 from daemon.cli import check
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord
 from daemon.process.settings import load_settings
 from edits.errors import TemporaryError
+
+__all__ = ["site", "upkeep"]  # fixtures
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OURS = (
@@ -39,44 +40,6 @@ OURS = (
         "evaluate",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Told:
-    """What one command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Upkeep = Callable[..., Told]
-
-
-@pytest.fixture
-def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Upkeep:
-    """Runs `upkeep ARGUMENTS` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("UPKEEP_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["upkeep", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        code = end.value.code
-        said = capsys.readouterr()
-        return Told(int(code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def site(upkeep: Upkeep, tmp_path: Path) -> Path:
-    """A folder with the settings that `upkeep init` writes."""
-    assert upkeep("init").code == 0
-    return tmp_path
 
 
 def _arrive(site: Path, *events: FactEvent) -> None:
@@ -233,7 +196,11 @@ def test_facts_tells_where_an_edit_stands_and_how_it_came_there(upkeep: Upkeep, 
     people = upkeep("facts", "--subject", "France").out
     assert "Lyon" in people
     assert "event e1" in people
-    assert json.loads(upkeep("facts", "--state", "live", "--json").out) == {"facts": []}
+    assert json.loads(upkeep("facts", "--state", "live", "--json").out) == {
+        "facts": [],
+        "next": None,
+        "page": None,
+    }
 
 
 def test_text_from_events_neither_formats_nor_commands_the_terminal(upkeep: Upkeep, site: Path) -> None:

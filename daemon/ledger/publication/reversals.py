@@ -1,0 +1,141 @@
+"""Take things back by hand: see what would change, then do it; who did it and why goes into the audit log."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
+from daemon.ledger.publication.manifests import load_generations
+from daemon.ledger.publication.pairs import fact_changes, pairs
+from daemon.ledger.publication.rollback import (
+    Change,
+    carry_out,
+    plan_rollback,
+    plan_undo_fact,
+    plan_undo_generation,
+)
+from daemon.ledger.records.audit_log import record_act
+from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.schema import edits, generations, head
+from daemon.ledger.values import MAX_LISTED, Act, Generation, KeptOff, Preview
+
+_Plan = Callable[[Connection, int], Change]  # what would change, given the head's number
+
+
+class Reversals:
+    """Every action has a preview that computes the same; what changed in between is refused where it is asked for.
+
+    Every action may raise:
+        NotInLedger: there is no such edit or generation.
+        ForbiddenMove: it cannot be taken back, or nothing of it is left.
+        HeadMoved: another generation was published since `expected_head`.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def preview_rollback(self, number: int) -> Preview:
+        """What `rollback` would change."""
+        return self._preview("rollback", number, _rollback(number))
+
+    def rollback(self, number: int, act: Act, *, cause: str | None = None) -> Generation:
+        """Answer as generation `number` did; the head itself where nothing differs."""
+        plan, cause = _rollback(number), cause or f"rollback: {act.reason}"
+        return self._act("rollback", number, plan, act, cause, may_be_empty=True)
+
+    def preview_undo_generation(self, number: int) -> Preview:
+        """What `undo_generation` would change."""
+        return self._preview("undo_generation", number, _undo_generation(number))
+
+    def undo_generation(self, number: int, act: Act) -> Generation:
+        """Take back what one generation did, as far as it still stands; it stays off whatever is rolled back later."""
+        cause = f"undo of generation {number}: {act.reason}"
+        return self._act("undo_generation", number, _undo_generation(number), act, cause)
+
+    def preview_undo_fact(self, edit_id: int, *, restore_previous: bool = False) -> Preview:
+        """What `undo_fact` would change."""
+        return self._preview("undo_fact", edit_id, _undo_fact(edit_id, restore_previous))
+
+    def undo_fact(
+        self, edit_id: int, act: Act, *, restore_previous: bool = False, cause: str | None = None
+    ) -> Generation:
+        """Take one live edit back; it stays off whatever is rolled back later. See `Generations.rollback_edit`."""
+        plan, cause = _undo_fact(edit_id, restore_previous), cause or f"undo of edit {edit_id}: {act.reason}"
+        return self._act("undo_fact", edit_id, plan, act, cause)
+
+    def _preview(self, action: str, target: int, plan: _Plan) -> Preview:
+        with self._database.read() as connection:
+            current = connection.execute(select(head.c.generation)).scalar_one()
+            change = plan(connection, int(current or 0))
+            if current is None:
+                raise NotInLedger("there is no generation yet")
+            winners = {edit.id: winner.id for edit, winner in change.displaced}
+            listed = pairs(change.leaving, change.on, winners)[:MAX_LISTED]
+            return Preview(
+                action=action,
+                target=target,
+                head=int(current),
+                switched_off=len(change.leaving),
+                switched_on=len(change.on),
+                kept_off=len(change.kept),
+                changes=fact_changes(connection, listed),
+                kept=_kept(connection, change),
+            )
+
+    def _act(
+        self, action: str, target: int, plan: _Plan, act: Act, cause: str, *, may_be_empty: bool = False
+    ) -> Generation:
+        with self._database.write() as connection:
+            current = lock_head(connection).generation
+            if current is None:
+                raise NotInLedger("there is no generation yet")
+            if act.expected_head is not None and act.expected_head != current:
+                raise HeadMoved(
+                    f"generation {current} was published since generation {act.expected_head}: look again"
+                )
+            change, at = plan(connection, current), self._clock()
+            if change.is_empty:
+                if not may_be_empty:
+                    raise ForbiddenMove(f"nothing of generation {target} is left to undo")
+                return load_generations(connection, generations.c.number == current)[0]
+            made = carry_out(connection, change, current, actor=act.actor, cause=cause, at=at)
+            record_act(
+                connection,
+                act,
+                action,
+                target={"edit" if action == "undo_fact" else "generation": target},
+                changed={
+                    "generation": made.number,
+                    "switched_off": len(change.leaving),
+                    "switched_on": len(change.on),
+                    "kept_off": len(change.kept),
+                },
+                at=at,
+            )
+            return made
+
+
+def _rollback(number: int) -> _Plan:
+    return lambda connection, current: plan_rollback(connection, number, current)
+
+
+def _undo_generation(number: int) -> _Plan:
+    return lambda connection, current: plan_undo_generation(connection, number, current)
+
+
+def _undo_fact(edit_id: int, restore_previous: bool) -> _Plan:
+    return lambda connection, _: plan_undo_fact(connection, edit_id, restore_previous=restore_previous)
+
+
+def _kept(connection: Connection, change: Change) -> tuple[KeptOff, ...]:
+    listed = change.kept[:MAX_LISTED]
+    query = select(edits.c.id, edits.c.subject, edits.c.prompt, edits.c.target_new).where(
+        edits.c.id.in_([edit.id for edit, _ in listed])
+    )
+    rows = {row.id: row for row in connection.execute(query)}
+    return tuple(
+        KeptOff(edit.id, edit.subject, rows[edit.id].prompt, rows[edit.id].target_new, why)
+        for edit, why in listed
+    )

@@ -1,0 +1,48 @@
+"""The command line as a user types it, in a folder of its own."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from daemon.__main__ import main
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Upkeep = Callable[..., Told]
+
+
+@pytest.fixture
+def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Upkeep:
+    """Runs `upkeep ARGUMENTS` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UPKEEP_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Told:
+        monkeypatch.setattr(sys, "argv", ["upkeep", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = end.value.code
+        said = capsys.readouterr()
+        return Told(int(code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def site(upkeep: Upkeep, tmp_path: Path) -> Path:
+    """A folder with the settings that `upkeep init` writes."""
+    assert upkeep("init").code == 0
+    return tmp_path

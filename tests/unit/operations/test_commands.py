@@ -1,0 +1,160 @@
+"""What changed, why, and undo it: `upkeep log`, `diff`, `facts`, `rollback`, `audit`, as a person on call types them."""
+
+import getpass
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import Upkeep, site, upkeep
+from ledger_backends import Clock, Story, event
+
+from daemon.ledger import open_ledger
+from daemon.ledger.values import Edit
+
+__all__ = ["site", "upkeep"]  # fixtures
+
+
+@pytest.fixture
+def told(site: Path, clock: Clock) -> Iterator[tuple[Story, list[Edit]]]:
+    """A ledger in which France's capital was set right, then wrong, beside another fact."""
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db", clock=clock) as ledger:
+        ledger.migrate()
+        story = Story(ledger, clock)
+        right = story.go_live(event("right", "France", "Paris"))
+        clock.advance(3600)
+        wrong = story.go_live(event("wrong", "France", "Lyon", day=2), event("other", "Italy", "Rome"))
+        yield story, [*right, *wrong]
+
+
+def said(upkeep: Upkeep, *arguments: str) -> Any:
+    """The object that a command prints under --json."""
+    answer = upkeep(*arguments, "--json")
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_log_and_diff_tell_what_changed_and_facts_tells_why(upkeep: Upkeep, told: object) -> None:
+    log = said(upkeep, "log", "--facts")
+    assert [
+        (one["number"], one["kind"], one["switched_on"], one["switched_off"]) for one in log["generations"]
+    ] == [
+        (2, "batch", 2, 1),
+        (1, "batch", 1, 0),
+        (0, "start", 0, 0),
+    ]
+    changes = log["generations"][0]["changes"]
+    assert {(c["subject"], c["old"] and c["old"]["answer"], c["new"]["answer"]) for c in changes} == {
+        ("France", "Paris", "Lyon"),
+        ("Italy", None, "Rome"),
+    }
+    assert said(upkeep, "log", "--limit", "1")["next"] == 2
+    assert [one["number"] for one in said(upkeep, "log", "--since", "2026-05-01T12:30Z")["generations"]] == [
+        2
+    ]
+    people = upkeep("log", "--facts").out
+    assert "generation 2  2026-05-01 13:00:00  2 on, 1 off" in people
+    assert "The capital of France is: Paris -> Lyon" in people
+
+    assert said(upkeep, "diff", "1", "2")["changes"] == changes
+    assert "Lyon" in upkeep("diff", "2", "1").out
+    assert upkeep("diff", "1", "9").err == "upkeep: there is no generation 9\n"
+
+    wrong = (
+        changes[-1]["new"]["edit_id"] if changes[-1]["subject"] == "France" else changes[0]["new"]["edit_id"]
+    )
+    page = said(upkeep, "facts", "--edit", str(wrong))["page"]
+    assert (page["now"]["answer"], page["before"]["answer"]) == ("Lyon", "Paris")
+    assert page["records"][0] | {"at": None} == {
+        "topic": "fact-updates",
+        "partition": 0,
+        "offset": 1,
+        "at": None,
+        "outcome": "accepted",
+        "reason": None,
+    }
+    shown = upkeep("facts", "--edit", str(wrong)).out
+    assert "it passed verification and answers since generation 2" in shown
+    assert "answer before  Paris" in shown
+    for options, found in (
+        (("--event", "other"), ["other"]),
+        (("--generation", "1"), ["right"]),
+        (("--text", "capital franc", "--state", "live"), ["wrong"]),
+        (("--since", "2026-05-01T12:30Z", "--state", "superseded"), ["right"]),
+    ):
+        assert [fact["event_id"] for fact in said(upkeep, "facts", *options)["facts"]] == found
+    assert upkeep("facts", "--edit", "no-edit").err == "upkeep: there is no edit no-edit\n"
+
+
+def test_a_rollback_is_shown_then_asked_for_and_recorded(
+    upkeep: Upkeep, told: tuple[Story, list[Edit]]
+) -> None:
+    wrong = next(edit for edit in told[1] if edit.event_id == "wrong")
+    aim = ("rollback", "--edit", str(wrong.id), "--restore-previous")
+
+    preview = said(upkeep, *aim, "--dry-run")
+    assert (preview["dry_run"], preview["generation"], preview["preview"]["switched_on"]) == (True, None, 1)
+    assert "Paris" in upkeep(*aim, "--dry-run").out
+    refused = upkeep(*aim)
+    assert (refused.code, told[0].head()) == (2, 2), "a script that does not say --yes changes nothing"
+    assert "--yes" in refused.err
+
+    made = said(upkeep, *aim, "--yes", "--reason", "bad feed")
+    assert (made["generation"], made["switched_off"]) == (3, [wrong.id]) or made["switched_off"] == [
+        str(wrong.id)
+    ]
+    back = said(upkeep, "rollback", "--to-generation", "2", "--yes")
+    assert [one["why"] for one in back["preview"]["kept"]] == ["taken back by hand in generation 3"]
+    undo = said(upkeep, "rollback", "--generation", "2", "--yes", "--reason", "the whole batch")
+    assert len(undo["switched_off"]) == 1, "the other fact of that batch"
+
+    entries = said(upkeep, "audit")["entries"]
+    assert [(one["action"], one["reason"], one["actor"]) for one in entries] == [
+        ("undo_generation", "the whole batch", getpass.getuser()),
+        ("undo_fact", "bad feed", getpass.getuser()),
+    ]
+    assert [one["id"] for one in said(upkeep, "audit", "--action", "undo_fact")["entries"]] == [1]
+    assert "bad feed" in upkeep("audit", "--since", "1h").out or "bad feed" in upkeep("audit").out
+
+
+def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, site: Path) -> None:
+    for arguments, code, kind, message in (
+        (("diff", "1", "2"), 1, "permanent", "there is no generation 1"),
+        (("rollback",), 2, "usage", "name one of --edit"),
+        (("facts", "--since", "yesterday"), 2, "usage", "'yesterday' is no time"),
+        (("status", "-c", "no.toml"), 2, "settings", "there is no settings file"),
+        (("facts", "--limit", "x"), 2, "usage", "integer"),
+    ):
+        answer = upkeep(*arguments, "--json")
+        error = json.loads(answer.out)["error"]
+        assert (answer.code, error["code"], error["type"]) == (code, code, kind)
+        assert message in error["message"]
+
+
+def test_no_word_is_broken_on_a_terminal_of_80_columns(
+    upkeep: Upkeep, told: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = set()
+    for width in ("80", "400"):
+        monkeypatch.setenv("COLUMNS", width)
+        shown = [
+            upkeep(*command).out
+            for command in (
+                ("facts", "--subject", "France"),
+                ("facts", "--edit", "2"),
+                ("status",),
+                ("log",),
+                ("audit",),
+            )
+        ]
+        lines = [line for text in shown for line in text.splitlines()]
+        assert all(len(line) <= int(width) or "/upkeep-data/" in line for line in lines)
+        found = {word for text in shown for word in text.split() if word.isalnum() or ":" in word}
+        words = found if not words else words - found
+    assert words == set(), "every word of the narrow tables stands in the wide ones too"
+
+
+def test_the_shells_completion_can_be_installed(upkeep: Upkeep) -> None:
+    assert "--install-completion" in upkeep("--help").out
+    assert "COMPREPLY" in upkeep("--show-completion", "bash").out
