@@ -36,6 +36,7 @@ from daemon.cli import (
     facts,
     log,
     reindex,
+    repair,
     retry,
     roles,
     rollback,
@@ -83,6 +84,7 @@ def build_app() -> typer.Typer:
         rollback,
         audit,
         reindex,
+        repair,
         export,
         evaluate,
     ):

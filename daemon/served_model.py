@@ -1,5 +1,6 @@
 """The model of a process that answers or edits: the base, and the generation of the ledger that it follows."""
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from editors.inference.likelihood import TextChange, next_token_kls, text_change
 from editors.routing.scope_router import Route
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
+
+RETRY_SHARDS_SECONDS = 60.0  # how often damaged shards are looked at again: somebody may have restored them
 
 _log = structlog.get_logger()
 
@@ -47,11 +50,17 @@ class ServedModel:
         self._ledger = ledger
         self._generation = 0
         self._max_rows = max_rows
+        self._looked_at = 0.0
 
     @property
     def generation(self) -> int:
         """The generation that answers now."""
         return self._generation
+
+    @property
+    def unserved(self) -> frozenset[str]:
+        """The published edits that cannot answer, as their shard is damaged."""
+        return self.edited.unserved
 
     @property
     def base_hash(self) -> str:
@@ -66,7 +75,7 @@ class ServedModel:
         """Take over what was published since; True if there was anything.
 
         Raises:
-            ShardCorrupt: a published shard is missing or damaged; the generation held so far goes on answering.
+            ShardCorrupt: a published shard was made for another model; the generation held so far goes on answering.
             LedgerUnavailable: the ledger is away for now.
         """
         change = self.news()
@@ -81,15 +90,23 @@ class ServedModel:
             LedgerUnavailable: the ledger is away for now.
         """
         tip = self._ledger.generations.tip()
-        return None if tip is None or tip[0] == self._generation else self._change_to(tip[0])
+        if tip is not None and tip[0] != self._generation:
+            return self._change_to(tip[0])
+        if self.edited.unserved and time.monotonic() - self._looked_at > RETRY_SHARDS_SECONDS:
+            return HeadChange(self._generation, self._generation, {}, ())
+        return None
 
     def take_over(self, change: HeadChange) -> None:
         """Answer as another generation from now on; a change from another one than this is no use, and is let go.
 
         Raises:
-            ShardCorrupt: a shard is missing or damaged; nothing changed.
+            ShardCorrupt: a shard was made for another model than this; nothing changed.
         """
-        if change.before == self._generation:
+        if change.before == change.after:
+            self._looked_at = time.monotonic()
+            if back := self.edited.serve_again():
+                _log.info("edits answer again: their shards are whole", edits=back)
+        elif change.before == self._generation:
             self.edited.apply_generation(enabled=change.enabled, disabled=change.disabled)
             self._generation = change.after
 
@@ -190,6 +207,11 @@ def open_matcher(settings: Settings) -> QuestionMatcher | None:
     return load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
 
 
+def open_store(settings: Settings) -> AdapterStore:
+    """The adapter store that the settings name."""
+    return AdapterStore(settings.store.path, folder_mode=int(settings.store.folder_mode, 8))
+
+
 def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     """Load the base of the settings and bring it to the ledger's head.
 
@@ -203,7 +225,7 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     ledger.generations.start(base.hash)
     edited = EditedModel(
         base,
-        AdapterStore(settings.store.path),
+        open_store(settings),
         matcher=matcher,
         device_expert_bytes=settings.model.bank_bytes,
     )

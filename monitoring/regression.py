@@ -41,6 +41,10 @@ class AnswersPrompts(Protocol):
     def generation(self) -> int: ...
     @property
     def base_hash(self) -> str: ...
+    @property
+    def unserved(self) -> Collection[str]:
+        """Published edits that cannot answer, as their shard is damaged."""
+
     def fits(self, prompt: str) -> bool: ...
     def named(self, text: str) -> Collection[str]:
         """The live edits whose subject the text names."""

@@ -10,7 +10,7 @@ from editors.inference.export import why_unexportable
 from editors.routing.scope_router import ScopeRouter
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
-from edits.errors import ShardCorrupt
+from edits.errors import ShardCorrupt, ShardDamaged
 from edits.prompts import Prompt
 
 PREFIX = "upkeep-"
@@ -49,17 +49,28 @@ class GatewayEdits:
     def apply(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
         """Follow the ledger: switch edits off, then on by their shard's digest.
 
+        The edits of a damaged shard are `unserved`, and everything else is served.
+
         Raises:
-            ShardCorrupt: a shard is missing, damaged, of another base, or indexed with another encoder; nothing changed.
+            ShardCorrupt: a shard is of another base, or indexed with another encoder; nothing changed.
         """
-        shards = {digest: self._load(digest) for digest in dict.fromkeys(enabled.values())}
+        shards: dict[str, Shard] = {}
+        damaged: dict[str, str] = {}
+        for digest in dict.fromkeys(enabled.values()):
+            try:
+                shards[digest] = self._load(digest)
+            except ShardDamaged as error:
+                damaged[digest] = str(error)
         for edit_id, digest in enabled.items():
-            if edit_id not in shards[digest].edit_ids:
+            if digest in shards and edit_id not in shards[digest].edit_ids:
                 raise ShardCorrupt(f"shard {digest} lacks edit {edit_id} that its generation names")
         for edit_id in (*disabled, *enabled):
             self._remove(edit_id)
         for edit_id, digest in enabled.items():
-            self._add(edit_id, shards[digest])
+            if digest in shards:
+                self._add(edit_id, shards[digest])
+            else:
+                self.unserved[edit_id] = damaged[digest]
 
     def route(self, prompts: Sequence[Prompt]) -> list[AdapterRef | None]:
         """Each prompt's adapter; None: the base."""

@@ -166,6 +166,11 @@ class StoreSettings(SettingsTable):
     """The adapter store."""
 
     path: Path = Field(Path("upkeep-data/adapters"), description="folder of the trained shards")
+    folder_mode: str = Field(
+        "0700",
+        pattern=r"^0?7[0-7]{2}$",
+        description='rights of new folders there; "0750" where another user of the same group serves',
+    )
 
 
 class PlanningSettings(PlannerSettings):

@@ -7,7 +7,7 @@ nobody, and no answer mixes generations, for each goes on with the expert that i
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +49,10 @@ class ServableModel(Protocol):
     def generation(self) -> int: ...
     @property
     def batch(self) -> RunningBatch: ...
+    @property
+    def unserved(self) -> Collection[str]:
+        """Published edits that cannot answer."""
+
     def news(self) -> Any | None:
         """What was published since, in the model's own terms; None: nothing. Any thread may ask, and wait for it."""
 
@@ -76,6 +80,11 @@ class ModelExecutor:
     def generation(self) -> int:
         """The generation that answers now; TemporaryError until the model is loaded."""
         return self._loaded().generation
+
+    @property
+    def unserved(self) -> int:
+        """How many published edits cannot answer, as their shard is damaged."""
+        return 0 if self._model is None else len(self._model.unserved)
 
     @property
     def waiting(self) -> int:

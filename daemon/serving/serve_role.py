@@ -67,17 +67,20 @@ def _serve(
     follow_seconds: float,
 ) -> None:
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
     watch, outage = (
         HeadWatch(watched),
         Outage("the ledger", "the generation that is loaded goes on answering"),
     )
     try:
-        with _listening(_apps(settings, watched, watch, executor)) as servers:
+        with _listening(_apps(settings, watched, watch, executor, registry, metrics)) as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
             while all(server.is_alive() for server in servers):
                 follow_head(executor, watch, outage)
+                metrics.unserved_edits.set(executor.unserved)
                 if stop.wait(follow_seconds):
                     break
     finally:
@@ -125,12 +128,15 @@ def follow_head(executor: ModelExecutor, watch: HeadWatch, outage: Outage) -> No
 
 
 def _apps(
-    settings: Settings, ledger: Ledger, watch: HeadWatch, executor: ModelExecutor
+    settings: Settings,
+    ledger: Ledger,
+    watch: HeadWatch,
+    executor: ModelExecutor,
+    registry: CollectorRegistry,
+    metrics: Metrics,
 ) -> list[tuple[FastAPI, str, int]]:
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
     suites = (*OWN_SUITES, *settings.monitoring.suites)
 

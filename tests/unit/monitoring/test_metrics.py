@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_backends import Clock, Story, database_of, event
+from ledger_backends import BEFORE_0006, Clock, Story, database_of, event
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from sqlalchemy import event as sqlalchemy_event
@@ -198,6 +198,8 @@ def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> N
         first, _ = story.go_live(event("a"), event("b", "Other"))
         ledger.generations.rollback_edit(first.id, cause="test")
         with database_of(ledger).write() as connection:
+            for later in BEFORE_0006:
+                connection.execute(sql(later))
             connection.execute(sql("DROP TABLE tallies"))
             connection.execute(sql("DROP INDEX uq_checks_open"))  # and what came after it
             connection.execute(sql("ALTER TABLE checks DROP COLUMN kind"))

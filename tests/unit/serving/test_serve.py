@@ -55,6 +55,7 @@ class CountingModel:
     def __init__(self) -> None:
         self.generation = 0
         self.published = 0
+        self.unserved: list[str] = []
         self.tokens: list[int] = []
         self.go_on = threading.Event()
         self.go_on.set()
