@@ -186,9 +186,11 @@ _KINDS = {
 
 
 def _end(error: Exception, code: int) -> None:
+    from daemon.process.secrets import mask_text
+
     message = " ".join(str(error).split()) if "\n" not in str(error) else str(error)
     _tell(message, _KINDS[code], code)
-    sys.stderr.write(f"upkeep: {message}\n")
+    sys.stderr.write(f"upkeep: {mask_text(message)}\n")
     sys.exit(code)
 
 

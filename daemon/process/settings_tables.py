@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from daemon.process.crontab import checked
+from daemon.process.secrets import mask_url
 from daemon.process.settings_errors import BadSettings
 from editors.index import DEFAULT_ENCODER
 from planners.settings import PlannerSettings
@@ -159,7 +160,7 @@ class LedgerSettings(SettingsTable):
     @property
     def shown_url(self) -> str:
         """The URL with its password masked: fit for a log or a terminal."""
-        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.url)
+        return mask_url(self.url)
 
 
 class StoreSettings(SettingsTable):
