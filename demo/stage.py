@@ -4,58 +4,28 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from daemon.cli.output import shown
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ledger import Ledger, open_ledger
 from daemon.process import parent_watch
+from daemon.process.listening import free_port
 from daemon.process.settings import ENV_PREFIX, Settings, load_settings
+from daemon.process.settings_file import write_settings
 from edits.errors import PermanentError
 
 STOP_SECONDS = 45.0  # the supervisor gives its roles 30
 LOG_LINES = 12
 
-CONFIG = """\
-# Written by `upkeep demo`. What is not named here has its default; `upkeep init` explains every key.
-
-[model]
-path = {model}
-max_new_tokens = 20          # no answer of this world is longer
-
-[kafka]
-bootstrap_servers = {brokers}
-session_timeout_ms = 3000    # the embedded broker lets a joining consumer wait for half of it
-
-[consumer]
-templates = {templates}
-
-[ledger]
-url = "sqlite:///ledger.db"
-
-[store]
-path = "adapters"
-
-[worker]
-poll_seconds = 0.2
-
-[schedule]
-urgent_seconds = 1.0         # nightly_cron stays at two at night: the demo asks for that plan itself
-
-[monitoring.suites]
-far = "far.jsonl"
-
-[serve]
-port = {port}
-"""
+HEADER = "Written by `upkeep demo`. What is not named here has its default; `upkeep init` explains every key."
 
 
 class DemoFailed(PermanentError):
@@ -143,15 +113,8 @@ def staged(folder: Path, *, far_prompts: Sequence[str]) -> Iterator[Stage]:
     """
     _make(folder)
     with EmbeddedBroker() as broker:
-        values = {
-            "model": str(files("demo").joinpath("base")),
-            "brokers": broker.bootstrap_servers,
-            "templates": str(files("demo").joinpath("data", "templates.toml")),
-            "port": _free_port(),
-        }
         config = folder / "upkeep.toml"
-        # What JSON writes as a text or a number, TOML reads as the same.
-        config.write_text(CONFIG.format(**{name: json.dumps(value) for name, value in values.items()}))
+        write_settings(config, _tables(broker.bootstrap_servers), header=HEADER)
         lines = (json.dumps({"prompt": prompt, "kind": "far"}) + "\n" for prompt in far_prompts)
         (folder / "far.jsonl").write_text("".join(lines), encoding="utf-8")
         settings = load_settings(config)
@@ -167,6 +130,25 @@ def forget_settings_of_the_environment() -> None:
         del os.environ[name]
 
 
+def _tables(brokers: str) -> Mapping[str, Mapping[str, Any]]:
+    """The demo's settings; nightly_cron stays at two at night: the demo asks for that plan itself."""
+    return {
+        "model": {
+            "path": files("demo").joinpath("base"),
+            "max_new_tokens": 20,
+        },  # no answer of this world is longer
+        # The embedded broker lets a joining consumer wait for half of the session.
+        "kafka": {"bootstrap_servers": brokers, "session_timeout_ms": 3_000},
+        "consumer": {"templates": files("demo").joinpath("data", "templates.toml")},
+        "ledger": {"url": "sqlite:///ledger.db"},
+        "store": {"path": "adapters"},
+        "worker": {"poll_seconds": 0.2},
+        "schedule": {"urgent_seconds": 1.0},
+        "monitoring": {"suites": {"far": "far.jsonl"}},
+        "serve": {"port": free_port()},
+    }
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,12 +156,6 @@ def _make(folder: Path) -> None:
             raise DemoFailed(f"{folder} is not empty: the demo starts afresh, name another --dir")
     except OSError as error:
         raise DemoFailed(f"{folder} cannot be used: {error.strerror}; name another --dir") from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
 
-Recency: TypeAlias = tuple[datetime, int, int]
+from edits.requests import EditId
+
+Arrival: TypeAlias = tuple[int, EditId]
+Recency: TypeAlias = tuple[datetime, int, Arrival]
 
 
 class Rival(Protocol):
@@ -39,14 +42,19 @@ class Named(Protocol):
 _Rival = TypeVar("_Rival", bound=Rival)
 
 
-def recency_of(occurred_at: datetime, offset: int, edit_id: int) -> Recency:
+def recency_of(occurred_at: datetime, offset: int, edit_id: EditId) -> Recency:
     """Greater is newer: when the fact changed, then the record's place in its topic, then the order of arrival."""
-    return (occurred_at, offset, edit_id)
+    return (occurred_at, offset, arrival(edit_id))
 
 
-def arrival(edit_id: str) -> tuple[int, str]:
+def arrival(edit_id: EditId) -> Arrival:
     """Orders ids of edits as they arrived; ids that are no numbers stand before all others."""
     return (int(edit_id) if edit_id.isdecimal() else 0, edit_id)
+
+
+def by_arrival(edit_ids: Iterable[EditId]) -> list[EditId]:
+    """The ids in the order in which their edits arrived."""
+    return sorted(edit_ids, key=arrival)
 
 
 def rival_keys(edit: Rival) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,10 @@
 """The edit request: what every package means by "change this fact". Imports no torch."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+EditId: TypeAlias = str
+"""What an edit is known by everywhere: any text; the ledger's own are its numbers in decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +16,7 @@ class EditRequest:
     this subject put in: the index reads them, nothing is trained on them.
     """
 
-    edit_id: str
+    edit_id: EditId
     subject: str
     prompt: str
     target_new: str

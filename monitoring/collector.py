@@ -45,6 +45,7 @@ class LedgerFigures:
     rollbacks: int = 0
     batches: tuple[BatchFigures, ...] = ()
     suites: Mapping[str, SuiteFigures] = field(default_factory=dict)
+    parity: SuiteFigures | None = None  # the newest comparison of the gateway's answers with those in process
     check_failures: Mapping[str, int] = field(default_factory=dict)  # by suite, also those that never failed
     job_last_success: Mapping[str, datetime] = field(default_factory=dict)
     regression_last_success: datetime | None = None
@@ -55,20 +56,34 @@ class LedgerFigures:
 class LedgerCollector(Collector):
     """Exports `STATE_METRICS`; a ledger that cannot be read shows as `upkeep_ledger_up 0`, not as an error."""
 
-    def __init__(self, read: Callable[[], LedgerFigures], *, check_interval_seconds: float) -> None:
+    def __init__(
+        self,
+        read: Callable[[], LedgerFigures],
+        *,
+        check_interval_seconds: float,
+        parity_interval_seconds: float | None = None,
+    ) -> None:
+        """
+        Args:
+            parity_interval_seconds: None: no gateway is compared, and nothing is exported about one.
+        """
         self._read = read
         self._check_interval_seconds = check_interval_seconds
+        self._parity_interval_seconds = parity_interval_seconds
 
     def collect(self) -> Iterator[Family]:
         """Read the ledger once and yield one family per metric that has a value."""
         yield _family(metrics.CHECK_INTERVAL, [((), self._check_interval_seconds)])
+        if self._parity_interval_seconds is not None:
+            yield _family(metrics.PARITY_INTERVAL, [((), self._parity_interval_seconds)])
         try:
             figures = self._read()
         except TemporaryError:
             yield _family(metrics.LEDGER_UP, [((), 0)])
             return
         yield _family(metrics.LEDGER_UP, [((), 1)])
-        for metric, samples in (*_state(figures), *_checks(figures).items()):
+        parity = None if self._parity_interval_seconds is None else figures.parity
+        for metric, samples in (*_state(figures), *_checks(figures).items(), *_parity(parity)):
             if samples:
                 yield _family(metric, samples)
 
@@ -106,6 +121,18 @@ def _checks(figures: LedgerFigures) -> Mapping[StateMetric, list[Sample]]:
             elif (known := metrics.RETENTION_SCORES.get(key)) is not None:
                 found.setdefault(known[0], []).append((known[1], value))
     return found
+
+
+def _parity(newest: SuiteFigures | None) -> Iterator[tuple[StateMetric, list[Sample]]]:
+    """What the newest comparison with the gateway found."""
+    if newest is None:
+        return
+    yield metrics.PARITY_PASSED, [((), float(newest.passed))]
+    yield metrics.PARITY_PROMPTS, [((), newest.probes)]
+    yield metrics.PARITY_TIMESTAMP, [((), newest.at.timestamp())]
+    yield metrics.PARITY_UNMEASURED, [((), newest.scores.get("unmeasured") or 0.0)]
+    shares = {form: newest.scores.get(key) for key, form in metrics.PARITY_SCORES.items()}
+    yield metrics.PARITY, [((form,), share) for form, share in shares.items() if share is not None]
 
 
 def _family(metric: StateMetric, samples: list[Sample]) -> Family:

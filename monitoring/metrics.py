@@ -120,6 +120,18 @@ class Metrics:
             registry=registry,
             buckets=REQUEST_DURATION_BUCKETS_SECONDS,
         )
+        self.serve_rows = Gauge(
+            "upkeep_serve_rows",
+            "Answers that the embedded server generates together at this moment, or has decided the edits of.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.serve_waiting = Gauge(
+            "upkeep_serve_waiting_requests",
+            "Requests to the embedded server that have not begun: there is no room, or the model is at a step.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.gateway_requests = Counter(
             "upkeep_gateway_requests_total",
             "Requests that the gateway routed, by outcome (edit, base, error).",
@@ -198,6 +210,11 @@ class Metrics:
     def group_lag(self, topic: str, partition: int, records: int) -> None:
         """So many records of a partition the consumer group has not committed, whoever is to consume them."""
         self.consumer_group_lag.labels(topic, str(partition)).set(records)
+
+    def load(self, rows: int, waiting: int) -> None:
+        """So many answers are generated together, so many requests have not begun."""
+        self.serve_rows.set(rows)
+        self.serve_waiting.set(waiting)
 
     def verdict(self, editor: str, *, passed: int, rejected: int) -> None:
         """A batch was published: so many of its edits passed verification, so many did not."""
@@ -337,6 +354,29 @@ CHECK_TIMESTAMP = StateMetric(
 CHECK_INTERVAL = StateMetric(
     "upkeep_check_interval_seconds", "How often a regression check is asked for (schedule.check_seconds)."
 )
+PARITY = StateMetric(
+    "upkeep_parity_ratio",
+    "Share of sampled questions that the gateway answers as the model in process does, by form (prompt and rephrase of live "
+    "edits, probe, all), in the newest comparison.",
+    ("form",),
+)
+PARITY_PASSED = StateMetric(
+    "upkeep_parity_passed", "1 when the newest comparison with the gateway held its floor, else 0."
+)
+PARITY_PROMPTS = StateMetric(
+    "upkeep_parity_prompts", "Questions that the newest comparison with the gateway could compare."
+)
+PARITY_UNMEASURED = StateMetric(
+    "upkeep_parity_unmeasured_prompts",
+    "Questions that it could not compare: the gateway or its engine was away, busy, or at another generation.",
+)
+PARITY_TIMESTAMP = StateMetric(
+    "upkeep_parity_timestamp_seconds", "When the gateway was last compared with the model, in Unix time."
+)
+PARITY_INTERVAL = StateMetric(
+    "upkeep_parity_interval_seconds",
+    "How often the gateway is compared (gateway.parity_seconds); only where gateway.url is set.",
+)
 JOB_LAST_SUCCESS = StateMetric(
     "upkeep_job_last_success_timestamp_seconds",
     "When a scheduled job last succeeded, in Unix time.",
@@ -355,6 +395,7 @@ STATE_METRICS = (
     *(LOCALITY, LOCALITY_LOW, LOCALITY_HIGH, FALSE_FIRE, EXPECTED, KL_MEAN, KL_P99, PERPLEXITY),
     *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING),
     *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_FAILURES, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
+    *(PARITY, PARITY_PASSED, PARITY_PROMPTS, PARITY_UNMEASURED, PARITY_TIMESTAMP, PARITY_INTERVAL),
     *(JOB_LAST_SUCCESS, REGRESSION_LAST_SUCCESS, HOLD, WORKERS),
 )
 
@@ -383,3 +424,11 @@ RETENTION_SCORES = {
     "routing_consistency": (ROUTING, ()),
 }
 """Where a score that is known once, from the live edits, goes, and with which labels."""
+
+PARITY_SCORES = {
+    "agreement": "all",
+    "agreement_prompt": "prompt",
+    "agreement_rephrase": "rephrase",
+    "agreement_probe": "probe",
+}
+"""The form under which a score of the comparison with the gateway is exported."""

@@ -17,8 +17,8 @@ offsets; `generation` and `base` name the published generation only. A score tha
 exported.
 
 Under `upkeep run` all of it is at `serve`'s `/metrics`. A role that runs alone shows what it counts itself on
-`metrics.port`, and `serve` what it counts and what the ledger knows. Several servers export the same ledger: take
-`max` or `min`, never `sum`. `monitoring/prometheus/` has the rules, docs/runbooks.md what to do.
+`metrics.port`, `serve` and `gateway` what they count and what the ledger knows. Several of them export the same ledger:
+take `max` or `min`, never `sum`. `monitoring/prometheus/` has the rules, docs/runbooks.md what to do.
 """
 
 

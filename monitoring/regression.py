@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edits.prompts import Prompt
 from monitoring.suites import Probe
 from monitoring.tally import AGES, Failure, ProbeTally, RetentionTally, Share
 
@@ -45,11 +46,15 @@ class AnswersPrompts(Protocol):
     def unserved(self) -> Collection[str]:
         """Published edits that cannot answer, as their shard is damaged."""
 
-    def fits(self, prompt: str) -> bool: ...
+    @property
+    def asks_chat(self) -> bool:
+        """Whether the base is asked through a chat template, as its users do."""
+
+    def fits(self, prompt: Prompt) -> bool: ...
     def named(self, text: str) -> Collection[str]:
         """The live edits whose subject the text names."""
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Answered]: ...
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answered]: ...
     def divergences(self, prompts: Sequence[str]) -> Sequence[float]:
         """KL(base || edited) in nats of the next token; exactly 0 where no edit fires."""

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edits.recency import newest_first, rival_keys
+from edits.recency import by_arrival, newest_first, rival_keys
+from edits.requests import EditId
 from planners.values import Pending
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`winners` oldest first; `superseded` maps the id of each loser to the id of its replacement."""
+    """`winners` oldest first; `superseded` maps the id of each loser, as they arrived, to the id of its replacement."""
 
     winners: tuple[Pending, ...]
-    superseded: dict[int, int]
+    superseded: dict[EditId, EditId]
 
 
 def resolve(edits: Sequence[Pending], rivals: Iterable[Pending] = ()) -> Resolution:
@@ -35,7 +36,7 @@ def resolve(edits: Sequence[Pending], rivals: Iterable[Pending] = ()) -> Resolut
         return next((newest[key] for key in rival_keys(edit) if newest[key] is not edit), edit)
 
     winners, superseded = [], {}
-    for edit_id in sorted({edit.edit_id for edit in edits}):
+    for edit_id in by_arrival({edit.edit_id for edit in edits}):
         edit = everyone[edit_id]
         winner = replacement(edit)
         if winner is edit:

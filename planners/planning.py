@@ -75,7 +75,7 @@ def plan(
         "superseded": len(resolution.superseded),
         **lane.explanation,
     }
-    losers = tuple(sorted(resolution.superseded.items()))
+    losers = tuple(resolution.superseded.items())
     return PlanDraft((*at_once, *lane.batches), losers, explanation, lane.projection)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edits.requests import EditId
 from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 
 WIDTH, HEIGHT, MARGIN = 1100, 640, 30
@@ -17,7 +18,7 @@ TEXT_CHARS = 160
 NAMED = 5  # edits whose texts stand in the tooltip of their batch
 
 
-def render_plot(draft: PlanDraft, texts: Mapping[int, str]) -> str:
+def render_plot(draft: PlanDraft, texts: Mapping[EditId, str]) -> str:
     """The page, well-formed as XML; `texts` says what each edit's tooltip shows.
 
     Above: the batch lane's edits where they lie (a sample of many), one colour per batch, a line through the
@@ -94,7 +95,7 @@ def _summary(draft: PlanDraft) -> str:
 
 
 def _map(
-    marks: Sequence[_Mark], points: Mapping[int, list[ProjectionPoint]], texts: Mapping[int, str]
+    marks: Sequence[_Mark], points: Mapping[int, list[ProjectionPoint]], texts: Mapping[EditId, str]
 ) -> _Map:
     canvas = _Canvas([point for part in points.values() for point in part])
     middles = {sequence: _shown(canvas.middle(part)) for sequence, part in sorted(points.items())}
@@ -120,7 +121,7 @@ def _shown(place: tuple[float, float]) -> tuple[str, str]:
     return f"{place[0]:.1f}", f"{place[1]:.1f}"
 
 
-def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[_Box]:
+def _strip(batches: Sequence[DraftBatch], texts: Mapping[EditId, str]) -> Iterator[_Box]:
     """One box per batch, in rows from left to right."""
     edits = max(1, sum(len(batch.edit_ids) for batch in batches))
     scale = min(20.0, STRIP_ROWS * WIDTH / edits)
@@ -134,13 +135,13 @@ def _strip(batches: Sequence[DraftBatch], texts: Mapping[int, str]) -> Iterator[
         x += width
 
 
-def _names(batch: DraftBatch, texts: Mapping[int, str]) -> str:
+def _names(batch: DraftBatch, texts: Mapping[EditId, str]) -> str:
     named = [_text(edit_id, texts) for edit_id in batch.edit_ids[:NAMED]]
     more = len(batch.edit_ids) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 
-def _text(edit_id: int, texts: Mapping[int, str]) -> str:
+def _text(edit_id: EditId, texts: Mapping[EditId, str]) -> str:
     return texts.get(edit_id, f"edit {edit_id}")[:TEXT_CHARS]
 
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from edits.recency import Recency, recency_of
+from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     """One edit as the planner sees it; `op` is "assert" or "retract", and a retraction may lack a prompt."""
 
-    edit_id: int
+    edit_id: EditId
     op: str
     subject: str
     relation: str | None
@@ -41,7 +42,7 @@ class DraftBatch:
 
     urgent: bool
     editor: str | None
-    edit_ids: tuple[int, ...]
+    edit_ids: tuple[EditId, ...]
     reason: str
 
 
@@ -49,7 +50,7 @@ class DraftBatch:
 class ProjectionPoint:
     """Where an edit of the batch lane lies in the plot of a plan; `sequence` is its batch's."""
 
-    edit_id: int
+    edit_id: EditId
     sequence: int
     x: float
     y: float
@@ -60,6 +61,6 @@ class PlanDraft:
     """Batches in the order in which they shall run, and which edit lost to which: (loser id, winner id)."""
 
     batches: tuple[DraftBatch, ...]
-    superseded: tuple[tuple[int, int], ...]
+    superseded: tuple[tuple[EditId, EditId], ...]
     explanation: Mapping[str, Any] = field(default_factory=dict)  # JSON; see planners.explain
     projection: tuple[ProjectionPoint, ...] = ()  # of many edits a sample, with some of every clustered batch

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,6 +20,7 @@ from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_produ
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
 from daemon.process.settings import ENV_PREFIX, Settings, load_settings
+from daemon.process.settings_file import write_settings
 from demo.records import StreamRecord, event_record
 from demo.world import World
 from editors.store.adapter_store import AdapterStore
@@ -212,12 +214,8 @@ def furnished(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterato
     sections["serve"] = {"port": free_port()}
     for name, table in changes.items():
         sections[name] = sections.get(name, {}) | dict(table)
-    # What JSON writes as a text, a number or a truth value, TOML reads as the same.
-    lines = []
-    for name, table in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     config = folder / "upkeep.toml"
-    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_settings(config, sections, header="Of an acceptance test.")
     settings = load_settings(config)
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
@@ -229,6 +227,26 @@ def environment() -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     # Worker and server share two cores with the tests: their threads would only wait for each other.
     return ours | {"OMP_NUM_THREADS": "1"}
+
+
+def still_running(config: Path) -> list[str]:
+    """Command lines of the processes that work with this settings file, and of the broker that it names."""
+    return list(processes_of(config).values())
+
+
+def processes_of(config: Path) -> dict[int, str]:
+    """The same by process id."""
+    settings = tomllib.loads(config.read_text(encoding="utf-8"))
+    marks = (str(config), f"tcp://{settings['kafka']['bootstrap_servers']}")
+    found = {}
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:  # it ended meanwhile
+            continue
+        if any(mark in line for mark in marks):
+            found[int(process.parent.name)] = line
+    return found
 
 
 @dataclass(frozen=True, slots=True)

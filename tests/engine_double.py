@@ -6,10 +6,10 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import uvicorn
@@ -19,7 +19,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from waiting import eventually, free_port
 
+from edits.prompts import Conversation, Message, Prompt
+
 BASE = "base"
+Say: TypeAlias = Callable[[str, Prompt, int], str]  # model, prompt, most tokens -> answer
 
 
 class EngineDouble:
@@ -30,6 +33,8 @@ class EngineDouble:
         self.loads: list[str] = []
         self.received: list[bytes] = []
         self.streaming = 0
+        self.before_load: Callable[[Path], None] | None = None  # what happens to a folder before it is read
+        self.say: Say | None = None  # what its models answer, where a test asks for more than their names
         self.breaks_off = False  # streams end after their first event, without an end
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -50,6 +55,8 @@ class EngineDouble:
         await asyncio.sleep(0.05)  # long enough for others to ask for it meanwhile
         if name in self.adapters:
             return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        if self.before_load is not None:
+            self.before_load(folder)
         if (
             not (folder / "adapter_config.json").is_file()
             or not (folder / "adapter_model.safetensors").is_file()
@@ -79,11 +86,23 @@ class EngineDouble:
         self.received.append(raw)
         if body.get("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
+        if self.say is not None:
+            return self._said(body, self.say)
         prompts = body["prompt"] if isinstance(body.get("prompt"), list) else [None]
         choices = [{"index": n, "text": body.get("model", BASE)} for n in range(len(prompts))]
         return JSONResponse(
             {"id": "x", "model": body.get("model"), "choices": choices, "usage": {"total_tokens": 2}}
         )
+
+    def _said(self, body: dict[str, Any], say: "Say") -> Response:
+        model, limit = body.get("model", BASE), int(body["max_tokens"])
+        if "messages" in body:
+            turns = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
+            text = say(model, Conversation(turns), limit)
+            choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
+        else:
+            choice = {"index": 0, "text": say(model, body["prompt"], limit)}
+        return JSONResponse({"id": "x", "model": model, "choices": [choice]})
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         self.streaming += 1

@@ -12,12 +12,15 @@ from waiting import eventually, free_port
 
 from daemon.events.fact_event import FactEvent
 from daemon.gateway import gateway_role
+from daemon.gateway.edits import PREFIX
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.settings import Settings
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.index import load_matcher
+from editors.routing.scope_router import Route
 from editors.store.adapter_store import AdapterStore
+from edits.prompts import Prompt
 
 FOLLOW_SECONDS = 0.02
 
@@ -25,12 +28,16 @@ FOLLOW_SECONDS = 0.02
 class Facts:
     """A base, a ledger and a store to which facts are published without a worker; gateways follow them."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folder: Path, base: Path, *, url: str | None = None) -> None:
+        """
+        Args:
+            url: of the ledger; unset: a file of SQLite.
+        """
         self.folder = folder
         self.base: Base = load_base(str(base), device="cpu")
         self.base_path = base
         self.matcher = load_matcher()
-        self.url = f"sqlite:///{folder}/ledger.db"
+        self.url = url or f"sqlite:///{folder}/ledger.db"
         self.ledger: Ledger = open_ledger(self.url)
         self.ledger.migrate()
         self.store = AdapterStore(folder / "store")
@@ -60,10 +67,11 @@ class Facts:
 
     def settings(self, engine: str, **gateway: Any) -> Settings:
         """Of a gateway in front of that engine; every gateway writes to one folder, as two beside one engine do."""
-        ports = {"port": free_port(), "metrics_port": free_port()}
+        ports: dict[str, Any] = {"port": free_port(), "metrics_port": free_port()}
+        ports["url"] = f"http://127.0.0.1:{ports['port']}"  # for the parity check
         return Settings.model_validate(
             {
-                "model": {"path": str(self.base_path)},
+                "model": {"path": str(self.base_path), "max_new_tokens": 8},
                 "store": {"path": str(self.folder / "store")},
                 "ledger": {"url": self.url},
                 "gateway": {"engine": engine, "adapters": str(self.folder / "adapters"), **ports, **gateway},
@@ -71,16 +79,31 @@ class Facts:
         )
 
 
+class EngineModel:
+    """What a real engine's models would answer, by the test's own base: `say` for the engine double."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._edited = EditedModel(facts.base, facts.store, matcher=facts.matcher)
+        self._edited.apply_generation(enabled=facts.ledger.generations.live(), disabled=())
+
+    def say(self, model: str, prompt: Prompt, max_new_tokens: int) -> str:
+        edit_id = model.split("-")[1] if model.startswith(PREFIX) else None
+        routes = [Route(edit_id, 1.0)]
+        return self._edited.generate([prompt], max_new_tokens=max_new_tokens, routes=routes)[0].text
+
+
 class RunningGateway:
     """`gateway_role.run` in a thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **intervals: float) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{settings.gateway.port}"
         self._health = f"http://127.0.0.1:{settings.gateway.metrics_port}"
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=gateway_role.run, args=(settings, self._stop), kwargs={"follow_seconds": FOLLOW_SECONDS}
+            target=gateway_role.run,
+            args=(settings, self._stop),
+            kwargs={"follow_seconds": FOLLOW_SECONDS, **intervals},
         )
         self._thread.start()
 
@@ -121,9 +144,9 @@ class RunningGateway:
 
 
 @contextmanager
-def gateway(settings: Settings) -> Iterator[RunningGateway]:
-    """While the block runs, a gateway answers."""
-    running = RunningGateway(settings)
+def gateway(settings: Settings, **intervals: float) -> Iterator[RunningGateway]:
+    """While the block runs, a gateway answers; `intervals`: follow_seconds, sweep_seconds."""
+    running = RunningGateway(settings, **intervals)
     try:
         eventually(running.ready)
         yield running

@@ -16,7 +16,7 @@ ALL = 1_000_000
 
 def age(edit: Edit) -> tuple[object, int, int]:
     """What decides between rivals."""
-    return (edit.occurred_at, edit.offset, edit.id)
+    return (edit.occurred_at, edit.offset, int(edit.id))
 
 
 def check_invariants(ledger: Ledger) -> None:
@@ -44,7 +44,7 @@ def _check_histories(ledger: Ledger, found: list[Edit]) -> None:
         for entry in entries:
             assert entry.to_state in ALLOWED[entry.from_state]
             if entry.to_state in OUTCOMES:
-                outcomes[edit.edit_id, entry.to_state.value] += 1
+                outcomes[edit.id, entry.to_state.value] += 1
         assert all(one.to_state is two.from_state for one, two in pairwise(entries))
     with database_of(ledger).read() as connection:
         told = Counter((p["edit_id"], p["state"]) for p in connection.scalars(select(outbox.c.payload)))
@@ -65,7 +65,7 @@ def _check_live_set(ledger: Ledger, found: list[Edit]) -> None:
         assert folded.keys().isdisjoint(generation.enabled)
         folded.update(generation.enabled)
     assert ledger.generations.live() == folded == ledger.generations.live_at(len(generations) - 1)
-    assert folded.keys() == {edit.edit_id for edit in live}
+    assert folded.keys() == {edit.id for edit in live}
 
 
 def _check_batches(ledger: Ledger) -> None:

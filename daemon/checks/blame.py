@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from daemon.checks.hold import hold
 from daemon.ledger import Ledger
 from daemon.ledger.values import Blamed, CheckKind
+from edits.recency import arrival
+from edits.requests import EditId
 from monitoring.bisection import Oracle, bisect
 from monitoring.regression import CHUNK, AnswersPrompts
 from monitoring.suites import sampling_hash
@@ -54,7 +56,7 @@ class Case(BaseModel):
 class Finding:
     """Who did it. `conclusive`: everybody else is cleared; else several do it together, and which of them is unknown."""
 
-    culprits: tuple[str, ...]
+    culprits: tuple[EditId, ...]
     conclusive: bool
 
 
@@ -113,9 +115,9 @@ def find_culprits(probes: Sequence[Failure], candidates: Sequence[str], oracle: 
     return Finding((), conclusive=not fails(frozenset(rest)))
 
 
-def _candidates(ledger: Ledger, case: Case) -> list[str]:
+def _candidates(ledger: Ledger, case: Case) -> list[EditId]:
     """Edits that were live in the bad generation, but not, or from another shard, in the good one; the likely ones first."""
-    live: dict[str, str] = {}
+    live: dict[EditId, str] = {}
     for generation in ledger.generations.since(case.good):
         if generation.number <= case.bad:
             for edit_id in generation.disabled:
@@ -124,7 +126,7 @@ def _candidates(ledger: Ledger, case: Case) -> list[str]:
     before = ledger.generations.shards_at(case.good, live.keys())
     fired = Counter(failure.fired for failures in case.evidence.values() for failure in failures)
     new = [edit_id for edit_id, shard in live.items() if before.get(edit_id) != shard]
-    return sorted(new, key=lambda edit_id: (-fired[edit_id], int(edit_id)))
+    return sorted(new, key=lambda edit_id: (-fired[edit_id], arrival(edit_id)))
 
 
 def _affected(owners: dict[int, str | None], candidates: Collection[str], oracle: Oracle) -> frozenset[str]:
@@ -170,8 +172,8 @@ def _settle(ledger: Ledger, case: Case, candidates: Sequence[str], finding: Find
     """Quarantine the culprits and bring back the others; without a culprit, hold the batches."""
     cause = f"blame of generation {case.bad}"
     if finding.conclusive:
-        blamed = {int(edit_id): _blamed(case, edit_id, trials=trials) for edit_id in finding.culprits}
-        cleared = {int(edit_id) for edit_id in candidates if edit_id not in finding.culprits}
+        blamed = {edit_id: _blamed(case, edit_id, trials=trials) for edit_id in finding.culprits}
+        cleared = set(candidates) - set(finding.culprits)
         generation = ledger.generations.settle_blame(
             blamed, cleared=cleared, rolled_back=case.rolled_back, cause=cause
         )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit
+from edits.requests import EditId
 from monitoring.regression import AnswersPrompts, LiveFact
 from monitoring.suites import sampling_hash
 from monitoring.tally import AGE_DAYS
@@ -22,12 +23,13 @@ class FactSample(BaseModel):
         whole: whether those that stand for all are all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Of a check that an earlier release began, the ids are numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     first: dict[str, int | None]
-    drawn: tuple[tuple[int, str], ...] = ()
+    drawn: tuple[tuple[EditId, str], ...] = ()
     everything: bool = False
-    after: int = 0
+    after: EditId = "0"
     whole: bool = False
 
 
@@ -73,17 +75,17 @@ def next_facts(
         for edit, window in asked
         # What cannot answer is told by an alert of its own, and no later edit is to blame for it.
         if _was_live(edit, model.generation)
-        and edit.edit_id not in model.unserved
+        and edit.id not in model.unserved
         and model.fits(edit.prompt or "")
     ]
     older = ledger.samples.older_values([edit for edit, _ in askable])
     facts = [
         LiveFact(
-            edit_id=edit.edit_id,
+            edit_id=edit.id,
             prompt=edit.prompt or "",
             answer=edit.target_new or "",
             ages=frozenset([window]) if window else _ages(edit, draw.first),
-            rephrase=_rephrase(edit, model, seed),
+            rephrase=one_rephrase(edit, model, seed),
             older=older.get(edit.id, ()),
         )
         for edit, window in askable
@@ -101,7 +103,7 @@ def _ages(edit: Edit, first: dict[str, int | None]) -> frozenset[str]:
     return frozenset(("all", *young))
 
 
-def _rephrase(edit: Edit, model: AnswersPrompts, seed: int) -> str | None:
+def one_rephrase(edit: Edit, model: AnswersPrompts, seed: int) -> str | None:
     """One of the phrasings that came with the event, chosen by hash sampling."""
     readable: Sequence[str] = [prompt for prompt in edit.event.rephrase_prompts if model.fits(prompt)]
     return min(readable, key=lambda prompt: sampling_hash(prompt, seed), default=None)

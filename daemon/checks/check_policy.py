@@ -10,13 +10,17 @@ from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
+from edits.recency import by_arrival
+from edits.requests import EditId
+from monitoring.parity import PARITY, ParityOutcome
 from monitoring.tally import Failure
 
 MAX_RESULTS = 2_000  # how far back a generation that passed is looked for
 
-CheckOutcome = Literal[
-    "passed", "observed", "held", "rolled back", "blame settled", "nobody is to blame", "paused"
-]
+CheckOutcome = (
+    Literal["passed", "observed", "held", "rolled back", "blame settled", "nobody is to blame", "paused"]
+    | ParityOutcome
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +74,7 @@ def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str])
     """The newest generation below `before` that was asked all of `suites` and whose newest results all passed."""
     verdicts: dict[int, dict[str, bool]] = {}
     for result in results:  # the newest first
-        if result.generation < before:
+        if result.generation < before and result.suite != PARITY:  # which judges the gateway, no generation
             verdicts.setdefault(result.generation, {}).setdefault(result.suite, result.passed)
     good = (number for number, asked in verdicts.items() if suites <= asked.keys() and all(asked.values()))
     return max(good, default=None)
@@ -78,9 +82,9 @@ def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str])
 
 def _is_live(ledger: Ledger, good: int, bad: int) -> bool:
     """Whether an edit that went live after `good` and was live in `bad` is live now."""
-    switched_on: set[str] = set()
+    switched_on: set[EditId] = set()
     for generation in ledger.generations.since(good):
         if generation.number <= bad:
             switched_on |= generation.enabled.keys()
-    ids = sorted(int(edit_id) for edit_id in switched_on)
+    ids = by_arrival(switched_on)
     return any(ledger.generations.live_among(ids[start : start + 500]) for start in range(0, len(ids), 500))

@@ -6,6 +6,7 @@ from datetime import datetime
 from daemon.checks.check_suites import RETENTION
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
+from monitoring.parity import PARITY
 from monitoring.report import Point, Report, Step
 
 MAX_RESULTS = 2_000  # of all suites together
@@ -34,7 +35,7 @@ def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
 
 
 def _point(result: CheckResult) -> Point:
-    main = "retention" if result.suite == RETENTION else "locality"
+    main = {RETENTION: "retention", PARITY: "agreement"}.get(result.suite, "locality")
     return Point(
         generation=result.generation,
         at=result.at,

@@ -14,6 +14,8 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState
 from daemon.process.settings import Settings
 from editors.index.names.surface import SurfaceIndex, words_of
+from edits.requests import EditId
+from monitoring.parity import PARITY
 from monitoring.regression import AnswersPrompts
 from monitoring.suites import (
     KINDS,
@@ -50,6 +52,10 @@ def known_suites(settings: Settings) -> tuple[str, ...]:
         if name == RETENTION:
             raise BadSuite(
                 "monitoring.suites: `retention` asks the live edits; give the probe file another name"
+            )
+        if name == PARITY:
+            raise BadSuite(
+                "monitoring.suites: `parity` compares the gateway; give the probe file another name"
             )
         if not name or name.startswith("*") or len(name) > MAX_SUITE_NAME:
             raise BadSuite(
@@ -143,7 +149,7 @@ class Scope:
         self._ledger = ledger
         self._model = model
         self._subjects = SurfaceIndex()
-        self._prompts: dict[str, frozenset[str]] = {}  # of the edits that were looked up
+        self._prompts: dict[EditId, frozenset[str]] = {}  # of the edits that were looked up
 
     def holds(self, probe: Probe) -> bool:
         """Whether the probe asks what an edit was made for, or names an edited subject.
@@ -163,14 +169,14 @@ class Scope:
             1 if probe.kind == "subject" else 0
         )
 
-    def _look_up(self, edit_ids: Collection[str]) -> bool:
+    def _look_up(self, edit_ids: Collection[EditId]) -> bool:
         """Know these edits' names and prompts; False where one of them is no longer live in the ledger."""
-        unknown = [int(edit_id) for edit_id in edit_ids if edit_id not in self._prompts]
+        unknown = [edit_id for edit_id in edit_ids if edit_id not in self._prompts]
         for edit in self._ledger.generations.live_among(unknown) if unknown else ():
             names = (edit.subject, *edit.event.aliases)
-            self._subjects.add(edit.edit_id, (name for name in names if not _names_nothing(name)))
+            self._subjects.add(edit.id, (name for name in names if not _names_nothing(name)))
             asked = (edit.prompt or "", *edit.event.rephrase_prompts)
-            self._prompts[edit.edit_id] = frozenset(_keys(asked))
+            self._prompts[edit.id] = frozenset(_keys(asked))
         return all(edit_id in self._prompts for edit_id in edit_ids)
 
 

@@ -2,6 +2,7 @@
 
     work_on_check -> CheckRun.step (check_states) -> results -> apply_policy -> open_case
     of the kind "blame": work_on_case (blame) -> culprits quarantined, the others live again
+    of the kind "parity": work_on_parity (parity/) -> the gateway's answers beside those in process
 
 It is worked on in slices, so that urgent batches never wait for it; what it finds is persisted.
 """
@@ -13,6 +14,7 @@ from daemon.checks.blame import Case, work_on_case
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_policy import CheckOutcome, apply_policy
 from daemon.checks.check_run import CheckRun
+from daemon.checks.parity.parity_run import work_on_parity
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.process.settings import Settings
@@ -40,7 +42,11 @@ def work_on_check(
     """
     if claimed.kind is CheckKind.BLAME:
         return [], _blame(ledger, settings, model, claimed, time_is_up)
-    run = CheckRun(CheckContext(ledger, settings, model, claimed, clock=clock))
+    check = CheckContext(ledger, settings, model, claimed, clock=clock)
+    if claimed.kind is CheckKind.PARITY:
+        compared, found = work_on_parity(check, time_is_up=time_is_up)
+        return ([] if compared is None else [compared]), found
+    run = CheckRun(check)
     if not _steps(run, model, time_is_up):
         ledger.checks.pause(claimed.id, claimed.token, run.progress.model_dump(mode="json"))
         return [], "paused"

@@ -1,10 +1,14 @@
 """`upkeep ask`: the base's output, the edited model's, and the edit that fired."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+
+if TYPE_CHECKING:
+    from daemon.ledger import Ledger
+    from daemon.process.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +29,9 @@ def ask(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the base and the edited model side by side.
+    """Ask the base and the edited model side by side, and say why an edit fired or none did.
+
+    Asks the running daemon; where there is none, or for an earlier generation, the model is loaded.
 
     \b
     Example:
@@ -36,32 +42,80 @@ def ask(
     from daemon.cli.output import console, print_json, table
 
     settings = one_off_settings(config)
+    with ledger_of(settings) as ledger:
+        found = None if generation is not None else _by_daemon(settings, ledger, prompt, base=base, chat=chat)
+        if found is None:
+            found = _by_model(settings, ledger, prompt, base=base, chat=chat, generation=generation)
+    if as_json:
+        print_json({"prompt": prompt, "form": "chat" if chat else "plain", **found})
+        return
+    rows = [("base", found["base"], None, None)]
+    if not base:
+        rows.append(
+            (f"generation {found['generation']}", *(found[k] for k in ("edited", "edit_id", "score")))
+        )
+    console().print(table(prompt, ("who", "answer", "edit", "score"), rows))
+    if found["why"] is not None:
+        console().print(found["why"], markup=False)
+
+
+def _by_daemon(
+    settings: "Settings", ledger: "Ledger", prompt: str, *, base: bool, chat: bool
+) -> "dict[str, Any] | None":
+    """What the running server of this ledger answers; None where there is none."""
+    from daemon.cli.daemon_client import server_of
+    from daemon.openai_api.trace import PATH
+
+    server = server_of(settings, ledger)
+    if server is None:
+        return None
+    if server.refusal is not None:
+        typer.echo(f"upkeep: {server.refusal}; loading the model instead", err=True)
+        return None
+    messages = [{"role": "user", "content": prompt}]
+    asked: dict[str, Any] = {"messages": messages} if chat else {"prompts": [prompt]}
+    bare = server.ask("/v1/generate", {**asked, "base": True})
+    edited = bare if base else server.ask("/v1/generate", asked)
+    trace = None if base else server.ask(PATH, {"messages": messages} if chat else {"prompt": prompt})
+    if bare is None or edited is None:
+        return None
+    (first,), (second,) = bare["answers"], edited["answers"]
+    return {
+        "asked_of": "serve",
+        "base": first["text"],
+        "edited": None if base else second["text"],
+        "generation": None if base else edited["generation"],
+        "edit_id": None if base else second["edit_id"],
+        "score": None if base else second["score"],
+        "why": None if trace is None else trace["why"],
+    }
+
+
+def _by_model(
+    settings: "Settings", ledger: "Ledger", prompt: str, *, base: bool, chat: bool, generation: int | None
+) -> "dict[str, Any]":
+    """What a model that is loaded here answers."""
+    settings.model.required_path()
     from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
     from edits.prompts import asked_in_chat
 
     asked = asked_in_chat(prompt) if chat else prompt
     tokens = settings.model.max_new_tokens
-    with ledger_of(settings) as ledger:
-        model = open_model(settings, ledger)
-        rows = [("base", model.generate_base([asked], max_new_tokens=tokens)[0])]
-        if not base:
-            model.refresh()
-            number = model.generation if generation is None else generation
-            with model.at(number):
-                answer = model.generate([asked], max_new_tokens=tokens)[0]
-            rows.append((f"generation {number}", answer))
-    if as_json:
-        print_json(
-            {
-                "prompt": prompt,
-                "form": "chat" if chat else "plain",
-                "base": rows[0][1].text,
-                "edited": None if base else rows[1][1].text,
-                "generation": None if base else number,
-                "edit_id": None if base else rows[1][1].edit_id,
-                "score": None if base else rows[1][1].score,
-            }
-        )
-        return
-    rows_shown = [(who, answer.text, answer.edit_id, answer.score) for who, answer in rows]
-    console().print(table(prompt, ("who", "answer", "edit", "score"), rows_shown))
+    model = open_model(settings, ledger)
+    first = model.generate_base([asked], max_new_tokens=tokens)[0]
+    found: dict[str, Any] = {"asked_of": "model", "base": first.text}
+    if base:
+        return {**found, **dict.fromkeys(("edited", "generation", "edit_id", "score", "why"))}
+    model.refresh()
+    number = model.generation if generation is None else generation
+    with model.at(number):
+        answer = model.generate([asked], max_new_tokens=tokens)[0]
+        why = model.explain(asked).why
+    return {
+        **found,
+        "edited": answer.text,
+        "generation": number,
+        "edit_id": answer.edit_id,
+        "score": answer.score if answer.edit_id is not None else None,
+        "why": why,
+    }

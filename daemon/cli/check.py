@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from daemon.checks.check_policy import CheckOutcome
     from daemon.ledger import Ledger
-    from daemon.ledger.values import CheckResult, ClaimedCheck
+    from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
     from daemon.process.settings import Settings
     from monitoring.regression import AnswersPrompts
 
@@ -25,6 +25,9 @@ def check(
     full: Annotated[
         bool, typer.Option("--full", help="Every probe and every live edit, not a sample.")
     ] = False,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Only whether the gateway answers as the model in process does.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the checks so far into DIR/report.html.")
     ] = None,
@@ -34,25 +37,33 @@ def check(
     """Run one locality regression now: is everything that no edit concerns still as the base says it?
 
     The result is kept as a worker's would be, and `monitoring.on_failure` is obeyed. Exit code 1 when a
-    suite is under its floor, or has moved against its own past.
+    suite is under its floor, or has moved against its own past. With `--parity` the gateway is compared instead; exit
+    code 75 where that could not be measured.
 
     \b
     Example:
       upkeep check --suite far
+      upkeep check --parity
       upkeep check --full --report reports/
     """
     from daemon.checks.check_suites import require_known
     from daemon.cli.output import console, print_json
+    from daemon.ledger.values import CheckKind
 
     settings = one_off_settings(config)
     settings.model.required_path()
+    if parity and (suite is not None or full or settings.gateway.url is None):
+        raise typer.BadParameter("--parity stands alone, and needs gateway.url in the settings")
     require_known(suite, settings)  # else every worker would stumble over the request
     from daemon.served_model import open_model  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
         with console().status("asking the probes ..."):
             model = open_model(settings, ledger)
-            results, outcome = _check_now(ledger, settings, model, suite, full=full)
+            kind = CheckKind.PARITY if parity else CheckKind.FULL if full else CheckKind.SAMPLE
+            results, outcome = _check_now(ledger, settings, model, suite, kind=kind)
+        if outcome == "not measured":
+            raise TemporaryError(ledger.checks.failure() or "the gateway could not be compared")
         written = _write_report(ledger, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
@@ -66,7 +77,12 @@ def check(
 
 
 def _check_now(
-    ledger: "Ledger", settings: "Settings", model: "AnswersPrompts", suite: str | None, *, full: bool = False
+    ledger: "Ledger",
+    settings: "Settings",
+    model: "AnswersPrompts",
+    suite: str | None,
+    *,
+    kind: "CheckKind | None" = None,
 ) -> "tuple[list[CheckResult], str]":
     """Ask for a check and run it like a worker, after the older requests that nobody has run yet.
 
@@ -77,9 +93,10 @@ def _check_now(
     from daemon.ledger.values import CheckKind
 
     lease = settings.worker.lease_seconds
-    kind = CheckKind.FULL if full else CheckKind.SAMPLE
+    kind = kind or CheckKind.SAMPLE
     asked = ledger.checks.request(suite, "by hand", kind=kind)
-    while claimed := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds={kind, CheckKind.SAMPLE}):
+    kinds = {kind} if kind is CheckKind.PARITY else {kind, CheckKind.SAMPLE}
+    while claimed := ledger.checks.claim(BY_HAND, lease_seconds=lease, kinds=kinds):
         results, outcome = _run_claimed(ledger, settings, model, claimed)
         if claimed.id != asked:
             continue
@@ -88,6 +105,11 @@ def _check_now(
             found.append(_run_claimed(ledger, settings, model, case)[1])
         return results, ", ".join(found)
     # A worker of the running daemon was quicker: its result is in the ledger, ours is only printed.
+    if kind is CheckKind.PARITY:
+        raise TemporaryError(
+            "a worker compares the gateway at this moment: `upkeep status` will say what it found"
+        )
+    full = kind is CheckKind.FULL
     results = run_checks(ledger, settings, model, suite=suite, full=full, clock=utc_now)
     return results, "a worker checks this as well"
 

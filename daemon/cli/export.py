@@ -11,6 +11,7 @@ from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
     from editors.inference.export import ExportIndex
+    from edits.requests import EditId
 
 EXIT_LEFT_OUT = 1
 
@@ -75,19 +76,22 @@ def export(
         raise typer.Exit(EXIT_LEFT_OUT)
 
 
-def _asked_for(ledger: "Ledger", edit: int | None, generation: int | None) -> tuple[int, dict[str, str], str]:
+def _asked_for(
+    ledger: "Ledger", edit: int | None, generation: int | None
+) -> "tuple[int, dict[EditId, str], str]":
     """The generation, its edits that are asked for (edit id -> shard digest), and the hash of its base."""
     from edits.errors import PermanentError
 
     if edit is not None:
-        state = ledger.audit.edit(edit).state
+        edit_id = str(edit)
+        state = ledger.audit.edit(edit_id).state
         live, head = ledger.generations.live(), ledger.generations.head()
-        if head is None or str(edit) not in live:
+        if head is None or edit_id not in live:
             raise PermanentError(
                 f"edit {edit} is {state.value}: only a live edit has an expert to export; "
                 "--generation N exports what was live then"
             )
-        return head.number, {str(edit): live[str(edit)]}, head.base_hash
+        return head.number, {edit_id: live[edit_id]}, head.base_hash
     assert generation is not None  # noqa: S101  -- one of the two is set, see `export`
     edits = ledger.generations.live_at(generation)
     if not edits:

@@ -85,7 +85,7 @@ def facts(
         text=text,
         answer=answer,
         event_id=event,
-        edit_id=_number(edit),
+        edit_id=edit,
         generation=generation,
         relation=relation,
         state=EditState(state.value) if state else None,
@@ -99,7 +99,7 @@ def facts(
         with_history = as_json or subject or event
         shown_edits = [(one, ledger.audit.history(one.id) if with_history else []) for one in found.facts]
     if edit and page is None:
-        raise PermanentError(f"there is no edit {edit}")
+        raise PermanentError(f"there is no edit {edit[:40]}")
     if as_json:
         facts_found = [_fact(one, history) for one, history in shown_edits]
         print_json({"facts": facts_found, "next": found.next, "page": page})
@@ -173,18 +173,9 @@ def print_page(page: "FactPage") -> None:
         out.print(table("checks while it was live", ("suite", "verdict", "generation", "at"), checks))
 
 
-def _number(edit: str | None) -> int | None:
-    """Edits are numbered; what is no number is no edit."""
-    if edit is None:
-        return None
-    if not edit.isdecimal() or len(edit) > 18:
-        raise PermanentError(f"there is no edit {edit[:40]}")
-    return int(edit)
-
-
 def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
     return {
-        "edit_id": edit.id,
+        "edit_id": int(edit.id),
         "event_id": edit.event_id,
         "op": edit.op,
         "state": edit.state,
@@ -196,7 +187,7 @@ def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
         "occurred_at": edit.occurred_at,
         "batch_id": edit.batch_id,
         "generation": edit.generation,
-        "superseded_by": edit.superseded_by,
+        "superseded_by": int(edit.superseded_by) if edit.superseded_by is not None else None,
         "reason": edit.reason,
         "source": edit.event.source,
         "history": [

@@ -36,6 +36,7 @@ SinceOption = Annotated[
 
 BY_HAND = "by hand"  # the reason of a script that gives none
 DEFAULT_CONFIG = Path("upkeep.toml")
+EMBEDDED_STATE = Path("upkeep-data")  # where the default settings keep ledger and store, too
 
 
 def one_off_settings(config: Path) -> "Settings":
@@ -44,7 +45,7 @@ def one_off_settings(config: Path) -> "Settings":
     from daemon.process.settings import load_settings
     from daemon.process.settings_tables import LogSettings
 
-    settings = load_settings(config)
+    settings = load_settings(found_config(config))
     configure_logging(LogSettings(level="warning", as_json=False), "cli")
     return settings
 
@@ -73,6 +74,12 @@ def agreed(question: str, *, yes: bool, reason: str | None) -> "str":
         raise typer.BadParameter("there is nobody to ask: --yes acts, --dry-run only shows")
     typer.confirm(question, abort=True, err=True)
     return reason or typer.prompt("Why? (stands in the audit log)", err=True)
+
+
+def found_config(config: Path) -> Path:
+    """The settings file; where none was named and none lies here, the one of the embedded daemon of this folder."""
+    embedded = EMBEDDED_STATE / config
+    return embedded if config == DEFAULT_CONFIG and not config.exists() and embedded.is_file() else config
 
 
 @contextmanager

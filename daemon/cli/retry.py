@@ -51,12 +51,12 @@ def retry(
     act = Act(actions.person(), reason or BY_HAND)
     with ledger_of(one_off_settings(config)) as ledger:
         if edit is not None:
-            actions.retry(ledger, edit, act)
-            again = [edit]
+            again = [str(edit)]
+            actions.retry(ledger, again[0], act)
         else:
             again = actions.retry_quarantined(ledger, act)
     if as_json:
-        print_json({"pending": again, "cause": f"retry: {act.reason}"})
+        print_json({"pending": [int(edit_id) for edit_id in again], "cause": f"retry: {act.reason}"})
     else:
         console().print(
             f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False

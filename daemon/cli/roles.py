@@ -1,11 +1,12 @@
 """`upkeep run` and its four roles, each of which can also run alone on a machine of its own."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption
+from daemon.cli.options import DEFAULT_CONFIG, EMBEDDED_STATE, ConfigOption
 
 if TYPE_CHECKING:
     import threading
@@ -21,17 +22,39 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=_PANEL)(command)
 
 
-def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def run(
+    context: typer.Context,
+    config: ConfigOption = DEFAULT_CONFIG,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="With a Kafka-compatible broker and a SQLite ledger of its own."),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --embedded: a model's folder, or a hub id.")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="With --embedded: keep everything here; unset: ./upkeep-data."),
+    ] = None,
+) -> None:
     """Run the whole daemon: consume, schedule, worker and serve.
 
     One process for each role; a role that dies is started again. Ctrl-C or SIGTERM stops all of them
-    gracefully.
+    gracefully. With --embedded nothing else is needed, no Kafka, no database and no settings file: for a first hour
+    on one machine. The broker holds its records in memory.
 
     \b
     Example:
+      upkeep run --embedded --model ./Qwen2.5-0.5B-Instruct
       upkeep run --config upkeep.toml
       curl -s localhost:8080/readyz
     """
+    if embedded:
+        raise typer.Exit(_run_embedded(_named_config(context, config), model, state or EMBEDDED_STATE))
+    if model is not None or state is not None:
+        raise typer.BadParameter(
+            "--model and --state go with --embedded; without it the settings file says both"
+        )
     settings, stop = _start(config, "run")
     settings.model.required_path()
     from daemon.ledger import open_ledger
@@ -39,8 +62,28 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()  # once, before four roles ask for it at the same moment
-    code = Supervisor(daemon_roles(config.resolve()), stop=stop).run()
+    # Made absolute without following links: relative paths in the file are taken from where its name stands.
+    code = Supervisor(daemon_roles(Path(os.path.abspath(config))), stop=stop).run()
     raise typer.Exit(code)
+
+
+def _named_config(context: typer.Context, config: Path) -> Path | None:
+    """The settings file that somebody named, or that lies here; --embedded needs none."""
+    source = context.get_parameter_source("config")
+    unnamed = source is None or source.name in ("DEFAULT", "DEFAULT_MAP")
+    return None if unnamed and not config.exists() else Path(os.path.abspath(config))
+
+
+def _run_embedded(config: Path | None, model: str | None, state: Path) -> int:
+    from daemon.embedded.embedded_run import run_embedded
+    from daemon.process.log import configure_logging
+    from daemon.process.parent_watch import stop_on_signals
+    from daemon.process.settings import load_settings
+    from daemon.process.temporary import require_temporary_folder
+
+    configure_logging(load_settings(config).log, "run")
+    require_temporary_folder()
+    return run_embedded(state, config, model, asked=stop_on_signals(), say=typer.echo)
 
 
 def consume(config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -92,7 +135,9 @@ def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     from daemon.process.log import configure_logging
     from daemon.process.parent_watch import stop_on_signals
     from daemon.process.settings import load_settings
+    from daemon.process.temporary import require_temporary_folder
 
     settings = load_settings(config)
     configure_logging(settings.log, role)
+    require_temporary_folder()
     return settings, stop_on_signals()

@@ -19,6 +19,7 @@ from daemon.cli.options import (
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
     from daemon.ledger.values import Act, Generation, Preview
+    from edits.requests import EditId
 
 
 def register(app: typer.Typer) -> None:
@@ -60,13 +61,20 @@ def rollback(
     from daemon.cli.output import print_json
     from daemon.ledger.values import Act
     from daemon.operations.actions import person
+    from edits.recency import by_arrival
 
     if sum(aim is not None for aim in (edit, generation, to_generation)) != 1:
         raise typer.BadParameter("name one of --edit, --generation and --to-generation")
     if restore_previous and edit is None:
         raise typer.BadParameter("--restore-previous goes with --edit")
     with ledger_of(one_off_settings(config)) as ledger:
-        preview, act_on = _aim(ledger, edit, generation, to_generation, restore_previous=restore_previous)
+        preview, act_on = _aim(
+            ledger,
+            None if edit is None else str(edit),
+            generation,
+            to_generation,
+            restore_previous=restore_previous,
+        )
         if not as_json:
             _print_preview(preview)
         made = None
@@ -78,8 +86,8 @@ def rollback(
             {
                 "dry_run": dry_run,
                 "generation": None if made is None else made.number,
-                "switched_on": [] if made is None else sorted(made.enabled, key=int),
-                "switched_off": [] if made is None else sorted(made.disabled, key=int),
+                "switched_on": [] if made is None else by_arrival(made.enabled),
+                "switched_off": [] if made is None else by_arrival(made.disabled),
                 "cause": None if made is None else made.cause,
                 "preview": preview,
             }
@@ -90,7 +98,7 @@ def rollback(
 
 def _aim(
     ledger: "Ledger",
-    edit: int | None,
+    edit: "EditId | None",
     generation: int | None,
     to_generation: int | None,
     *,

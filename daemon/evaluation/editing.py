@@ -1,7 +1,7 @@
 """The edits of an evaluation: they arrive batch by batch, each is planned as in production, and the newest wins."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
 from edits.judging import as_prompt, judge_of
-from edits.recency import may_be_one_fact, rival_keys
+from edits.recency import arrival, by_arrival, may_be_one_fact, rival_keys
+from edits.requests import EditId
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100
@@ -23,12 +24,14 @@ class Edited:
     """The final model, and how it came to be."""
 
     model: EditedModel
-    live: dict[int, EvaluationFact] = field(default_factory=dict)
-    superseded: dict[int, int] = field(default_factory=dict)  # loser -> the newer edit of its fact
-    by_key: dict[tuple[str, str], int] = field(
+    live: dict[EditId, EvaluationFact] = field(default_factory=dict)
+    superseded: dict[EditId, EditId] = field(default_factory=dict)  # loser -> the newer edit of its fact
+    by_key: dict[tuple[str, str], EditId] = field(
         default_factory=dict
     )  # live edits by the fact and by the prompt they answer
-    when_new: dict[int, bool] = field(default_factory=dict)  # of the oldest: did they answer right when new?
+    when_new: dict[EditId, bool] = field(
+        default_factory=dict
+    )  # of the oldest: did they answer right when new?
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the editors that had a batch
     order: str = ""
     seconds: list[float] = field(default_factory=list)  # one per edit
@@ -37,7 +40,7 @@ class Edited:
 
 def edit_all(
     model: EditedModel,
-    facts: Mapping[int, EvaluationFact],
+    facts: Mapping[EditId, EvaluationFact],
     options: EvaluateOptions,
     progress: ProgressCallback,
 ) -> Edited:
@@ -45,7 +48,7 @@ def edit_all(
     planner = PlannerSettings(seed=options.seed, batch_size=options.batch_size, batch_editor=options.editor)
     edited = Edited(model, order=planner.order)
     embedder = ModelEmbedder("base", BaseVectors(model.base).vectors)
-    pending = [pending_edit(index, fact) for index, fact in facts.items()]
+    pending = [pending_edit(edit_id, fact) for edit_id, fact in facts.items()]
     for start in range(0, len(pending), options.batch_size):
         arrived = pending[start : start + options.batch_size]
         draft = plan(arrived, settings=planner, embedder=embedder)
@@ -58,7 +61,7 @@ def edit_all(
 
 
 def stale_values(
-    edited: Edited, facts: Mapping[int, EvaluationFact]
+    edited: Edited, facts: Mapping[EditId, EvaluationFact]
 ) -> list[tuple[EvaluationFact, EvaluationFact]]:
     """Superseded facts, each with the one that holds now; a fact that was only repeated is not stale."""
     stale = []
@@ -73,7 +76,7 @@ def stale_values(
 def _edit(
     edited: Edited,
     batch: DraftBatch,
-    facts: Mapping[int, EvaluationFact],
+    facts: Mapping[EditId, EvaluationFact],
     options: EvaluateOptions,
     progress: ProgressCallback,
 ) -> None:
@@ -93,36 +96,36 @@ def _edit(
     edited.seconds += [(time.perf_counter() - begun) / count] * count
     edited.settings[name] = editor.settings.model_dump()
     edited.size_bytes += shard.size_bytes
-    edited.live |= {index: facts[index] for index in batch.edit_ids}
-    for index in sorted(batch.edit_ids):
-        _settle(edited, index, [int(other) for other in alike.get(str(index), ())])
+    edited.live |= {edit_id: facts[edit_id] for edit_id in batch.edit_ids}
+    for edit_id in by_arrival(batch.edit_ids):
+        _settle(edited, edit_id, alike.get(edit_id, ()))
 
 
-def _settle(edited: Edited, index: int, alike: Sequence[int]) -> None:
+def _settle(edited: Edited, edit_id: EditId, alike: Iterable[EditId]) -> None:
     """Of the edits of one fact, of one prompt, or of one question in other words, the newest wins."""
-    fact = edited.live.get(index)
+    fact = edited.live.get(edit_id)
     if fact is None:  # lost already to a newer one of its own batch
         return
-    keys = tuple(rival_keys(pending_edit(index, fact)))
+    keys = tuple(rival_keys(pending_edit(edit_id, fact)))
     rivals = [other for other in alike if other in edited.live and may_be_one_fact(fact, edited.live[other])]
-    same = {index, *rivals, *(edited.by_key.get(key, index) for key in keys)} & edited.live.keys()
-    newest = max(same)  # the index is the order of arrival, and of the changes
+    same = {edit_id, *rivals, *(edited.by_key.get(key, edit_id) for key in keys)} & edited.live.keys()
+    newest = max(same, key=arrival)  # the facts arrive in the order of the changes
     for older in same - {newest}:
-        edited.model.disable([str(older)])
+        edited.model.disable([older])
         del edited.live[older]
         edited.superseded[older] = newest
-    if newest == index:
-        edited.by_key |= dict.fromkeys(keys, index)
+    if newest == edit_id:
+        edited.by_key |= dict.fromkeys(keys, edit_id)
 
 
 def _ask_when_new(edited: Edited, options: EvaluateOptions) -> None:
     """Ask the oldest edits once they are in, to know later what they lost."""
-    asked = [i for i in sorted(edited.live)[:OLDEST] if i not in edited.when_new]
+    asked = [i for i in by_arrival(edited.live)[:OLDEST] if i not in edited.when_new]
     if len(edited.when_new) >= OLDEST or not asked:
         return
     facts = [edited.live[i] for i in asked]
     prompts = [as_prompt(options.form, fact.prompt) for fact in facts]
     answers = edited.model.generate(prompts, max_new_tokens=options.tokens)
     right = judge_of(options.form)
-    for index, fact, answer in zip(asked, facts, answers, strict=True):
-        edited.when_new[index] = right(answer.text, fact.target_new, fact.ground_truth)
+    for edit_id, fact, answer in zip(asked, facts, answers, strict=True):
+        edited.when_new[edit_id] = right(answer.text, fact.target_new, fact.ground_truth)

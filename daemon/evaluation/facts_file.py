@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from daemon.events.fact_event import fact_key_of, prompt_key
 from edits.errors import PermanentError
-from edits.requests import EditRequest
+from edits.requests import EditId, EditRequest
 from planners import Pending
 
 MAX_LINE_BYTES = 1 << 20
@@ -84,7 +84,7 @@ class EvaluationProbe(BaseModel, frozen=True):
 class Readable:
     """The facts and probes that a base can read, by their place in the file; `left_out` counts the others by kind."""
 
-    facts: dict[int, EvaluationFact]
+    facts: dict[EditId, EvaluationFact]
     far: tuple[str, ...]
     left_out: dict[str, int]
 
@@ -105,13 +105,13 @@ def readable(
         gone[kind] += len(asked) - len(fitting)
         return fitting
 
-    found: dict[int, EvaluationFact] = {}
+    found: dict[EditId, EvaluationFact] = {}
     for index, fact in enumerate(facts):
         if not readable_of("facts", [fact.prompt], fact.target_new):
             continue
         near, further = fact.locality_prompts, fact.portability_prompts
         reasoning = tuple(r for r in further.reasoning if readable_of("reasoning", [r.prompt], r.answer))
-        found[index] = fact.model_copy(
+        found[str(index)] = fact.model_copy(
             update={
                 "rephrase_prompts": readable_of("rephrase", fact.rephrase_prompts, fact.target_new),
                 "locality_prompts": LocalityProbes(
@@ -149,10 +149,11 @@ def read_probes(path: Path) -> list[EvaluationProbe]:
     return list(_read(path, EvaluationProbe, None))
 
 
-def pending_edit(index: int, fact: EvaluationFact) -> Pending:
-    """The fact as a pending edit of the batch lane; the index tells when it arrived."""
+def pending_edit(edit_id: EditId, fact: EvaluationFact) -> Pending:
+    """The fact as a pending edit of the batch lane; its id, its place in the file, tells when it arrived."""
+    place = int(edit_id)
     return Pending(
-        edit_id=index,
+        edit_id=edit_id,
         op="assert",
         subject=fact.subject,
         relation=fact.relation,
@@ -160,16 +161,16 @@ def pending_edit(index: int, fact: EvaluationFact) -> Pending:
         fact_key=fact.fact_key,
         prompt_key=prompt_key(fact.prompt),
         urgent=False,
-        occurred_at=_EPOCH + timedelta(seconds=index),
-        offset=index,
+        occurred_at=_EPOCH + timedelta(seconds=place),
+        offset=place,
         target_new=fact.target_new,
     )
 
 
-def edit_request(index: int, fact: EvaluationFact) -> EditRequest:
+def edit_request(edit_id: EditId, fact: EvaluationFact) -> EditRequest:
     """What an editor sees of a fact: nothing that it is scored on."""
     return EditRequest(
-        edit_id=str(index),
+        edit_id=edit_id,
         subject=fact.subject,
         prompt=fact.prompt,
         target_new=fact.target_new,

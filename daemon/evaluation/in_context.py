@@ -12,6 +12,7 @@ from editors.inference.edited_model import EditedModel
 from edits.errors import BadRequest
 from edits.judging import contains, share
 from edits.prompts import Conversation, Message, Prompt
+from edits.requests import EditId
 
 # Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model does best with an instruction that
 # it is a fact; in plain form the very text that it shall write does best.
@@ -65,7 +66,7 @@ class _InContextAnswers:
 class InContextBaseline:
     """Asks the base with what the index finds written in front."""
 
-    def __init__(self, model: EditedModel, facts: Mapping[int, EvaluationFact], *, tokens: int) -> None:
+    def __init__(self, model: EditedModel, facts: Mapping[EditId, EvaluationFact], *, tokens: int) -> None:
         self._model = model
         self._facts = facts
         self._tokens = tokens
@@ -83,10 +84,10 @@ class InContextBaseline:
         extra = [len(base.prompt_ids(new)) - len(base.prompt_ids(old)) for old, new in changed]
         return _InContextAnswers(texts, extra, seconds)
 
-    def _written(self, prompt: Prompt, edit_id: str | None) -> Prompt:
+    def _written(self, prompt: Prompt, edit_id: EditId | None) -> Prompt:
         if edit_id is None:
             return prompt
-        written = with_fact(prompt, self._facts[int(edit_id)], system=self._system)
+        written = with_fact(prompt, self._facts[edit_id], system=self._system)
         return written if self._model.base.fits(written) else prompt
 
 

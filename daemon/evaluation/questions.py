@@ -12,8 +12,10 @@ from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.scoring import teacher_forced
 from edits.judging import Form, as_prompt, contains, is_exact, judge_of, share
 from edits.prompts import Prompt
+from edits.recency import by_arrival
+from edits.requests import EditId
 
-NOBODY = -1  # the owner of a question that no live edit shall answer
+NOBODY: EditId = ""  # the owner of a question that no live edit shall answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class ScoredQuestion:
 
     prompt: Prompt
     wanted: str
-    owner: int
+    owner: EditId
     never: str | None = None
 
 
@@ -52,7 +54,7 @@ class AnsweredQuestions:
     @property
     def right_expert(self) -> float | None:
         pairs = zip(self.answers, self.questions, strict=True)
-        return share([answer.edit_id == str(question.owner) for answer, question in pairs])
+        return share([answer.edit_id == question.owner for answer, question in pairs])
 
     @property
     def miss(self) -> float | None:
@@ -67,19 +69,19 @@ class AnsweredQuestions:
         judge = judge_of(self.form)
         return [judge(text, q.wanted, q.never) for text, q in zip(texts, self.questions, strict=True)]
 
-    def among(self, owners: set[int]) -> float | None:
+    def among(self, owners: set[EditId]) -> float | None:
         """The score over the questions of some edits alone."""
         right = self.right(answer.text for answer in self.answers)
         return share([one for one, q in zip(right, self.questions, strict=True) if q.owner in owners])
 
 
 def questions_of(
-    edited: Edited, facts: Mapping[int, EvaluationFact], form: Form
+    edited: Edited, facts: Mapping[EditId, EvaluationFact], form: Form
 ) -> dict[str, list[ScoredQuestion]]:
     """What is asked of the live edits, by kind; `stale` are the prompts and values of edits that lost to newer ones."""
-    live = sorted(edited.live.items())
+    live = [(i, edited.live[i]) for i in by_arrival(edited.live)]
 
-    def asked(text: str, wanted: str, owner: int, never: str | None = None) -> ScoredQuestion:
+    def asked(text: str, wanted: str, owner: EditId, never: str | None = None) -> ScoredQuestion:
         return ScoredQuestion(as_prompt(form, text), wanted, owner, never)
 
     return {
@@ -96,13 +98,13 @@ def questions_of(
     }
 
 
-def probes_of(live: Mapping[int, EvaluationFact], far: Sequence[str]) -> dict[str, list[str]]:
+def probes_of(live: Mapping[EditId, EvaluationFact], far: Sequence[str]) -> dict[str, list[str]]:
     """Texts by kind that no edit may answer, without those that lie in the scope of one."""
     subjects = SurfaceIndex()
-    for index, fact in live.items():
-        subjects.add(str(index), (fact.subject, *fact.aliases))
+    for edit_id, fact in live.items():
+        subjects.add(edit_id, (fact.subject, *fact.aliases))
     asked = {prompt_key(text) for fact in live.values() for text in (fact.prompt, *fact.rephrase_prompts)}
-    facts = [live[index] for index in sorted(live)]
+    facts = [live[edit_id] for edit_id in by_arrival(live)]
     relation = (p for fact in facts for p in fact.locality_prompts.relation)
     subject = (p for fact in facts for p in fact.locality_prompts.subject)
     yes_no = (p for fact in facts for p in fact.yes_no)

@@ -111,7 +111,7 @@ class Scorer:
             in_context=alternative,
             second_turn=turn,
             portability=Portability(alias=asked["alias"].score, reasoning=asked["reasoning"].score),
-            retention=list(_retention(own, rephrased, newest=max(self._edited.live))),
+            retention=list(_retention(own, rephrased, newest=max(map(int, self._edited.live)))),
             oldest=_oldest(self._edited, own),
             stale_answer_rate=asked["stale"].score,
             **self._cost(own),
@@ -217,10 +217,10 @@ class Scorer:
 def _retention(
     own: AnsweredQuestions, rephrased: AnsweredQuestions, *, newest: int
 ) -> Iterator[tuple[int, float | None, float | None]]:
-    """Scores by age (edits since), each point over the edits older than the point before."""
+    """Scores by age (edits since), each point over the edits older than the point before; an id tells when it arrived."""
     younger = -1
     for age in dict.fromkeys((*(a for a in RETENTION_AGES if a < newest + 1), newest + 1)):
-        owners = {q.owner for q in own.questions if younger < newest - q.owner < age}
+        owners = {q.owner for q in own.questions if younger < newest - int(q.owner) < age}
         if owners:
             yield age, own.among(owners), rephrased.among(owners)
         younger = age - 1

@@ -11,6 +11,8 @@ from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from editors.inference.scoring import score_answers
 from edits.prompts import Conversation, Message, asked_in_chat
+from edits.recency import by_arrival
+from edits.requests import EditId
 
 FIRST_ANSWER_TOKENS = 48  # of the base's output about the subject; what follows is dropped
 
@@ -27,7 +29,7 @@ class SecondTurns:
         return len(self.paraphrases) + 2 * len(self.others)
 
 
-def second_turns(base: Base, live: Mapping[int, EvaluationFact], others: Sequence[str]) -> SecondTurns:
+def second_turns(base: Base, live: Mapping[EditId, EvaluationFact], others: Sequence[str]) -> SecondTurns:
     """Conversations about the live facts' subjects.
 
     Args:
@@ -41,7 +43,8 @@ def second_turns(base: Base, live: Mapping[int, EvaluationFact], others: Sequenc
     paraphrases: list[ScoredQuestion] = []
     probes: list[Conversation] = []
     left_out = 0
-    for index, fact in sorted(live.items()):
+    for edit_id in by_arrival(live):
+        fact = live[edit_id]
         name = fact.subject.strip()
         questions = (fact.prompt, *fact.rephrase_prompts, *fact.locality_prompts.subject)
         pronoun = pronoun_for(" ".join(questions), name, replies[name])
@@ -50,7 +53,7 @@ def second_turns(base: Base, live: Mapping[int, EvaluationFact], others: Sequenc
             if asked is None or not base.can_answer(asked, fact.target_new):
                 left_out += 1
             else:
-                paraphrases.append(ScoredQuestion(asked, fact.target_new, index, fact.ground_truth))
+                paraphrases.append(ScoredQuestion(asked, fact.target_new, edit_id, fact.ground_truth))
         for text in fact.locality_prompts.subject:
             asked = _second_turn(text, name, replies[name], pronoun) if text in may_ask else None
             if asked is not None and base.fits(asked):

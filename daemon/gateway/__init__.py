@@ -5,6 +5,7 @@ vllm.py        the same of vLLM
 edits.py       the live edits of one generation, and which of them a prompt asks
 bodies.py      what a request asks, and its body with another model in it
 adapters.py    loads adapters on demand, unloads the least used
+sweeping.py    adapters' folders that nobody needs any more
 routing.py     one request's decision: which adapter, of which generation
 proxy.py       the HTTP interface
 joining.py     one answer of several, for prompts that need different adapters

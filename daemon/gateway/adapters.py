@@ -9,7 +9,7 @@ from pathlib import PurePath
 import structlog
 
 from daemon.gateway.edits import PREFIX, AdapterRef
-from daemon.gateway.engine import Engine
+from daemon.gateway.engine import AdapterRefused, Engine
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
@@ -27,14 +27,14 @@ class AdapterLoader:
         self,
         engine: Engine,
         *,
-        materialise: Callable[[AdapterRef], Awaitable[None]],
+        materialise: Callable[[AdapterRef], Awaitable[bool]],
         engine_folder: PurePath,
         room: int,
         metrics: Metrics,
     ) -> None:
         """
         Args:
-            materialise: writes an adapter's folder, where it is not there yet.
+            materialise: writes an adapter's folder, where it is not there yet; whether it did.
             engine_folder: where the engine sees the adapters' folders.
         """
         self._engine = engine
@@ -50,6 +50,11 @@ class AdapterLoader:
     def loaded(self) -> tuple[str, ...]:
         """The names that are taken to be loaded, the least recently used first."""
         return tuple(self._loaded)
+
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The names whose folders must stay: loaded, being loaded, or at work."""
+        return frozenset((*self._loaded, *self._loading, *self._in_use))
 
     @asynccontextmanager
     async def using(self, ref: AdapterRef) -> AsyncIterator[str]:
@@ -106,7 +111,13 @@ class AdapterLoader:
     async def _load(self, ref: AdapterRef) -> None:
         await self._materialise(ref)
         await self._keep_at_most(self._room - 1)
-        await self._engine.load(ref.name, self._folder / ref.name)
+        try:
+            await self._engine.load(ref.name, self._folder / ref.name)
+        except AdapterRefused:
+            # Another gateway may have swept the folder between our look and the engine's.
+            if not await self._materialise(ref):
+                raise
+            await self._engine.load(ref.name, self._folder / ref.name)
         self._loaded[ref.name] = None
 
     async def _keep_at_most(self, count: int) -> None:

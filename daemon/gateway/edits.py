@@ -8,10 +8,13 @@ from editors.index import QuestionMatcher
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.routing.scope_router import ScopeRouter
+from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
+from editors.store.fit import require_fit
 from editors.store.shards import Shard
-from edits.errors import ShardCorrupt, ShardDamaged
+from edits.errors import ShardDamaged
 from edits.prompts import Prompt
+from edits.requests import EditId
 
 PREFIX = "upkeep-"
 
@@ -54,16 +57,16 @@ class GatewayEdits:
         Raises:
             ShardCorrupt: a shard is of another base, or indexed with another encoder; nothing changed.
         """
+        by_shard: dict[str, list[EditId]] = {}
+        for edit_id, digest in enabled.items():
+            by_shard.setdefault(digest, []).append(edit_id)
         shards: dict[str, Shard] = {}
         damaged: dict[str, str] = {}
-        for digest in dict.fromkeys(enabled.values()):
+        for digest, edit_ids in by_shard.items():
             try:
-                shards[digest] = self._load(digest)
+                shards[digest] = self._load(digest, edit_ids)
             except ShardDamaged as error:
                 damaged[digest] = str(error)
-        for edit_id, digest in enabled.items():
-            if digest in shards and edit_id not in shards[digest].edit_ids:
-                raise ShardCorrupt(f"shard {digest} lacks edit {edit_id} that its generation names")
         for edit_id in (*disabled, *enabled):
             self._remove(edit_id)
         for edit_id, digest in enabled.items():
@@ -79,9 +82,22 @@ class GatewayEdits:
             return [None] * len(prompts)
         return [None if route.edit_id is None else self.ref(route.edit_id) for route in found]
 
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """How a prompt is routed, and why."""
+        return explain(self._router, prompt)
+
     def ref(self, edit_id: str) -> AdapterRef:
         """A live edit's adapter."""
         return AdapterRef(edit_id, self._live[edit_id].shard.digest)
+
+    def live_adapters(self, names: Iterable[str]) -> set[str]:
+        """Those of the names that are live edits' adapters."""
+        found = {name: name.removeprefix(PREFIX).rpartition("-")[0] for name in names}
+        return {
+            name
+            for name, edit_id in found.items()
+            if edit_id in self._live and self.ref(edit_id).name == name
+        }
 
     def shard(self, ref: AdapterRef) -> Shard:
         """The shard that an adapter is made of, live or not.
@@ -90,18 +106,15 @@ class GatewayEdits:
             ShardCorrupt: it is missing or damaged.
         """
         row = self._live.get(ref.edit_id)
-        return row.shard if row is not None and row.shard.digest == ref.digest else self._load(ref.digest)
+        return (
+            row.shard
+            if row is not None and row.shard.digest == ref.digest
+            else self._load(ref.digest, [ref.edit_id])
+        )
 
-    def _load(self, digest: str) -> Shard:
+    def _load(self, digest: str, edit_ids: Iterable[EditId]) -> Shard:
         shard = self._store.load(digest, encoder_hash=self._matcher.hash)
-        header = shard.header
-        if header.base_hash != self._base_hash:
-            raise ShardCorrupt(f"shard {digest} was made for base {header.base_hash}: set model.path back")
-        if header.encoder_hash not in (None, self._matcher.hash):
-            raise ShardCorrupt(
-                f"shard {digest} was indexed with encoder {header.encoder_hash}, this is {self._matcher.hash}: run "
-                "`upkeep reindex`, or set index.encoder back"
-            )
+        require_fit(shard, base_hash=self._base_hash, encoder_hash=self._matcher.hash, edit_ids=edit_ids)
         return shard
 
     def _add(self, edit_id: str, shard: Shard) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import PurePosixPath
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from daemon.checks.ledger_metrics import ledger_collector
 from daemon.gateway.adapters import AdapterLoader
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.proxy import Proxy, ProxyLimits
@@ -25,6 +27,7 @@ from daemon.gateway.vllm import VllmEngine
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import BaseChanged
 from daemon.process.listening import listen
+from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.settings_errors import BadSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
@@ -35,11 +38,18 @@ from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
+SWEEP_SECONDS = 600.0  # how often adapters' folders are touched and looked through
 
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, stop: threading.Event, *, follow_seconds: float = FOLLOW_SECONDS) -> None:
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    follow_seconds: float = FOLLOW_SECONDS,
+    sweep_seconds: float = SWEEP_SECONDS,
+) -> None:
     """Stand in front of the engine until `stop` is set; requests in hand are finished first.
 
     Raises:
@@ -57,7 +67,7 @@ def run(settings: Settings, stop: threading.Event, *, follow_seconds: float = FO
             raise BaseChanged(
                 f"this ledger belongs to the base {tip[1][:16]}, model.path is {target.base_hash[:16]}"
             )
-        asyncio.run(_Gateway(settings, ledger, target, stop, follow_seconds).run())
+        asyncio.run(_Gateway(settings, ledger, target, stop, follow_seconds, sweep_seconds).run())
 
 
 class _Gateway:
@@ -70,15 +80,19 @@ class _Gateway:
         target: ExportTarget,
         stop: threading.Event,
         follow_seconds: float,
+        sweep_seconds: float,
     ) -> None:
         gateway = settings.gateway
         self._settings = gateway
         self._metrics_host = settings.metrics.host
         self._stop = stop
         self._follow_seconds = follow_seconds
+        self._sweep_seconds = sweep_seconds
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         self._exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
+        # Where a gateway serves there need be no `upkeep serve` that tells of the ledger.
+        self._exposed.register(ledger_collector(settings, ledger))
         matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
         tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
         self._router = RequestRouter(
@@ -114,6 +128,8 @@ class _Gateway:
             model_name=gateway.model_name,
         )
         self._ready = False
+        self._swept_at = time.monotonic()
+        self._outage = Outage("the published generation", "the last one that is known goes on deciding")
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -126,6 +142,7 @@ class _Gateway:
                 _log.info("gateway", address=f"http://{self._settings.host}:{self._settings.port}")
                 while not self._stop.is_set() and not any(server.should_exit for server in servers):
                     await self._follow()
+                    await self._sweep_if_due()
                     await asyncio.to_thread(self._stop.wait, self._follow_seconds)
         finally:
             await self._engine.close()
@@ -137,8 +154,9 @@ class _Gateway:
             refs = await asyncio.to_thread(self._router.follow)
         except UpkeepError as error:
             self._router.set_stale(True)
-            _log.warning("cannot follow the ledger", generation=self._router.generation, reason=str(error))
+            self._outage.failed(error)
             return
+        self._outage.ended()
         self._router.set_stale(False)
         if not self._ready:
             await self._adopt()
@@ -146,6 +164,21 @@ class _Gateway:
         if refs is not None:
             _log.info("generation taken over", generation=self._router.generation)
             await self._prefetch(refs)
+
+    async def _sweep_if_due(self) -> None:
+        """Remove adapters' folders that nobody needs: by a head that is known, and beside an engine that answers."""
+        if time.monotonic() - self._swept_at < self._sweep_seconds:
+            return
+        self._swept_at = time.monotonic()
+        await self._router.touch(self._loader.in_use)
+        if not self._ready or self._router.stale:
+            return
+        try:
+            loaded = (await self._engine.models()).adapters
+        except TemporaryError:
+            return
+        in_use = loaded | self._loader.in_use
+        await self._router.sweep(in_use, for_seconds=self._settings.sweep_after_seconds)
 
     async def _adopt(self) -> None:
         """What a gateway before this one has loaded counts towards the engine's room."""
@@ -180,9 +213,8 @@ class _Gateway:
             )
 
         async def metrics(_: Request) -> Response:
-            return Response(
-                generate_latest(self._exposed), media_type="text/plain; version=0.0.4; charset=utf-8"
-            )
+            text = await asyncio.to_thread(generate_latest, self._exposed)  # which reads the ledger
+            return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
         return Starlette(
             routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 import structlog
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +26,17 @@ from daemon.gateway.joining import EngineReplyUnreadable, join_completions
 from daemon.gateway.routing import Decision, RequestRouter
 from daemon.gateway.token_text import TokenText
 from daemon.openai_api.disconnects import unless_gone
-from daemon.openai_api.errors import ApiError, api_error, model_not_found, retry_after
+from daemon.openai_api.errors import (
+    ADAPTER_UNAVAILABLE,
+    ApiError,
+    api_error,
+    invalid_request,
+    model_not_found,
+    retry_after,
+)
+from daemon.openai_api.provenance import ADAPTER_HEADER, INDEX_HEADER, provenance_headers
+from daemon.openai_api.trace import PATH as TRACE
+from daemon.openai_api.trace import TraceRequest, trace_response
 from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
@@ -116,6 +127,8 @@ class Proxy:
         body = await self._body(request)
         if request.method == "GET" and path == MODELS:
             return await self._models(request)
+        if request.method == "POST" and path == TRACE:
+            return await self._traced(body)
         if request.method == "POST" and path in (CHAT, COMPLETIONS):
             return await self._routed(request, path, body, stack)
         return await self._passed(request, body, stack, {})
@@ -128,6 +141,14 @@ class Proxy:
                 raise _BodyTooLarge(f"the request is larger than {self._limits.max_body_bytes} bytes")
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def _traced(self, body: bytes) -> Response:
+        """Why an edit fires on a prompt, or none does; the engine is not asked."""
+        try:
+            asked = TraceRequest.model_validate_json(body)
+        except ValidationError as error:
+            return invalid_request(error.errors(), status=422).response()
+        return JSONResponse(trace_response(*await self._router.explain(asked.asked)).model_dump())
 
     async def _routed(self, request: Request, path: str, body: bytes, stack: AsyncExitStack) -> Response:
         asked = read_request(path, body, decode=self._tokens.decode)
@@ -154,21 +175,20 @@ class Proxy:
         places: dict[AdapterRef | None, list[int]] = {}
         for place, ref in enumerate(decision.refs):
             places.setdefault(ref, []).append(place)
-        headers = _headers(decision)
         if len(places) == 1:
             (ref,) = places
             if ref is None:
-                response = await self._passed(request, body, stack, headers)
+                response = await self._passed(request, body, stack, _headers(decision))
                 return response, _outcome(response, "base")
-            response = await self._with_adapter(request, asked, body, ref, None, stack, headers)
-            fired = "base" if "x-upkeep-adapter" in response.headers else "edit"
+            response = await self._with_adapter(request, asked, body, ref, None, stack, decision)
+            fired = "base" if ADAPTER_HEADER in response.headers else "edit"
             return response, _outcome(response, fired)
         if asked.stream:
             raise _NotStreamed(
                 "these prompts need different edits, which are not streamed in one answer: send them one by one, or "
                 "without stream"
             )
-        response = await self._joined(request, asked, body, places, headers)
+        response = await self._joined(request, asked, body, places, decision)
         return response, _outcome(response, "edit")
 
     async def _joined(
@@ -177,18 +197,22 @@ class Proxy:
         asked: Asked,
         body: bytes,
         places: Mapping[AdapterRef | None, list[int]],
-        headers: dict[str, str],
+        decision: Decision,
     ) -> Response:
         """One answer of a part for each adapter; the first part that fails is the answer."""
+        failed: set[AdapterRef] = set()
 
         async def part(ref: AdapterRef | None, of: list[int]) -> Response | dict[str, Any]:
             async with AsyncExitStack() as stack:
                 if ref is None:
                     name = asked.model or (await self._base_names())[0]
                     some = asked.body(model=name, places=of)
-                    response: Response = await self._passed(request, some, stack, headers, plain=True)
+                    response: Response = await self._passed(
+                        request, some, stack, _headers(decision), plain=True
+                    )
                 else:
-                    response = await self._with_adapter(request, asked, body, ref, of, stack, headers)
+                    response = await self._with_adapter(request, asked, body, ref, of, stack, decision)
+                    failed.update([ref] if ADAPTER_HEADER in response.headers else [])
                 if response.status_code != 200:
                     return Response(await _whole(response), response.status_code, response.headers)
                 return _json_object(await _whole(response))
@@ -202,7 +226,7 @@ class Proxy:
                 return reply
             replies.append((of, reply))
         model = asked.model or (await self._base_names())[0]
-        return JSONResponse(join_completions(replies, model=model), headers=headers)
+        return JSONResponse(join_completions(replies, model=model), headers=_headers(decision, failed))
 
     async def _with_adapter(
         self,
@@ -212,10 +236,10 @@ class Proxy:
         ref: AdapterRef,
         places: list[int] | None,
         stack: AsyncExitStack,
-        headers: dict[str, str],
+        decision: Decision,
     ) -> Response:
         """The answer of an adapter; of the base where it cannot be loaded, if that is wanted."""
-        plain = places is not None
+        plain, headers = places is not None, _headers(decision)
         try:
             await stack.enter_async_context(self._loader.using(ref))
             changed = asked.body(model=ref.name, places=places)
@@ -235,13 +259,7 @@ class Proxy:
                 ) from error
         name = asked.model or (await self._base_names())[0]
         unchanged = body if places is None else asked.body(model=name, places=places)
-        return await self._passed(
-            request,
-            unchanged,
-            stack,
-            {**headers, "x-upkeep-edit": "", "x-upkeep-adapter": "failed"},
-            plain=plain,
-        )
+        return await self._passed(request, unchanged, stack, _headers(decision, [ref]), plain=plain)
 
     async def _passed(
         self,
@@ -346,6 +364,9 @@ def _error_response(error: UpkeepError) -> Response:
         return ApiError(502, str(error), headers=retry_after(error.retry_after_seconds)).response()
     if isinstance(error, EngineReplyUnreadable):
         return ApiError(502, str(error), headers=retry_after(1)).response()
+    if isinstance(error, AdapterUnavailable):
+        later = retry_after(error.retry_after_seconds)
+        return ApiError(503, str(error), code=ADAPTER_UNAVAILABLE, headers=later).response()
     return api_error(error).response()
 
 
@@ -354,14 +375,12 @@ def _is_administration(path: str) -> bool:
     return "lora_adapter" in unquote(path).lower()
 
 
-def _headers(decision: Decision) -> dict[str, str]:
-    edits = ["" if ref is None else ref.edit_id for ref in decision.refs]
-    same = len(set(edits)) == 1
-    found = {
-        "x-upkeep-edit": edits[0] if same else ", ".join(edit or "-" for edit in edits),
-        "x-upkeep-generation": str(decision.generation),
-    }
-    return {**found, "x-upkeep-index": "stale"} if decision.stale else found
+def _headers(decision: Decision, failed: Collection[AdapterRef] = ()) -> dict[str, str]:
+    """Where an answer comes from; the base answered in the place of the adapters that `failed`."""
+    answered = [None if ref is None or ref in failed else ref.edit_id for ref in decision.refs]
+    found = provenance_headers(decision.generation, answered)
+    found |= {ADAPTER_HEADER: "failed"} if failed else {}
+    return found | ({INDEX_HEADER: "stale"} if decision.stale else {})
 
 
 def _outcome(response: Response, otherwise: str) -> str:

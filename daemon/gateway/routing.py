@@ -2,19 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from daemon.gateway.edits import AdapterRef, GatewayEdits
+from daemon.gateway.sweeping import adapter_names, remove_untouched, touch
 from daemon.ledger import Ledger
 from editors.inference.export import ExportTarget, export_adapter
+from editors.routing.trace import RouteTrace
 from edits.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
+
+NAMES_AT_ONCE = 1_000
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -81,19 +86,46 @@ class RequestRouter:
         finally:
             self._metrics.gateway_routing.observe(time.perf_counter() - begun)
 
-    async def materialise(self, ref: AdapterRef) -> None:
-        """Write an adapter's folder, where it is not there yet.
+    async def explain(self, prompt: Prompt) -> tuple[int, RouteTrace]:
+        """The generation that decides, and why it routes a prompt as it does."""
+
+        def work() -> tuple[int, RouteTrace]:
+            return self._generation, self._edits.explain(self._conversation(prompt) or prompt)
+
+        return await self._in_thread(work)
+
+    async def materialise(self, ref: AdapterRef) -> bool:
+        """Write an adapter's folder, where it is not there yet; False: it was, and is kept from being swept for a while.
 
         Raises:
             PermanentError: it cannot be made.
         """
         if (self._folder / ref.name).is_dir():
-            return
+            touch(self._folder, [ref.name])
+            return False
         shard = await self._in_thread(lambda: self._edits.shard(ref))
         await asyncio.get_running_loop().run_in_executor(
             self._disk,
             lambda: export_adapter(shard, ref.edit_id, target=self._target, folder=self._folder / ref.name),
         )
+        return True
+
+    async def sweep(self, in_use: Collection[str], *, for_seconds: float) -> int:
+        """Remove the folders of adapters that no live edit needs, none of them `in_use` or touched within so long."""
+        loop = asyncio.get_running_loop()
+        names = await loop.run_in_executor(self._disk, lambda: adapter_names(self._folder))
+        unneeded: list[str] = []
+        for start in range(0, len(names), NAMES_AT_ONCE):  # requests are routed in between
+            part = names[start : start + NAMES_AT_ONCE]
+            live = await self._in_thread(partial(self._edits.live_adapters, part))
+            unneeded += [name for name in part if name not in live and name not in in_use]
+        return await loop.run_in_executor(
+            self._disk, lambda: remove_untouched(self._folder, unneeded, for_seconds=for_seconds)
+        )
+
+    async def touch(self, names: Collection[str]) -> None:
+        """Say to other gateways that these adapters are needed here."""
+        await asyncio.get_running_loop().run_in_executor(self._disk, lambda: touch(self._folder, names))
 
     def follow(self) -> list[AdapterRef] | None:
         """Take over what was published since: the adapters of what is new; None where nothing was. For another thread.

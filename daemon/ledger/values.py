@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.events.fact_event import FactEvent
 from edits.recency import Recency, recency_of
-from edits.requests import EditRequest
+from edits.requests import EditId, EditRequest
 
 
 class EditState(StrEnum):
@@ -68,7 +68,7 @@ class IntakeReport:
 class Edit:
     """One accepted event on its way through the states."""
 
-    id: int
+    id: EditId
     event_id: str
     op: str  # "assert" or "retract"
     state: EditState
@@ -84,14 +84,9 @@ class Edit:
     event: FactEvent
     batch_id: int | None = None
     generation: int | None = None
-    superseded_by: int | None = None
+    superseded_by: EditId | None = None
     reason: str | None = None
     attempts: int = 0
-
-    @property
-    def edit_id(self) -> str:
-        """The id under which editors, shards and generations know this edit."""
-        return str(self.id)
 
     @property
     def recency(self) -> Recency:
@@ -109,7 +104,7 @@ class Edit:
         event = self.event
         own = {self.prompt, *event.rephrase_prompts}
         return EditRequest(
-            edit_id=self.edit_id,
+            edit_id=self.id,
             subject=self.subject,
             prompt=self.prompt,
             target_new=self.target_new,
@@ -126,7 +121,7 @@ class Edit:
 class HistoryEntry:
     """One transition of one edit: the fact's audit trail is the list of these."""
 
-    edit_id: int
+    edit_id: EditId
     at: datetime
     from_state: EditState | None
     to_state: EditState
@@ -141,7 +136,7 @@ class PlannedBatch:
     sequence: int
     lane: Lane
     editor: str | None
-    edit_ids: tuple[int, ...]
+    edit_ids: tuple[EditId, ...]
     reason: str
 
 
@@ -149,8 +144,8 @@ class PlannedBatch:
 class Supersession:
     """A pending edit that lost its conflict, and the edit that won it."""
 
-    loser_id: int
-    winner_id: int
+    loser_id: EditId
+    winner_id: EditId
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +193,13 @@ class RejectedEdit:
 
 
 class CheckKind(StrEnum):
-    """A sample of every suite; all of every suite; or the search for the culprits of a check that failed."""
+    """A sample of every suite; all of every suite; the search for the culprits of a check that failed; or the gateway's
+    answers beside those in process."""
 
     SAMPLE = "sample"
     FULL = "full"
     BLAME = "blame"
+    PARITY = "parity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +221,8 @@ class Generation:
     parent: int | None
     base_hash: str
     shards: tuple[str, ...]  # digests added by this generation
-    enabled: Mapping[str, str]  # edit id -> shard digest, switched on by this generation
-    disabled: tuple[str, ...]  # edit ids switched off by this generation
+    enabled: Mapping[EditId, str]  # shard digests of the edits switched on by this generation
+    disabled: tuple[EditId, ...]  # switched off by this generation
     cause: str
     created_at: datetime
     scores: Mapping[str, Any] = field(default_factory=dict)
@@ -393,7 +390,7 @@ class AuditPage:
 class FactValue:
     """An edit that answers, and what it says."""
 
-    edit_id: int
+    edit_id: EditId
     event_id: str
     answer: str
 
@@ -435,7 +432,7 @@ class FactQuery:
     text: str | None = None
     answer: str | None = None
     event_id: str | None = None
-    edit_id: int | None = None
+    edit_id: EditId | None = None
     generation: int | None = None
     relation: str | None = None
     state: EditState | None = None
@@ -458,7 +455,7 @@ class FoundFacts:
 class KeptOff:
     """An edit that stays off although it was asked back, and why."""
 
-    edit_id: int
+    edit_id: EditId
     subject: str
     prompt: str | None
     answer: str | None

@@ -16,6 +16,7 @@ from edits.errors import BadRequest, PermanentError, TemporaryError
 
 MAX_MESSAGE_CHARS = 1_000
 MAX_PARAM_CHARS = 100
+ADAPTER_UNAVAILABLE = "adapter_unavailable"  # the code where an edit fires, but its adapter cannot be loaded
 
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "rate_limit_error", "server_error", "service_unavailable"

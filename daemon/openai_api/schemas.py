@@ -190,7 +190,5 @@ class CompletionRequest(SamplingFields):
             raise RequestRefused(
                 "max_tokens = 0 needs echo = true: nothing else would be answered", param="max_tokens"
             )
-        if self.echo and self.stream:
-            raise RequestRefused("echo is not streamed", param="echo")
         if self.best_of is not None and self.choices_per_prompt > self.best_of:
             raise RequestRefused("best_of must not be less than n", param="best_of")

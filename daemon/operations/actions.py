@@ -13,6 +13,7 @@ import os
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, Generation, Hold, Preview
 from edits.errors import BadRequest
+from edits.requests import EditId
 
 MAX_REASON_CHARS = 500
 
@@ -45,23 +46,23 @@ def undo_generation(ledger: Ledger, number: int, act: Act) -> Generation:
     return ledger.reversals.undo_generation(number, _with_reason(act))
 
 
-def preview_undo_fact(ledger: Ledger, edit_id: int, *, restore_previous: bool = False) -> Preview:
+def preview_undo_fact(ledger: Ledger, edit_id: EditId, *, restore_previous: bool = False) -> Preview:
     """What `undo_fact` would change."""
     return ledger.reversals.preview_undo_fact(edit_id, restore_previous=restore_previous)
 
 
-def undo_fact(ledger: Ledger, edit_id: int, act: Act, *, restore_previous: bool = False) -> Generation:
+def undo_fact(ledger: Ledger, edit_id: EditId, act: Act, *, restore_previous: bool = False) -> Generation:
     """Take one live edit back for good; the fact's earlier value comes back where that is asked for."""
     return ledger.reversals.undo_fact(edit_id, _with_reason(act), restore_previous=restore_previous)
 
 
-def retry(ledger: Ledger, edit_id: int, act: Act) -> None:
+def retry(ledger: Ledger, edit_id: EditId, act: Act) -> None:
     """Let one rejected or quarantined edit try again."""
     act = _with_reason(act)
     ledger.control.retry(edit_id, cause=f"retry: {act.reason}", act=act)
 
 
-def retry_quarantined(ledger: Ledger, act: Act) -> list[int]:
+def retry_quarantined(ledger: Ledger, act: Act) -> list[EditId]:
     """Let every quarantined edit try again; their ids."""
     act = _with_reason(act)
     return ledger.control.retry_quarantined(cause=f"retry: {act.reason}", act=act)

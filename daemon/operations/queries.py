@@ -8,6 +8,7 @@ from datetime import datetime
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import AuditPage, Difference, FactPage, FactQuery, FoundFacts, GenerationPage, Hold
+from edits.requests import EditId
 
 PAGE = 50
 
@@ -40,7 +41,7 @@ def find_facts(
     return ledger.search.find(query, cursor=cursor, limit=limit)
 
 
-def fact_page(ledger: Ledger, edit_id: int) -> FactPage:
+def fact_page(ledger: Ledger, edit_id: EditId) -> FactPage:
     """Everything about one edit: its fact's value now and before, events, batch, generations, checks, and why.
 
     Raises:

@@ -1,13 +1,15 @@
 """One maintenance cycle: what waits in the ledger becomes a plan, and the plan is put to work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 from daemon.planning.embedders import open_embedder
+from daemon.planning.servable import servable_draft
 from daemon.process.settings import Settings
 from planners import Pending, PlanDraft, plan
 
@@ -46,6 +48,7 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
         settings=settings.planner,
         embedder=open_embedder(settings, ledger),
     )
+    draft = servable_draft(draft, settings.serve.engine)
     return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
 
 
@@ -101,4 +104,17 @@ def _plan(draft: PlanDraft, *, lane: Lane | None, seed: int) -> Plan:
         for sequence, batch in enumerate(draft.batches)
     )
     superseded = tuple(Supersession(loser, winner) for loser, winner in draft.superseded)
-    return Plan(lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=draft.explanation)
+    return Plan(
+        lane=lane, seed=seed, batches=batches, superseded=superseded, explanation=_numbered(draft.explanation)
+    )
+
+
+def _numbered(told: Any) -> Any:
+    """The same explanation; JSON has the ids of edits as numbers."""
+    match told:
+        case Mapping():
+            return {name: int(it) if name == "edit" else _numbered(it) for name, it in told.items()}
+        case list():
+            return [_numbered(part) for part in told]
+        case _:
+            return told

@@ -17,6 +17,7 @@ from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.queue.jobs import MAX_SKEW
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import plan_cycle
+from daemon.planning.servable import log_engine
 from daemon.planning.timetable import Attempt, Cron, Every, Timetable
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
@@ -41,12 +42,17 @@ class Job:
 
 
 def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
-    """The five jobs of the daemon."""
+    """The jobs of the daemon; the parity check is one of them where a gateway is named."""
     schedule = settings.schedule
     grace = float(schedule.misfire_grace_seconds)
     zone = ZoneInfo(schedule.timezone)
     nightly = Cron(schedule.nightly_cron, zone, grace)
     full = Cron(schedule.full_check_cron, zone, grace)
+    parity = Job(
+        "parity_check",
+        Every(settings.gateway.parity_seconds),
+        lambda: _request_check(ledger, CheckKind.PARITY),
+    )
     return (
         Job("nightly_plan", nightly, lambda: _plan(ledger, settings, Lane.URGENT, Lane.BATCH)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
@@ -55,6 +61,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
         ),
         Job("full_check", full, lambda: _request_check(ledger, CheckKind.FULL)),
         Job("housekeeping", Every(schedule.housekeeping_seconds), lambda: _housekeep(ledger)),
+        *(() if settings.gateway.url is None else (parity,)),
     )
 
 
@@ -178,6 +185,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
+        log_engine(settings.serve.engine)
         jobs, metrics = jobs_of(settings, ledger), role_metrics(settings)
         every = settings.schedule.lag_seconds
         lag = threading.Thread(

@@ -7,16 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from daemon.process.settings_tables import Port, SettingsTable
+from daemon.process.settings_tables import Port, Ratio, SettingsTable
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 MIN_KEY_CHARS = 16
+ServingEngine = Literal["embedded", "vllm"]
 
 
 class ServeSettings(SettingsTable):
     """The HTTP interface."""
 
+    engine: ServingEngine = Field(
+        "embedded",
+        description='what answers users: "embedded" (upkeep serve) or "vllm" (behind upkeep gateway, LoRA adapters alone)',
+    )
     host: str = Field(
         "127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines: set api_keys"
     )
@@ -113,6 +118,11 @@ class GatewaySettings(SettingsTable):
         max_length=1024,
         description="the same folder as the engine sees it; unset: adapters",
     )
+    sweep_after_seconds: float = Field(
+        86_400.0,
+        ge=3_600.0,
+        description="an adapter's folder that no live edit, engine or gateway needed for so long is removed",
+    )
     max_adapters: int = Field(
         64, ge=1, le=100_000, description="adapters that stay loaded: no more than vLLM's --max-cpu-loras"
     )
@@ -134,6 +144,19 @@ class GatewaySettings(SettingsTable):
         300.0, gt=0.0, le=86_400.0, description="how long the engine may be silent within an answer"
     )
     drain_seconds: int = Field(30, ge=0, le=3_600, description="for the requests in hand at SIGTERM")
+    url: str | None = Field(
+        None,
+        max_length=1024,
+        pattern=r"^https?://[^/?#@]+$",
+        description="where workers reach the gateway for the parity check, without a path; unset: no such check",
+    )
+    parity_seconds: float = Field(
+        900.0, ge=1.0, description="how often its answers are compared with those in process"
+    )
+    parity_sample: int = Field(
+        64, ge=1, le=1_000, description="live edits that are compared, and as many probes"
+    )
+    parity_floor: Ratio = Field(0.95, description="share of those that must agree")
 
 
 def _keys(value: SecretStr) -> list[str]:

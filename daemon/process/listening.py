@@ -1,5 +1,6 @@
 """The sockets that roles answer on."""
 
+import contextlib
 import socket
 
 from edits.errors import TemporaryError
@@ -23,3 +24,12 @@ def listen(host: str, port: int, *, settings: str) -> socket.socket:
     # response in two writes may wait for the client's delayed acknowledgement, 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def free_port(wish: int | None = None) -> int:
+    """A port of loopback on which nobody listens at this moment: the wished one if it is free."""
+    if wish is not None:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", wish)):
+            return wish
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from edits.errors import TemporaryError
+from edits.errors import UpkeepError
 
 REPEAT_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.5
@@ -25,7 +25,7 @@ class Outage:
         self._logged_at = 0.0
         self._delay = FIRST_DELAY_SECONDS
 
-    def failed(self, error: TemporaryError) -> float:
+    def failed(self, error: UpkeepError) -> float:
         """Note one failure; the seconds to wait before the next try."""
         now = time.monotonic()
         if self._since is None:

@@ -1,11 +1,12 @@
 """The settings of every role: one TOML file, environment variables over it, and errors that name the key.
 
     upkeep.toml             [kafka] / topic = "facts"
-    environment (wins)      UPKEEP_KAFKA__TOPIC=facts
+    environment (wins)      UPKEEP_KAFKA__TOPIC=facts, or UPKEEP_KAFKA__TOPIC_FILE=/run/secrets/topic
 
 A wrong key or value is refused before anything starts. The message never repeats the value of a secret.
 """
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from daemon.process import settings_tables as tables
 from daemon.process.http_settings import GatewaySettings, ServeSettings
+from daemon.process.settings_environment import EnvironmentOrFiles
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
 
 ENV_PREFIX = "UPKEEP_"
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what the file said."""
-        return env_settings, init_settings
+        return EnvironmentOrFiles(settings_cls), init_settings
 
     def anchored(self, folder: Path) -> "Settings":
         """The same settings with every relative path taken from `folder` instead of the working directory."""
@@ -120,8 +122,30 @@ def load_settings(path: Path | None) -> Settings:
         raise BadSettings(f"environment variables: {error}; a table is written as JSON") from None
     except TypeError as error:  # a top-level key that is no identifier
         raise BadSettings(f"{path}: {error}") from None
-    folder = Path.cwd() if path is None else path.resolve().parent
-    return settings.anchored(folder)
+    if complaint := _unservable(settings):
+        raise BadSettings(f"{path or 'settings'}: {complaint}")
+    return settings.anchored(settings_home(path))
+
+
+def settings_home(path: Path | None) -> Path:
+    """The folder from which relative paths in the file are taken: the one where its name stands.
+
+    Not where a link leads to: Kubernetes mounts a ConfigMap as a link into a folder with a time in its name, which is
+    another one after each change.
+    """
+    return Path.cwd() if path is None else Path(os.path.abspath(path)).parent
+
+
+def _unservable(settings: Settings) -> str | None:
+    """What `serve.engine` cannot serve: behind vLLM every edit must be a LoRA adapter that its text alone chooses."""
+    if settings.serve.engine == "embedded":
+        return None
+    if not settings.index.encoder:
+        return 'serve.engine = "vllm" needs index.encoder: the gateway has no base that it could ask'
+    for key, servable in (("mode", "default"), ("routing", "scope")):
+        if settings.editors.scen.get(key, servable) != servable:
+            return f'serve.engine = "vllm" needs editors.scen.{key} = "{servable}": no LoRA adapter can be made of the other'
+    return None
 
 
 def _read(path: Path) -> str:

@@ -84,8 +84,9 @@ def _bounds(field: FieldInfo) -> str:
 def _place(keys: Sequence[str], prefix: str, path: Path | None, text: str) -> str:
     """The environment variable, or the file and line, that holds the key."""
     variable = prefix + "__".join(keys[:2]).upper()
-    if variable in {name.upper() for name in os.environ}:
-        return f"environment variable {variable}"
+    for name in (variable, f"{variable}_FILE"):
+        if name in {present.upper() for present in os.environ}:
+            return f"environment variable {name}"
     if path is None:
         return "settings"
     line = _line_of(keys, text)

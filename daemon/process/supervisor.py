@@ -16,6 +16,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from daemon.process import parent_watch
+from daemon.process.temporary import require_temporary_folder
 
 ROLES = ("consume", "schedule", "worker", "serve")
 EXIT_PERMANENT = frozenset({1, 2})  # as daemon.__main__ exits on PermanentError and on wrong settings
@@ -78,24 +79,36 @@ class Supervisor:
         stop_seconds: float = 30.0,
         environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        between: Callable[[], None] | None = None,
     ) -> None:
+        """
+        Args:
+            between: called after each look at the roles, ten times a second; what it raises ends all.
+        """
         self._children = [_Child(role) for role in roles]
         self._stop = stop
         self._backoff = backoff or Backoff()
         self._stop_seconds = stop_seconds
         self._environment = dict(os.environ if environment is None else environment)
         self._clock = clock
+        self._between = between
 
     def run(self) -> int:
-        """Start all roles, watch over them, stop them; returns the exit code of the whole."""
+        """Start all roles, watch over them, stop them; returns the exit code of the whole.
+
+        Raises:
+            NoTemporaryFolder: there is nowhere to write to.
+        """
         # Fresh for each start, so that no dead process of an earlier run is counted.
-        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-"))
+        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-", dir=require_temporary_folder()))
         self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
         self._environment[parent_watch.VARIABLE] = "stdin"
         exit_code = 0
         try:
             while not self._stop.is_set() and exit_code == 0:
                 exit_code = self._watch_once(metrics_folder)
+                if self._between is not None:
+                    self._between()
                 self._stop.wait(POLL_SECONDS)
         finally:
             self._end_all()

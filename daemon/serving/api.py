@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from daemon.openai_api.errors import ApiError, api_error, invalid_request
+from daemon.openai_api.provenance import EDIT_HEADER, GENERATION_HEADER
 from daemon.openai_api.request_ids import HEADER, RequestIdMiddleware
 from daemon.serving import completions_api
 from daemon.serving.api_keys import ApiKeyMiddleware
@@ -27,8 +28,8 @@ from daemon.serving.health_api import add_generation, add_health
 from daemon.serving.limits import Limits
 from daemon.serving.model_executor import ModelExecutor
 from daemon.serving.reference_page import add_reference
-from daemon.serving.replies import EDIT_HEADER, GENERATION_HEADER
 from daemon.serving.request_limits import RequestLimitsMiddleware
+from daemon.serving.trace_api import add_trace
 from edits.errors import BadRequest, PermanentError, TemporaryError
 from monitoring.metrics import Metrics
 
@@ -80,21 +81,26 @@ def create_app(
     _answer_errors(app)
     add_completions(app, executor=executor, limits=limits, model_name=model_name)
     add_generate(app, executor=executor, limits=limits)
+    add_trace(app, executor=executor, limits=limits)
     add_generation(app, executor=executor, read_head=read_head)
     if with_health:
-        add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+        add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     add_reference(app)
     _add_middleware(app, limits, metrics, access or Access())
     return app
 
 
 def create_health_app(
-    *, executor: ModelExecutor, read_head: Callable[[], Head | None], exposed: CollectorRegistry
+    *,
+    executor: ModelExecutor,
+    read_head: Callable[[], Head | None],
+    metrics: Metrics,
+    exposed: CollectorRegistry,
 ) -> FastAPI:
     """Health and metrics alone, for a port that only the operator's machines reach."""
     app = FastAPI(title=f"{TITLE}: health and metrics", version="1", docs_url=None, redoc_url=None)
     _answer_errors(app)
-    add_health(app, executor=executor, read_head=read_head, exposed=exposed)
+    add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     return app
 
 

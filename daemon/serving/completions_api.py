@@ -69,7 +69,7 @@ def add_completions(app: FastAPI, *, executor: ModelExecutor, limits: Limits, mo
             prompt_logprobs=bool(body.echo),
         )
         prompts = [one if isinstance(one, str) else tuple(one) for one in body.prompts]
-        sequences = _sequences(prompts, body.choices_per_prompt, params, limits)
+        sequences = _sequences(prompts, body.choices_per_prompt, params, limits, echo=bool(body.echo))
         scored = body.logprobs is not None
         return await _answer(
             executor, request, body, sequences, model_name, scored=scored, echo=bool(body.echo)
@@ -146,7 +146,12 @@ def _params(
 
 
 def _sequences(
-    prompts: Sequence[Prompt | TokenPrompt], choices: int, params: SamplingParams, limits: Limits
+    prompts: Sequence[Prompt | TokenPrompt],
+    choices: int,
+    params: SamplingParams,
+    limits: Limits,
+    *,
+    echo: bool = False,
 ) -> list[SequenceRequest]:
     """Every choice of every prompt, the choices of one prompt beside each other."""
     if len(prompts) * choices > limits.max_batch:
@@ -155,7 +160,7 @@ def _sequences(
             param="prompt" if choices == 1 else "n",
         )
     return [
-        SequenceRequest(prompt, replace(params, choice=choice))
+        SequenceRequest(prompt, replace(params, choice=choice), echo=echo)
         for prompt in prompts
         for choice in range(choices)
     ]

@@ -47,10 +47,10 @@ class GenerateRequest(BaseModel):
     def bounded_prompts(self, limits: Limits) -> list[Prompt]:
         """The prompts; HTTPException (422) where they are over the limits."""
         if self.prompts is not None:
-            found: list[Prompt] = [_bounded(prompt, limits) for prompt in self.prompts]
+            found: list[Prompt] = [bounded_prompt(prompt, limits) for prompt in self.prompts]
         else:
             conversations = [self.messages] if self.messages is not None else self.conversations or []
-            found = [_conversation(one, max_chars=limits.max_prompt_chars) for one in conversations]
+            found = [bounded_conversation(one, max_chars=limits.max_prompt_chars) for one in conversations]
         if not 1 <= len(found) <= limits.max_batch:
             raise HTTPException(422, f"one request may hold 1 to {limits.max_batch} prompts")
         return found
@@ -97,13 +97,15 @@ def add_generate(app: FastAPI, *, executor: ModelExecutor, limits: Limits) -> No
         return GenerateResponse(generation=active.start.generation, answers=answers)
 
 
-def _bounded(prompt: str, limits: Limits) -> str:
+def bounded_prompt(prompt: str, limits: Limits) -> str:
+    """A plain prompt; HTTPException (422) where it is over the limits."""
     if not prompt.strip() or len(prompt) > limits.max_prompt_chars:
         raise HTTPException(422, f"a prompt must have 1 to {limits.max_prompt_chars} characters")
     return prompt
 
 
-def _conversation(messages: Sequence[MessageIn], *, max_chars: int) -> Conversation:
+def bounded_conversation(messages: Sequence[MessageIn], *, max_chars: int) -> Conversation:
+    """A conversation; HTTPException (422) where it is over the limits, or does not end with the user."""
     if not 1 <= len(messages) <= MAX_MESSAGES:
         raise HTTPException(422, f"a conversation may have 1 to {MAX_MESSAGES} messages")
     if sum(len(message.content) for message in messages) > max_chars:

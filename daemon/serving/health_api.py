@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from daemon.serving.generate_api import ERRORS
 from daemon.serving.head_watch import Head
 from daemon.serving.model_executor import ModelExecutor
+from monitoring.metrics import Metrics
 
 
 class Alive(BaseModel):
@@ -39,6 +40,7 @@ def add_health(
     *,
     executor: ModelExecutor,
     read_head: Callable[[], Head | None],
+    metrics: Metrics,
     exposed: CollectorRegistry,
 ) -> None:
     """Add liveness, readiness and metrics to an application; `read_head` answers at once."""
@@ -59,8 +61,9 @@ def add_health(
         response_model=None,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    def metrics() -> Response:
+    def prometheus() -> Response:
         """Prometheus metrics: of all roles under `upkeep run`, else of this process."""
+        metrics.load(executor.rows, executor.waiting)
         return Response(generate_latest(exposed), media_type=CONTENT_TYPE_LATEST)
 
 

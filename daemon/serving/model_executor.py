@@ -4,6 +4,7 @@ Between steps new requests join, finished and abandoned ones leave, and a newer 
 nobody, and no answer mixes generations, for each goes on with the expert that it began with.
 """
 
+import asyncio
 import queue
 import threading
 from collections import deque
@@ -15,7 +16,9 @@ import structlog
 
 from daemon.serving.active_request import ActiveRequest, News, RunningSequence, tell
 from editors.inference.requests import SequenceRequest
+from editors.routing.trace import RouteTrace
 from edits.errors import BadRequest, PermanentError, TemporaryError, UpkeepError
+from edits.prompts import Prompt
 
 MAX_WAITING = 64  # requests that have not begun, before the next is refused with Retry-After
 STARTED_TOGETHER = 64  # prompts whose routes are decided in one go
@@ -58,6 +61,9 @@ class ServableModel(Protocol):
 
     def take_over(self, news: Any) -> None:
         """Answer with it from now on."""
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """Why an edit fires on a prompt, or none does."""
 
 
 class ModelExecutor:
@@ -135,6 +141,26 @@ class ModelExecutor:
             raise
         return active
 
+    async def explain(self, prompt: Prompt) -> tuple[int, RouteTrace]:
+        """The generation that answers, and how it routes a prompt; between two steps.
+
+        Raises:
+            TemporaryError: the model is not loaded yet, or too many requests are waiting.
+        """
+        model = self._loaded()
+        with self._counter:
+            if self._unstarted >= self._max_waiting:
+                raise TemporaryError(
+                    f"{self._max_waiting} requests are waiting already", retry_after_seconds=2.0
+                )
+            self._unstarted += 1
+        done: Future[tuple[int, RouteTrace]] = Future()
+        self._inbox.put(lambda: self._fulfil(done, lambda: (model.generation, model.explain(prompt))))
+        try:
+            return await asyncio.wrap_future(done)
+        finally:
+            self._no_longer_waiting(1)
+
     def close(self) -> None:
         """Let the step in hand end, and everything else go."""
         self._inbox.put(self._close)
@@ -148,15 +174,17 @@ class ModelExecutor:
     def _call(self, work: Callable[[], _T]) -> _T:
         """Have the thread do something between steps, and wait for what comes of it."""
         done: Future[_T] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(work())
-            except BaseException as error:
-                done.set_exception(error)
-
-        self._inbox.put(run)
+        self._inbox.put(lambda: self._fulfil(done, work))
         return done.result()
+
+    @staticmethod
+    def _fulfil(done: "Future[_T]", work: Callable[[], _T]) -> None:
+        if not done.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
 
     def _abandon(self, active: ActiveRequest) -> None:
         self._inbox.put(lambda: self._drop(active))

@@ -4,9 +4,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from typing import Any, Literal
 
 from daemon.openai_api.errors import api_error
+from daemon.openai_api.provenance import provenance_headers
 from daemon.openai_api.responses import (
     AssistantMessage,
     ChatChoice,
@@ -30,9 +31,6 @@ from daemon.serving.active_request import ActiveRequest, Begun
 from editors.inference.requests import ScoredToken, SequenceResult, TextDelta
 from edits.errors import UpkeepError
 
-EDIT_HEADER = "x-upkeep-edit"
-GENERATION_HEADER = "x-upkeep-generation"
-
 
 @dataclass(frozen=True, slots=True)
 class ReplyForm:
@@ -54,10 +52,14 @@ class ReplyForm:
     number: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the answers may."""
-        return f"upkeep-generation-{self.start.generation}"
+    def head(self, kind: Literal["chatcmpl", "cmpl"]) -> dict[str, Any]:
+        """What every reply and chunk begins with; the fingerprint changes whenever the answers may."""
+        return {
+            "id": f"{kind}-{self.number}",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": f"upkeep-generation-{self.start.generation}",
+        }
 
     @property
     def provenance(self) -> Provenance:
@@ -65,12 +67,7 @@ class ReplyForm:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Generation and edits; these by prompt, with `none` where another prompt's edit fired alone."""
-        headers = {GENERATION_HEADER: str(self.start.generation)}
-        fired = self.start.edit_ids[:: self.choices]
-        if any(edit_id is not None for edit_id in fired):
-            headers[EDIT_HEADER] = ",".join("none" if one is None else quote(one, safe="") for one in fired)
-        return headers
+        return provenance_headers(self.start.generation, self.start.edit_ids[:: self.choices])
 
     def usage(self, new_tokens: int) -> Usage:
         """Each prompt counts once, however many answers it has."""
@@ -80,10 +77,7 @@ class ReplyForm:
 def chat_completion(form: ReplyForm, results: Sequence[SequenceResult]) -> ChatCompletion:
     """The reply to a conversation."""
     return ChatCompletion(
-        id=f"chatcmpl-{form.number}",
-        created=form.created,
-        model=form.model,
-        system_fingerprint=form.fingerprint,
+        **form.head("chatcmpl"),
         choices=[
             ChatChoice(
                 index=index,
@@ -101,10 +95,7 @@ def chat_completion(form: ReplyForm, results: Sequence[SequenceResult]) -> ChatC
 def completion(form: ReplyForm, results: Sequence[SequenceResult]) -> Completion:
     """The reply to prompts."""
     return Completion(
-        id=f"cmpl-{form.number}",
-        created=form.created,
-        model=form.model,
-        system_fingerprint=form.fingerprint,
+        **form.head("cmpl"),
         choices=[
             CompletionChoice(
                 index=index,
@@ -151,14 +142,7 @@ class ChatChunks:
         return chunk
 
     def _chunk(self, choices: list[ChatChunkChoice]) -> ChatCompletionChunk:
-        form = self._form
-        return ChatCompletionChunk(
-            id=f"chatcmpl-{form.number}",
-            created=form.created,
-            model=form.model,
-            system_fingerprint=form.fingerprint,
-            choices=choices,
-        )
+        return ChatCompletionChunk(**self._form.head("chatcmpl"), choices=choices)
 
 
 class CompletionChunks:
@@ -197,14 +181,7 @@ class CompletionChunks:
         return chunk
 
     def _chunk(self, choices: list[CompletionChunkChoice]) -> CompletionChunk:
-        form = self._form
-        return CompletionChunk(
-            id=f"cmpl-{form.number}",
-            created=form.created,
-            model=form.model,
-            system_fingerprint=form.fingerprint,
-            choices=choices,
-        )
+        return CompletionChunk(**self._form.head("cmpl"), choices=choices)
 
 
 async def events(

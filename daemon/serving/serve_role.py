@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from daemon.checks.check_suites import OWN_SUITES
+from daemon.checks.ledger_metrics import ledger_collector
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.listening import listen
 from daemon.process.outage import Outage
@@ -19,10 +19,8 @@ from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Limits, create_app, create_health_app
 from daemon.serving.head_watch import HeadWatch
-from daemon.serving.ledger_figures import ledger_figures
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
-from monitoring.collector import LedgerCollector, LedgerFigures
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
@@ -138,18 +136,8 @@ def _apps(
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
-    suites = (*OWN_SUITES, *settings.monitoring.suites)
-
-    def figures() -> LedgerFigures:
-        watch.head()  # a ledger that is known to be away is not waited for
-        return ledger_figures(ledger, suites=suites)
-
-    exposed.register(
-        LedgerCollector(
-            figures,
-            check_interval_seconds=settings.schedule.check_seconds,
-        )
-    )
+    # A ledger that is known to be away is not waited for.
+    exposed.register(ledger_collector(settings, ledger, require=watch.head))
     app = create_app(
         executor=executor,
         read_head=watch.head,
@@ -162,7 +150,7 @@ def _apps(
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
-    health = create_health_app(executor=executor, read_head=watch.head, exposed=exposed)
+    health = create_health_app(executor=executor, read_head=watch.head, metrics=metrics, exposed=exposed)
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
 
 

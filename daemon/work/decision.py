@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.values import ClaimedBatch
 from edits.errors import BadRequest, DeviceBusy, PermanentError, TemporaryError
+from edits.requests import EditId
 
 RETRY_SECONDS = 5.0
 
@@ -31,7 +32,7 @@ class Split:
     """Each part, edit ids in their order, becomes a batch of its own, so that one bad edit costs no other."""
 
     reason: str
-    parts: tuple[tuple[int, ...], ...]
+    parts: tuple[tuple[EditId, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.values import Act, Blamed
 from editors.store.adapter_store import AdapterStore
+from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
     """Damaged shards, each with the live edits that it carries; and those edits that wait to be trained again."""
 
-    damaged: dict[str, tuple[int, ...]]
-    pending: tuple[int, ...] = ()
+    damaged: dict[str, tuple[EditId, ...]]
+    pending: tuple[EditId, ...] = ()
 
 
 def find_damage(ledger: Ledger, store: AdapterStore, *, done: Callable[[], None] = lambda: None) -> Repair:
@@ -23,10 +24,10 @@ def find_damage(ledger: Ledger, store: AdapterStore, *, done: Callable[[], None]
     Raises:
         StoreUnwell: the disk does not let us read them.
     """
-    carried: dict[str, list[int]] = {}
+    carried: dict[str, list[EditId]] = {}
     for edit_id, digest in ledger.generations.live().items():
-        carried.setdefault(digest, []).append(int(edit_id))
-    damaged: dict[str, tuple[int, ...]] = {}
+        carried.setdefault(digest, []).append(edit_id)
+    damaged: dict[str, tuple[EditId, ...]] = {}
     for digest, ids in carried.items():
         if not store.is_whole(digest):
             damaged[digest] = tuple(ids)

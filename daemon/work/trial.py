@@ -16,8 +16,8 @@ from editors.methods.registry import build_editor
 from editors.methods.scen.settings import ScenSettings
 from editors.store.shards import Shard
 from edits.errors import BadRequest
-from edits.recency import may_be_one_fact
-from edits.requests import EditRequest
+from edits.recency import by_arrival, may_be_one_fact
+from edits.requests import EditId, EditRequest
 from monitoring.metrics import Metrics
 
 # An edit that its batch's editor failed on gets an expert of its own before it is rejected.
@@ -33,10 +33,10 @@ class Part:
     shard: Shard
     edits: tuple[Edit, ...]
 
-    def only(self, ids: set[int]) -> "Part | None":
+    def only(self, ids: set[EditId]) -> "Part | None":
         """The part with these edits alone; None where none of them is in it."""
         chosen = tuple(edit for edit in self.edits if edit.id in ids)
-        return Part(self.shard.keep([edit.edit_id for edit in chosen]), chosen) if chosen else None
+        return Part(self.shard.keep([edit.id for edit in chosen]), chosen) if chosen else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TrainedBatch:
     """A batch's shards, which nobody may be served by yet, and the edits that this base cannot take in."""
 
     parts: tuple[Part, ...] = ()
-    rejected: Mapping[int, RejectedEdit] = field(default_factory=dict)
+    rejected: Mapping[EditId, RejectedEdit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class VerifiedBatch:
     """
 
     parts: tuple[Part, ...]
-    rejected: Mapping[int, RejectedEdit]
+    rejected: Mapping[EditId, RejectedEdit]
     scores: Mapping[str, float | None]
     generation: int
-    duplicates: Mapping[int, frozenset[int]]
+    duplicates: Mapping[EditId, frozenset[EditId]]
 
 
 class Trial:
@@ -124,9 +124,9 @@ class Trial:
     def _verified(
         self,
         parts: Sequence[Part],
-        rejected: Mapping[int, RejectedEdit],
+        rejected: Mapping[EditId, RejectedEdit],
         verification: Verification,
-        duplicates: Mapping[int, Sequence[Edit]],
+        duplicates: Mapping[EditId, Sequence[Edit]],
     ) -> VerifiedBatch:
         ids = {one: frozenset(other.id for other in others) for one, others in duplicates.items()}
         return VerifiedBatch(tuple(parts), rejected, verification.scores, self._model.generation, ids)
@@ -165,7 +165,7 @@ class Trial:
             phrasings=tuple(p for p in request.phrasings if base.fits(p)),
         )
 
-    def _duplicates(self, parts: Sequence[Part]) -> dict[int, list[Edit]]:
+    def _duplicates(self, parts: Sequence[Part]) -> dict[EditId, list[Edit]]:
         """For each edit, others of the batch or live that ask the same of the same subject in other words.
 
         The base finds them; of two edits that name their relation, the relation has decided already.
@@ -173,12 +173,12 @@ class Trial:
         shards = [part.shard for part in parts]
         with self._model.edited.candidate(shards):
             found = {
-                int(edit_id): {int(other) for other in others}
+                edit_id: set(others)
                 for shard in shards
                 for edit_id, others in self._model.edited.duplicate_questions(shard).items()
             }
         edits = {edit.id: edit for part in parts for edit in part.edits}
-        unknown = sorted(set().union(*found.values()) - edits.keys())
+        unknown = by_arrival(set().union(*found.values()) - edits.keys())
         edits |= {edit.id: edit for edit in self._ledger.generations.live_among(unknown)}
         return {
             one: [
@@ -190,7 +190,7 @@ class Trial:
         }
 
     def _verification(
-        self, parts: Sequence[Part], duplicates: Mapping[int, Sequence[Edit]], editor: str
+        self, parts: Sequence[Part], duplicates: Mapping[EditId, Sequence[Edit]], editor: str
     ) -> Verification:
         edits = [edit for part in parts for edit in part.edits]
         with self._timed(editor, "verify"), device_errors():
@@ -202,30 +202,32 @@ class Trial:
                 earlier=self._earlier(edits),
             )
 
-    def _replaced(self, edits: Sequence[Edit], duplicates: Mapping[int, Sequence[Edit]]) -> list[str]:
+    def _replaced(self, edits: Sequence[Edit], duplicates: Mapping[EditId, Sequence[Edit]]) -> list[EditId]:
         """Live edits that the batch would end: rivals by fact or prompt, and older ones that ask the same."""
         rivals = self._ledger.plans.rivals(edits)
         older = (
             other for edit in edits for other in duplicates.get(edit.id, ()) if other.recency < edit.recency
         )
         live = {edit.id for edit in (*rivals, *older) if edit.state is EditState.LIVE}
-        return [str(edit_id) for edit_id in sorted(live)]
+        return by_arrival(live)
 
     def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
         """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
         count = self._settings.verify.retention_sample
         sample = self._ledger.samples.live(count, seed=self._model.generation)
         names = {form for edit in edits for form in (edit.subject, *edit.event.aliases)}
-        near = sorted({int(edit_id) for name in names for edit_id in self._model.edited.named(name)})
+        near = by_arrival({edit_id for name in names for edit_id in self._model.edited.named(name)})
         known = {edit.id for edit in sample}
-        neighbours = self._ledger.generations.live_among([i for i in near if i not in known][-MAX_NEIGHBOURS:])
+        neighbours = self._ledger.generations.live_among(
+            [i for i in near if i not in known][-MAX_NEIGHBOURS:]
+        )
         # The ledger may be ahead of the model: what it does not have yet says nothing about it.
         live = self._model.edited.live
-        return [edit for edit in (*sample, *neighbours) if edit.edit_id in live]
+        return [edit for edit in (*sample, *neighbours) if edit.id in live]
 
-    def _unusable(self, edits: Sequence[Edit]) -> dict[int, RejectedEdit]:
+    def _unusable(self, edits: Sequence[Edit]) -> dict[EditId, RejectedEdit]:
         """Edits that this base cannot take in at all: too long for its context or for an answer."""
-        unusable: dict[int, RejectedEdit] = {}
+        unusable: dict[EditId, RejectedEdit] = {}
         base, longest = self._model.edited.base, self._settings.model.max_new_tokens
         for edit in edits:
             request = edit.request()

@@ -16,6 +16,7 @@ from editors.inference.edited_model import Answer, EditedModel
 from editors.store.shards import Shard
 from edits.judging import Form, is_exact, is_stated, share
 from edits.prompts import Prompt, asked_in_chat
+from edits.requests import EditId
 
 # What a score is called, by the form in which was asked.
 _SUFFIX: Mapping[Form, str] = {"plain": "", "chat": "_chat"}
@@ -25,8 +26,8 @@ _SUFFIX: Mapping[Form, str] = {"plain": "", "chat": "_chat"}
 class Verification:
     """Who passed, who failed and why, and the batch's scores (0..1; None where there was nothing to ask)."""
 
-    passed: tuple[int, ...]
-    failed: Mapping[int, RejectedEdit]
+    passed: tuple[EditId, ...]
+    failed: Mapping[EditId, RejectedEdit]
     scores: Mapping[str, float | None]
     fault: str | None = None  # a floor that is missed though nobody of the batch is to blame
 
@@ -44,7 +45,7 @@ class Expectation:
     text: str
     prompt: Prompt
     expected: str
-    edit_id: int | None = None
+    edit_id: EditId | None = None
     never: str | None = None
     free: bool = False
 
@@ -72,7 +73,7 @@ class Verifier:
         shards: Sequence[Shard],
         edits: Sequence[Edit],
         *,
-        replaced: Iterable[str],
+        replaced: Iterable[EditId],
         earlier: Sequence[Edit],
     ) -> Verification:
         """Ask the candidate: the batch's own prompts, earlier edits, and what must not change.
@@ -86,7 +87,7 @@ class Verifier:
         gone = set(replaced)
         own = [q for e in edits for q in _questions_of(e, [e.prompt or ""], model.base)]
         rephrased = [q for e in edits for q in _questions_of(e, e.event.rephrase_prompts, model.base)]
-        retained = [_retention(e, model.base) for e in earlier if e.edit_id not in gone]
+        retained = [_retention(e, model.base) for e in earlier if e.id not in gone]
         with model.candidate(shards, without=gone):
             untouched = self._untouched(model, edits)
             asked = {
@@ -106,7 +107,7 @@ class Verifier:
         return Verification(passed, failed, scores, self._fault_without_culprit(scores, failed))
 
     def _fault_without_culprit(
-        self, scores: Mapping[str, float | None], failed: Mapping[int, RejectedEdit]
+        self, scores: Mapping[str, float | None], failed: Mapping[EditId, RejectedEdit]
     ) -> str | None:
         """What is under its floor though no edit of the batch can be blamed for it."""
         if failed:
@@ -121,11 +122,11 @@ class Verifier:
 
     def _failures(
         self, questions: Sequence[Expectation], answers: Sequence[Answer], edits: Sequence[Edit]
-    ) -> dict[int, RejectedEdit]:
+    ) -> dict[EditId, RejectedEdit]:
         """Edits that in one of the forms do not answer their own prompt, or too few of the phrasings that came with them."""
-        failed: dict[int, RejectedEdit] = {}
+        failed: dict[EditId, RejectedEdit] = {}
         counts = Counter((question.edit_id, question.form) for question in questions)
-        missed: defaultdict[tuple[int | None, Form], list[tuple[Expectation, Answer]]] = defaultdict(list)
+        missed: defaultdict[tuple[EditId | None, Form], list[tuple[Expectation, Answer]]] = defaultdict(list)
         for asked, given in zip(questions, answers, strict=True):
             if not asked.is_right(given):
                 missed[asked.edit_id, asked.form].append((asked, given))
@@ -144,7 +145,7 @@ class Verifier:
         Probes that name no edited subject at all are the regression's: no edit can fire on them.
         """
         asked = {prompt for edit in edits for prompt in (edit.prompt, *edit.event.rephrase_prompts)}
-        mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.edit_id}]
+        mine = [p for e in edits for p in e.event.locality_prompts.all() if not model.named(p) - {e.id}]
         texts = [p for p in dict.fromkeys(mine) if p not in asked and model.base.fits(p)]
         prompts = [(text, prompt) for text in texts for prompt in _forms_of(text, model.base)]
         base_answers = model.base.generate([prompt for _, prompt in prompts], max_new_tokens=self._tokens)
@@ -233,14 +234,14 @@ def _culprits(
     questions: Sequence[Expectation],
     answers: Sequence[Answer],
     edits: Sequence[Edit],
-) -> dict[int, RejectedEdit]:
+) -> dict[EditId, RejectedEdit]:
     """The batch's edits that gave wrong answers to these questions, those of the score's form."""
-    batch = {edit.edit_id: edit.id for edit in edits}
-    found: dict[int, RejectedEdit] = {}
+    batch = {edit.id for edit in edits}
+    found: dict[EditId, RejectedEdit] = {}
     for question, answer in zip(questions, answers, strict=True):
         of_score = name == "retention" or name.endswith(_SUFFIX["chat"]) == (question.form == "chat")
         if of_score and not question.is_right(answer) and answer.edit_id in batch:
-            found[batch[answer.edit_id]] = RejectedEdit(
+            found[answer.edit_id] = RejectedEdit(
                 f"{name}: it answers {question.text[:100]!r} with {answer.text[:100]!r}, "
                 f"not {question.expected[:100]!r}",
                 {name: right, "score": answer.score},

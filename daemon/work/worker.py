@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -20,6 +21,7 @@ from daemon.checks.check_suites import fixed_probes, known_suites
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.errors import HeadMoved, LeaseLost
 from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
+from daemon.planning.servable import log_engine, servable_editor
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
@@ -81,11 +83,13 @@ class Worker:
         self._sign_of_life(None)
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
-        if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE):
+        if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE, CheckKind.PARITY):
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
             return self._check(CheckKind.FULL)
+        # Planned before the engine was changed, perhaps: what is trained must be what can be served.
+        batch = replace(batch, editor=servable_editor(batch.editor, self._settings.serve.engine))
         with structlog.contextvars.bound_contextvars(batch_id=batch.id):
             self._work_on(batch)
         return True
@@ -219,7 +223,7 @@ class Worker:
             _log.info("batch done, nothing to publish", edits=len(batch.edits))
             return
         now = utc_now()
-        live = [edit for edit in batch.edits if edit.edit_id in generation.enabled]
+        live = [edit for edit in batch.edits if edit.id in generation.enabled]
         accepted_at = self._ledger.audit.accepted_at([edit.id for edit in live])
         waited = self._metrics.edit_ingest_to_live.labels(batch.lane.value)
         for edit in live:
@@ -264,6 +268,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     with open_ledger(settings.ledger.url) as ledger:
         worker = _open_worker(settings, ledger, role_metrics(settings))
+        log_engine(settings.serve.engine)
         _log.info("worker ready", worker=worker.name)
         outage = Outage("the ledger or the adapter store", "no batch is begun, nothing is lost; trying again")
         while not stop.is_set():

@@ -126,7 +126,7 @@ class TextIndex:
         edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
         for pair in pairs:
             edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
-        parts_of = {one: _parts(*one) for one in edits}
+        parts_of = {one: asked_parts(*one) for one in edits}
         texts = list(dict.fromkeys(text for parts in parts_of.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
@@ -176,7 +176,8 @@ class TextIndex:
         return matches
 
 
-def _parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
+def asked_parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
+    """The parts of a prompt that may ask about a name, masked, as they are compared with the edits' questions."""
     return [part[:MAX_PART] for part in readings(user_turns(prompt)[-MAX_TURNS:], names)]
 
 

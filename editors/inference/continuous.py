@@ -62,6 +62,7 @@ class GeneratedSequence:
         self._base = base
         self._text = AnswerText(base.tokenizer, self.prompt_ids, request.params.stop)
         self._sent_chars = self._sent_scored = 0
+        self._to_echo = request.echo
 
     @property
     def edit_id(self) -> str | None:
@@ -90,9 +91,7 @@ class GeneratedSequence:
             new_tokens=self.new_tokens,
             scored=tuple(self.scored),
             scored_prompt=tuple(self.scored_prompt),
-            prompt_text=request.prompt
-            if isinstance(request.prompt, str)
-            else _decode(self._base, self.prompt_ids),
+            prompt_text=self._prompt_text,
         )
 
     def delta(self) -> TextDelta | None:
@@ -102,7 +101,15 @@ class GeneratedSequence:
         if not more and self.finish_reason is None:
             return None
         self._sent_chars, self._sent_scored = len(text), len(self.scored)
+        if self._to_echo:
+            self._to_echo = False
+            more, scored = self._prompt_text + more, (*self.scored_prompt, *scored)
         return TextDelta(more, scored, self.finish_reason, self.new_tokens)
+
+    @property
+    def _prompt_text(self) -> str:
+        asked = self.request.prompt
+        return asked if isinstance(asked, str) else _decode(self._base, self.prompt_ids)
 
     def advance(self, choice: TokenChoice) -> None:
         """One more token, which may end it."""

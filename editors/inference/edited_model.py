@@ -17,7 +17,9 @@ from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
 from editors.routing.scope_router import UNROUTED, Route, Router, ScopeRouter
+from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
+from editors.store.fit import require_fit
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt, ShardDamaged
@@ -132,13 +134,8 @@ class EditedModel:
         Raises:
             ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
         """
-        if shard.header.base_hash != self.base.hash:
-            raise ShardCorrupt(
-                f"shard {shard.digest} was made for base {shard.header.base_hash}, this is {self.base.hash}: "
-                "set model.path back, or start a new ledger and store for the new base"
-            )
+        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash)
         self._check_entries(shard)
-        self._check_encoder(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
@@ -163,15 +160,6 @@ class EditedModel:
             raise ShardCorrupt(
                 f"shard {shard.digest}, edit {edit_id}: it names tokens beyond the base's "
                 f"{self.base.vocabulary}; apply the edit again"
-            )
-
-    def _check_encoder(self, shard: Shard) -> None:
-        """Refuse an index whose vectors another encoder made: they would mean something else here."""
-        made_by = shard.header.encoder_hash
-        if self.matcher is not None and made_by is not None and made_by != self.matcher.hash:
-            raise ShardCorrupt(
-                f"shard {shard.digest} was indexed with encoder {made_by}, this is {self.matcher.hash}: run "
-                "`upkeep reindex` (no training), or set index.encoder back"
             )
 
     def disable(self, edit_ids: Iterable[str]) -> None:
@@ -276,6 +264,11 @@ class EditedModel:
                     routes[index] = route
         return routes
 
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        """How a prompt is routed, and why: what was found in it, and what each candidate scored."""
+        asked = self.base.conversation(prompt) or prompt
+        return explain(self._scope, asked, self.route([prompt])[0])
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -327,6 +320,10 @@ class EditedModel:
         return None if route.edit_id is None else replace(self._live[route.edit_id], gate=route.gate)
 
     @property
+    def _encoder_hash(self) -> str | None:
+        return None if self.matcher is None else self.matcher.hash
+
+    @property
     def _scope(self) -> ScopeRouter | None:
         """The scope index's router, while any live edit is routed by it."""
         router = self._routers.get("scope")
@@ -356,11 +353,6 @@ class EditedModel:
         if shard is None:
             if self._store is None:
                 raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
-            encoder = None if self.matcher is None else self.matcher.hash
-            shard = self._store.load(digest, encoder_hash=encoder)
-            self._check_encoder(shard)
-            self._shards[digest] = shard
-        missing = set(edit_ids) - set(shard.edit_ids)
-        if missing:
-            raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
+            shard = self._shards[digest] = self._store.load(digest, encoder_hash=self._encoder_hash)
+        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash, edit_ids=edit_ids)
         return shard

@@ -25,6 +25,7 @@ from torch import Tensor
 from editors.base.architectures import Layout, layout_of
 from editors.pretrained.hashing import folder_of, hash_folder
 from editors.store.adapter_store import AdapterStore
+from editors.store.fit import require_fit
 from editors.store.header import ShardEntry, ShardHeader
 from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
@@ -227,8 +228,9 @@ def _write_all(
     left_out: list[SkippedEdit] = []
     tensors: dict[str, Tensor] = {}
     for digest, edit_ids in by_shard.items():
-        shard = store.load(digest).keep(edit_ids)
-        _check(shard, digest, edit_ids, target)
+        whole = store.load(digest)
+        require_fit(whole, base_hash=target.base_hash, edit_ids=edit_ids)
+        shard = whole.keep(edit_ids)
         if (reason := why_unexportable(shard)) is not None:
             left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
             continue
@@ -255,16 +257,6 @@ def _write_all(
     return index
 
 
-def _check(shard: Shard, digest: str, edit_ids: Sequence[str], target: ExportTarget) -> None:
-    if shard.header.base_hash != target.base_hash:
-        raise ShardCorrupt(
-            f"shard {digest} was made for base {shard.header.base_hash}, {target.name} is {target.base_hash}: "
-            "set model.path back"
-        )
-    if missing := set(edit_ids) - set(shard.edit_ids):
-        raise ShardCorrupt(f"shard {digest} lacks edits {sorted(missing)[:5]} that its generation names")
-
-
 def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path) -> None:
     """Write one edit of a shard as a PEFT adapter: `folder` appears whole, or was already there.
 
@@ -273,7 +265,7 @@ def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: 
         ShardCorrupt: the shard lacks the edit or was made for another base.
         PermanentError: the folder cannot be written.
     """
-    _check(shard, shard.digest, [edit_id], target)
+    require_fit(shard, base_hash=target.base_hash, edit_ids=[edit_id])
     if (reason := why_unexportable(shard)) is not None:
         raise Unexportable(f"edit {edit_id}: {reason}")
     if folder.is_dir():

@@ -48,12 +48,14 @@ class SequenceRequest:
         base: the base is to answer, whatever was edited.
         stripped: the answer as the library gives it and the daemon's checks read it: stripped, a plain prompt's one line
             long. Else it goes on as it continues the prompt, until the model ends it.
+        echo: the prompt stands in front of the answer.
     """
 
     prompt: Prompt | TokenPrompt
     params: SamplingParams
     base: bool = False
     stripped: bool = False
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class ScoredToken:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """What an answer has more than at the last delta; that of its end has the reason."""
+    """What an answer has more than at the last delta, an echoed prompt in the first; that of its end has the reason."""
 
     text: str
     scored: tuple[ScoredToken, ...] = ()
@@ -83,6 +85,8 @@ class SequenceResult:
         edit_id, score: the edit that fired (None: the base answered), and how sure its router was.
         finish_reason: "stop": the model or a stop text ended it; "length": the limit of tokens did.
         prompt_tokens, new_tokens: how many were read and generated, with the one that ended the answer.
+        scored, scored_prompt: tokens with their log-probabilities, where they were asked for; of the prompt, too, if it is
+            echoed.
         prompt_text: the prompt as text; of a conversation, as the template renders it.
     """
 

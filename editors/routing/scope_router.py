@@ -1,7 +1,7 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Protocol, TypeAlias
@@ -66,6 +66,24 @@ class Candidate:
         return _key(self.expert)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate as it was compared with its prompt.
+
+    Attributes:
+        match: how well the prompt's text asks the edit's question.
+        agrees: whether the base answers both alike; None: it was not asked.
+        score, threshold: it fires where the one reaches the other; an approximate name needs more (`fires`).
+    """
+
+    candidate: Candidate
+    match: TextMatch
+    agrees: bool | None
+    score: float
+    threshold: float
+    fires: bool
+
+
 class Router(Protocol):
     """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
 
@@ -111,7 +129,7 @@ class ScopeRouter:
 
     def add(self, edit_id: str, expert: ExpertRow) -> None:
         self._experts[edit_id] = expert
-        entry = self._entry(edit_id)
+        entry = self.entry(edit_id)
         if entry.near_name is not None:
             self._near.add(edit_id, entry.near_name, required=entry.required_words)
         if entry.prompt_sha256 is not None:
@@ -120,7 +138,7 @@ class ScopeRouter:
             self._text.add(edit_id, IndexedEdit(expert.shard, expert.row))
 
     def remove(self, edit_id: str) -> None:
-        prompt = self._entry(edit_id).prompt_sha256
+        prompt = self.entry(edit_id).prompt_sha256
         if prompt is not None:
             self._verbatim.remove(hash(prompt), edit_id)
         del self._experts[edit_id]
@@ -159,11 +177,18 @@ class ScopeRouter:
         """
         routes = self._verbatim_routes(prompts)
         still = [index for index, route in enumerate(routes) if route.edit_id is None]
-        candidates = self.candidates(prompts, still)
+        return self._best(routes, self.judge(prompts, self.candidates(prompts, still)))
+
+    def judge(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Judged]:
+        """Compare each candidate with its prompt, in the order given."""
         # What the base's answer decides alone need not be encoded.
         encoded = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
         matches = self._matches(prompts, encoded)
-        return self._best(routes, candidates, self._readings(prompts, candidates), matches)
+        readings = self._readings(prompts, candidates)
+        return [
+            self._judged(one, reading, matches.get((one.prompt, one.edit_id), NO_MATCH))
+            for one, reading in zip(candidates, readings, strict=True)
+        ]
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
         """The edits that prompts (those at `places`; None: all) may be about, by the names that stand there."""
@@ -175,7 +200,7 @@ class ScopeRouter:
         turns = user_turns(prompt)
         if not turns or not (found := self._verbatim.get(hash(own := prompt_sha256(turns[-1])))):
             return ()
-        return [edit_id for edit_id in found if self._entry(edit_id).prompt_sha256 == own]
+        return [edit_id for edit_id in found if self.entry(edit_id).prompt_sha256 == own]
 
     def _verbatim_routes(self, prompts: Sequence[Prompt]) -> list[Route]:
         """To the newest edit whose own prompt it is."""
@@ -193,40 +218,33 @@ class ScopeRouter:
         readings = iter(self._read_base(pairs))
         return [next(readings) if one.prompt in open_prompts else None for one in candidates]
 
-    def _best(
-        self,
-        verbatim: Sequence[Route],
-        candidates: Sequence[Candidate],
-        readings: Sequence[Reading | None],
-        matches: Mapping[tuple[int, str], TextMatch],
-    ) -> list[Route]:
+    def _best(self, verbatim: Sequence[Route], judged: Sequence[Judged]) -> list[Route]:
         routes = list(verbatim)
         best = [(-1, 0.0)] * len(routes)
-        for candidate, reading in zip(candidates, readings, strict=True):
-            match = matches.get((candidate.prompt, candidate.edit_id), NO_MATCH)
-            score = self._score(candidate, reading, match.probability)
-            rank = (candidate.words, (score or 0.0) + LIKENESS_WEIGHT * match.likeness)
-            if score is not None and rank > best[candidate.prompt]:
-                best[candidate.prompt] = rank
-                routes[candidate.prompt] = Route(candidate.edit_id, score)
+        for one in judged:
+            place, words = one.candidate.prompt, one.candidate.words
+            rank = (words, (one.score if one.fires else 0.0) + LIKENESS_WEIGHT * one.match.likeness)
+            if one.fires and rank > best[place]:
+                best[place] = rank
+                routes[place] = Route(one.candidate.edit_id, one.score)
         return routes
 
-    def _score(self, candidate: Candidate, reading: Reading | None, probability: float) -> float | None:
-        """The score of a candidate that fires; None of one that does not."""
-        entry = self._entry(candidate.edit_id)
-        if self._reads_text(entry):
-            agrees = reading is not None and reading.agrees
-            score = candidate.reliance * agrees + (1 - candidate.reliance) * probability
-            return score if score >= FIRES_FROM else None
+    def _judged(self, candidate: Candidate, reading: Reading | None, match: TextMatch) -> Judged:
+        entry = self.entry(candidate.edit_id)
+        agrees = reading.agrees if reading is not None else None
+        if self.reads_text(entry):
+            score = candidate.reliance * bool(agrees) + (1 - candidate.reliance) * match.probability
+            return Judged(candidate, match, agrees, score, FIRES_FROM, score >= FIRES_FROM)
         if reading is None:
-            return None
+            return Judged(candidate, match, agrees, 0.0, entry.threshold, fires=False)
         score = reading.score(entry.confidence)
         if candidate.words == 0:  # who is meant is itself in doubt: only the base's full agreement will do
-            return score if reading.agrees and entry.confidence >= entry.threshold else None
-        return score if score >= entry.threshold else None
+            full = reading.agrees and entry.confidence >= entry.threshold
+            return Judged(candidate, match, agrees, score, entry.threshold, full)
+        return Judged(candidate, match, agrees, score, entry.threshold, score >= entry.threshold)
 
     def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
-        turn, found = turns_with_names(prompt, self._find)
+        turn, found = turns_with_names(prompt, self.find)
         if found:
             return [
                 self._candidate(index, prompt, edit_id, length, self._names_of(edit_id))
@@ -246,8 +264,8 @@ class ScopeRouter:
 
     def _reliance(self, edit_id: str, prompt: Prompt) -> float:
         expert = self._experts[edit_id]
-        entry = self._entry(edit_id)
-        if not self._reads_text(entry):
+        entry = self.entry(edit_id)
+        if not self.reads_text(entry):
             return 1.0
         calibration = expert.shard.header.calibration
         # Its answer was asked for as plain text.
@@ -264,7 +282,7 @@ class ScopeRouter:
         found = self._text.matches(pairs)
         return {(c.prompt, c.edit_id): match for c, match in zip(candidates, found, strict=True)}
 
-    def _find(self, text: str) -> dict[str, int]:
+    def find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
         found: dict[str, int] = {}
         for length, names in groupby(self._names.names_in(text), key=lambda one: one[0]):
@@ -279,12 +297,14 @@ class ScopeRouter:
         return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
 
     def _names_of(self, edit_id: str) -> tuple[Words, ...]:
-        return tuple(words_of(form) for form in self._entry(edit_id).surface_forms)
+        return tuple(words_of(form) for form in self.entry(edit_id).surface_forms)
 
-    def _reads_text(self, entry: ShardEntry) -> bool:
+    def reads_text(self, entry: ShardEntry) -> bool:
+        """Whether the text decides about such an edit, alone or with the base."""
         return self._text is not None and entry.odds is not None
 
-    def _entry(self, edit_id: str) -> ShardEntry:
+    def entry(self, edit_id: str) -> ShardEntry:
+        """What the index knows of one of its edits."""
         expert = self._experts[edit_id]
         return expert.shard.header.entries[expert.row]
 

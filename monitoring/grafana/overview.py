@@ -121,6 +121,14 @@ SERVING = DashboardSection(
             ],
             "s",
         ),
+        Chart(
+            "Answers in hand",
+            "Answers that are generated together, and requests that have not begun: at serve.max_waiting more are refused.",
+            [
+                Line("sum(upkeep_serve_rows) or vector(0)", "rows"),
+                Line("sum(upkeep_serve_waiting_requests) or vector(0)", "waiting requests"),
+            ],
+        ),
     ),
 )
 
@@ -169,6 +177,21 @@ GATEWAY = DashboardSection(
                 )
             ],
             "cps",
+        ),
+        Chart(
+            "Through the gateway as in process",
+            "Share of sampled questions that both answer alike, by form; the alert follows gateway.parity_floor.",
+            [Line("min by (form) (upkeep_parity_ratio)", "{{form}}")],
+            "percentunit",
+            most=1,
+        ),
+        Chart(
+            "Compared with the gateway",
+            "Questions of the newest comparison, and those that could not be compared: the engine was away.",
+            [
+                Line("max(upkeep_parity_prompts)", "compared"),
+                Line("max(upkeep_parity_unmeasured_prompts)", "not measured"),
+            ],
         ),
         Figure(
             "Stale index",

@@ -5,10 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+from acceptance_support import still_running
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import EditState
@@ -57,7 +57,7 @@ def test_the_demo_accounts_for_every_record_and_holds_its_scores(tmp_path: Path)
     assert "\x1b[" not in ran.stdout
     for told in ("Facts to check by eye", "clusters", "generation", "regression", "upkeep facts --config"):
         assert told in ran.stdout
-    assert _still_running(folder) == []
+    assert still_running(folder / "upkeep.toml") == []
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
@@ -76,12 +76,12 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: si
         for line in demo.stdout:
             if "records published" in line:
                 break
-        assert len(_still_running(folder)) >= 2
+        assert len(still_running(folder / "upkeep.toml")) >= 2
         demo.send_signal(number)
         rest = demo.stdout.read()
     assert demo.returncode == 130, rest
     assert "Traceback" not in rest + (folder / "daemon.log").read_text(encoding="utf-8")
-    assert _still_running(folder) == []
+    assert still_running(folder / "upkeep.toml") == []
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
@@ -92,18 +92,3 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "is not empty" in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def _still_running(folder: Path) -> list[str]:
-    """Command lines of the processes that work in `folder`, and of the broker that its settings name."""
-    settings = tomllib.loads((folder / "upkeep.toml").read_text(encoding="utf-8"))
-    marks = (str(folder / "upkeep.toml"), f"tcp://{settings['kafka']['bootstrap_servers']}")
-    found = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:  # it ended meanwhile
-            continue
-        if any(mark in line for mark in marks):
-            found.append(line)
-    return found

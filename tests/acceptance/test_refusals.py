@@ -39,6 +39,29 @@ def test_wrong_settings_end_the_daemon_before_it_begins(tmp_path: Path, settings
     assert not (tmp_path / "upkeep-data").exists()
 
 
+def test_roles_take_paths_from_where_kubernetes_mounts_the_file_not_from_where_its_link_leads(
+    tmp_path: Path,
+) -> None:
+    mounted = tmp_path / "..2026_11_26_03_00_00.1"
+    mounted.mkdir()
+    text = f'[model]\npath = "{BASE}"\n[index]\nencoder = "./no-encoder"\n[serve]\nport = {free_port()}\n'
+    (mounted / "upkeep.toml").write_text(
+        f'{text}[kafka]\nbootstrap_servers = "127.0.0.1:{free_port()}"\n', encoding="utf-8"
+    )
+    (tmp_path / "..data").symlink_to(mounted.name)
+    (tmp_path / "upkeep.toml").symlink_to("..data/upkeep.toml")
+
+    command = [sys.executable, "-m", "daemon", "run", "--config", "upkeep.toml"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=120, check=False
+    )
+
+    assert ended.returncode == 1
+    assert f"cannot load the sentence encoder '{tmp_path / 'no-encoder'}'" in ended.stderr
+    assert (tmp_path / "upkeep-data" / "ledger.db").is_file()
+    assert [path.name for path in mounted.iterdir()] == ["upkeep.toml"]
+
+
 def test_a_base_that_cannot_be_used_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
     """Both at once, for each loads torch twice: an architecture that nobody knows, a ledger of another base."""
     strange = tmp_path / "base"

@@ -75,7 +75,7 @@ def test_the_batch_lane_waits_for_its_plan_and_apply_works_it_off(running: Runni
     dry = house.upkeep("plan", "--dry-run")
     assert not dry["stored"]
     assert sorted(i for batch in dry["plan"]["batches"] for i in batch["edit_ids"]) == sorted(
-        edit.id for edit in house.ledger.plans.pending(None, 10)
+        int(edit.id) for edit in house.ledger.plans.pending(None, 10)
     )
     house.upkeep("apply")
 
@@ -95,7 +95,7 @@ def test_a_rollback_gives_exactly_the_answers_of_before(running: Running) -> Non
     assert house.answers(prompts) == [item.value for item in first + second]
 
     one = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == second[0].event_id)
-    house.upkeep("rollback", "--edit", str(one.id))
+    house.upkeep("rollback", "--edit", one.id)
     house.wait_served()
     assert house.answers(prompts) == [*before[:3], second[1].value]
 

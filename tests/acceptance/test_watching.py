@@ -182,7 +182,7 @@ def _forget(house: House, edits: list[Edit]) -> None:
     """Publish a generation in which the experts of these edits say nothing, as if later training had undone them."""
     store = AdapterStore(house.settings.store.path)
     live = house.ledger.generations.live()
-    digests = {live[edit.edit_id] for edit in edits}
+    digests = {live[edit.id] for edit in edits}
     muted: dict[str, str] = {}
     for digest in digests:
         shard = store.load(digest)
@@ -191,7 +191,7 @@ def _forget(house: House, edits: list[Edit]) -> None:
             for name, tensor in shard.tensors.items()
         }
         again = store.save(replace(shard, tensors=silent))
-        muted |= {edit.edit_id: again for edit in edits if live[edit.edit_id] == digest}
+        muted |= {edit.id: again for edit in edits if live[edit.id] == digest}
     head = house.head()
     with database_of(house.ledger).write() as connection:
         lock_head(connection)
@@ -243,7 +243,7 @@ def _live_through_everything(house: House) -> None:
     for _ in range(2):  # drift is told against an earlier check
         _check(house)
     last = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == newer[0].event_id)
-    house.upkeep("rollback", "--edit", str(last.id))
+    house.upkeep("rollback", "--edit", last.id)
     house.wait_served()
     house.answers([item.prompt for item in urgent])
     house.upkeep("hold", "a test")

@@ -157,7 +157,7 @@ def test_what_fires_nothing_is_answered_as_the_engine_answers_it(front: RunningG
         through, direct = (
             httpx.post(f"{url}/v1/completions", json=body, timeout=120) for url in (front.url, engine.url)
         )
-        assert through.headers["x-upkeep-edit"] == ""
+        assert "x-upkeep-edit" not in through.headers
         mine, theirs = through.json(), direct.json()
         return all(mine[name] == theirs[name] for name in mine.keys() - {"id", "created"})
 
@@ -197,7 +197,7 @@ def test_a_rollback_is_another_choice(
     assert live.headers["x-upkeep-edit"]
     back = facts.ledger.generations.rollback_to(0, cause="test").number
     front.wait_generation(back)
-    assert greedy(front, asked).headers["x-upkeep-edit"] == ""
+    assert "x-upkeep-edit" not in greedy(front, asked).headers
     again = facts.ledger.generations.rollback_to(1, cause="test").number
     front.wait_generation(again)
     assert text_of(greedy(front, asked)) == text_of(live)

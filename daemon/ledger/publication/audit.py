@@ -12,6 +12,7 @@ from daemon.ledger.store.rows import chunks, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edits, history, tallies
 from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
+from edits.requests import EditId
 
 
 class Audit:
@@ -34,7 +35,7 @@ class Audit:
             rows = connection.execute(query.order_by(edits.c.id).limit(limit).offset(offset))
             return [to_edit(row) for row in rows]
 
-    def edit(self, edit_id: int) -> Edit:
+    def edit(self, edit_id: EditId) -> Edit:
         """One edit.
 
         Raises:
@@ -46,7 +47,7 @@ class Audit:
             raise NotInLedger(f"there is no edit {edit_id}")
         return to_edit(row)
 
-    def history(self, edit_id: int) -> list[HistoryEntry]:
+    def history(self, edit_id: EditId) -> list[HistoryEntry]:
         """Every move of one edit, the first one first; empty for an unknown edit."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -64,11 +65,11 @@ class Audit:
             for row in rows
         ]
 
-    def accepted_at(self, ids: Sequence[int]) -> dict[int, datetime]:
+    def accepted_at(self, ids: Sequence[EditId]) -> dict[EditId, datetime]:
         """When the ledger accepted each of these edits; an unknown one is left out."""
-        found: dict[int, datetime] = {}
+        found: dict[EditId, datetime] = {}
         with self._database.read() as connection:
-            for part in chunks(sorted(ids)):
+            for part in chunks(ids):
                 query = select(history.c.edit_id, history.c.at).where(
                     history.c.edit_id.in_(part), history.c.from_state.is_(None)
                 )

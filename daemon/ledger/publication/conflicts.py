@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from daemon.ledger.store.rows import Standing
 from edits.recency import newest_first, rival_keys
+from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +14,10 @@ class Settlement:
 
     enabled: tuple[Standing, ...] = ()  # candidates that go live
     in_force: tuple[Standing, ...] = ()  # candidate retractions that take effect
-    too_late: dict[int, Standing] = field(default_factory=dict)  # candidate id -> the newer edit that stands
-    displaced: dict[int, Standing] = field(
+    too_late: dict[EditId, Standing] = field(
+        default_factory=dict
+    )  # candidate id -> the newer edit that stands
+    displaced: dict[EditId, Standing] = field(
         default_factory=dict
     )  # live edit's id -> the candidate that ends it
 
@@ -22,7 +25,7 @@ class Settlement:
 def settle(
     candidates: Sequence[Standing],
     standing: Sequence[Standing],
-    same: Mapping[int, Iterable[int]] | None = None,
+    same: Mapping[EditId, Iterable[EditId]] | None = None,
 ) -> Settlement:
     """Settle candidates (verified assertions, retractions) against live edits and retractions in force.
 
@@ -35,8 +38,8 @@ def settle(
     is_candidate = {edit.id for edit in candidates}
     enabled: list[Standing] = []
     in_force: list[Standing] = []
-    too_late: dict[int, Standing] = {}
-    displaced: dict[int, Standing] = {}
+    too_late: dict[EditId, Standing] = {}
+    displaced: dict[EditId, Standing] = {}
     through = _Through(same or {})
     for edit in newest_first((*candidates, *standing)):
         newer = through.rivals(edit)
@@ -58,10 +61,10 @@ def settle(
 class _Through:
     """Edits that got through, found again by fact, by prompt or as asking the same."""
 
-    def __init__(self, same: Mapping[int, Iterable[int]]) -> None:
+    def __init__(self, same: Mapping[EditId, Iterable[EditId]]) -> None:
         self._edits: dict[tuple[str, str], list[Standing]] = {}
-        self._by_id: dict[int, Standing] = {}
-        self._same: dict[int, set[int]] = {}
+        self._by_id: dict[EditId, Standing] = {}
+        self._same: dict[EditId, set[EditId]] = {}
         for one, others in same.items():
             for other in others:
                 self._same.setdefault(one, set()).add(other)

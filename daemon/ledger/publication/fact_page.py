@@ -29,6 +29,7 @@ from daemon.ledger.values import (
     RecordOutcome,
     RecordPlace,
 )
+from edits.requests import EditId
 
 MAX_VERSIONS = 50
 MAX_CHECKS = 20
@@ -43,7 +44,7 @@ class FactPages:
         self._audit = Audit(database)
         self._timeline = Timeline(database)
 
-    def page(self, edit_id: int) -> FactPage:
+    def page(self, edit_id: EditId) -> FactPage:
         """One edit with its events, batch, generations, checks and rivals.
 
         Raises:
@@ -103,7 +104,7 @@ def why(edit: Edit, history: tuple[HistoryEntry, ...]) -> str:
     return f"{told}: {reason}" if reason else told
 
 
-def _switched(connection: Connection, edit_id: int) -> list[tuple[int, bool]]:
+def _switched(connection: Connection, edit_id: EditId) -> list[tuple[int, bool]]:
     """The generations that switched the edit on (True) or off, the newest first."""
     changed = generation_changes.c
     query = select(changed.generation, changed.shard).where(changed.edit_id == edit_id)

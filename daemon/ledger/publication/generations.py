@@ -31,6 +31,7 @@ from daemon.ledger.values import (
     Published,
     RejectedEdit,
 )
+from edits.requests import EditId
 
 NOBODY = "upkeep"  # what the daemon does by itself
 
@@ -68,14 +69,13 @@ class Generations:
             return None
         return Published(int(row.number), row.base_hash, row.created_at, row.cause)
 
-    def changes_between(self, before: int, after: int) -> tuple[dict[str, str], set[str]]:
+    def changes_between(self, before: int, after: int) -> tuple[dict[EditId, str], set[EditId]]:
         """What turns the live edits of one generation into those of another, earlier or later: on, with shards, and off.
 
         Costs what was changed between the two, however many are live.
         """
         with self._database.read() as connection:
-            enabled, disabled = changes_between(connection, before, after)
-        return {str(i): shard for i, shard in enabled.items()}, {str(i) for i in disabled}
+            return changes_between(connection, before, after)
 
     def start(self, base_hash: str) -> Generation:
         """Generation zero, the base as it is; made at the first call.
@@ -113,7 +113,7 @@ class Generations:
         with self._database.read() as connection:
             return load_generations(connection, generations.c.number > number)
 
-    def live(self) -> dict[str, str]:
+    def live(self) -> dict[EditId, str]:
         """The live edits at the head: edit id -> digest of the shard that carries it."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -121,9 +121,9 @@ class Generations:
                 .where(edits.c.state == EditState.LIVE.value)
                 .order_by(edits.c.id)
             )
-            return {str(row.id): row.shard for row in rows}
+            return {row.id: row.shard for row in rows}
 
-    def live_at(self, number: int) -> dict[str, str]:
+    def live_at(self, number: int) -> dict[EditId, str]:
         """The live edits at generation `number`.
 
         Raises:
@@ -133,16 +133,15 @@ class Generations:
             known = select(generations.c.number).where(generations.c.number == number)
             if connection.execute(known).one_or_none() is None:
                 raise NotInLedger(f"there is no generation {number}")
-            return {str(edit_id): shard for edit_id, shard in live_set(connection, number).items()}
+            return live_set(connection, number)
 
-    def shards_at(self, number: int, edit_ids: Collection[str]) -> dict[str, str]:
+    def shards_at(self, number: int, edit_ids: Collection[EditId]) -> dict[EditId, str]:
         """Those of the given edits that were live at generation `number`, with their shards then.
 
         Costs what the given edits cost, however many are live.
         """
         with self._database.read() as connection:
-            found = shards_at(connection, number, [int(edit_id) for edit_id in edit_ids])
-            return {str(edit_id): shard for edit_id, shard in found.items()}
+            return shards_at(connection, number, edit_ids)
 
     def live_edits(self) -> list[Edit]:
         """The live edits at the head, by id."""
@@ -150,7 +149,7 @@ class Generations:
             query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             return [to_edit(row) for row in connection.execute(query)]
 
-    def live_among(self, ids: Sequence[int]) -> list[Edit]:
+    def live_among(self, ids: Sequence[EditId]) -> list[Edit]:
         """Those of the given edits (a few hundred at most) that are live."""
         with self._database.read() as connection:
             query = select_edits().where(edits.c.id.in_(ids), edits.c.state == EditState.LIVE.value)
@@ -169,11 +168,11 @@ class Generations:
         *,
         batch: ClaimedBatch,
         expected_head: int,
-        live: Mapping[int, str],
-        rejected: Mapping[int, RejectedEdit],
+        live: Mapping[EditId, str],
+        rejected: Mapping[EditId, RejectedEdit],
         scores: Mapping[str, Any],
         cause: str,
-        same: Mapping[int, Iterable[int]] | None = None,
+        same: Mapping[EditId, Iterable[EditId]] | None = None,
     ) -> Generation | None:
         """Finish a claimed batch in one transaction; None where the live set stays as it is.
 
@@ -197,7 +196,7 @@ class Generations:
             )
 
     def rollback_edit(
-        self, edit_id: int, *, cause: str, restore_previous: bool = False, actor: str = NOBODY
+        self, edit_id: EditId, *, cause: str, restore_previous: bool = False, actor: str = NOBODY
     ) -> Generation:
         """Take one live edit back for good: it becomes `retracted` in a new generation, and no rollback brings it back.
 
@@ -226,9 +225,9 @@ class Generations:
 
     def settle_blame(
         self,
-        culprits: Mapping[int, Blamed],
+        culprits: Mapping[EditId, Blamed],
         *,
-        cleared: Collection[int],
+        cleared: Collection[EditId],
         rolled_back: int | None,
         cause: str,
     ) -> Generation | None:

@@ -1,6 +1,6 @@
 """The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,8 @@ from daemon.ledger.store.schema import (
     head,
 )
 from daemon.ledger.values import Generation, GenerationKind
+from edits.recency import by_arrival
+from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Origin:
 def load_generations(connection: Connection, condition: ColumnElement[bool]) -> list[Generation]:
     """The generations that meet a condition on `generations`, in order, with what they changed."""
     rows = connection.execute(select(generations).where(condition).order_by(generations.c.number)).all()
-    enabled: dict[int, dict[str, str]] = {row.number: {} for row in rows}
-    disabled: dict[int, list[str]] = {row.number: [] for row in rows}
+    enabled: dict[int, dict[EditId, str]] = {row.number: {} for row in rows}
+    disabled: dict[int, list[EditId]] = {row.number: [] for row in rows}
     changes = (
         select(generation_changes)
         .join(generations, generations.c.number == generation_changes.c.generation)
@@ -42,9 +44,9 @@ def load_generations(connection: Connection, condition: ColumnElement[bool]) -> 
     )
     for change in connection.execute(changes):
         if change.shard is None:
-            disabled[change.generation].append(str(change.edit_id))
+            disabled[change.generation].append(change.edit_id)
         else:
-            enabled[change.generation][str(change.edit_id)] = change.shard
+            enabled[change.generation][change.edit_id] = change.shard
     return [
         Generation(
             number=row.number,
@@ -61,7 +63,7 @@ def load_generations(connection: Connection, condition: ColumnElement[bool]) -> 
     ]
 
 
-def live_set(connection: Connection, number: int) -> dict[int, str]:
+def live_set(connection: Connection, number: int) -> dict[EditId, str]:
     """Edit id -> shard of the edits live at generation `number`, folded from the changes up to it."""
     last = (
         select(generation_changes.c.edit_id, func.max(generation_changes.c.generation).label("generation"))
@@ -81,33 +83,33 @@ def live_set(connection: Connection, number: int) -> dict[int, str]:
         .where(generation_changes.c.shard.is_not(None))
         .order_by(generation_changes.c.edit_id)
     )
-    return {int(edit_id): shard for edit_id, shard in rows}
+    return {row.edit_id: row.shard for row in rows}
 
 
-def shards_at(connection: Connection, number: int, ids: Sequence[int]) -> dict[int, str]:
+def shards_at(connection: Connection, number: int, ids: Collection[EditId]) -> dict[EditId, str]:
     """Edit id -> shard of those of the given edits that were live at generation `number`."""
-    found: dict[int, str] = {}
-    for part in chunks(sorted(set(ids))):
+    found: dict[EditId, str] = {}
+    for part in chunks(by_arrival(set(ids))):
         changes = (
             select(generation_changes.c.edit_id, generation_changes.c.shard)
             .where(generation_changes.c.edit_id.in_(part), generation_changes.c.generation <= number)
             .order_by(generation_changes.c.generation)
         )
-        newest = {int(edit_id): shard for edit_id, shard in connection.execute(changes)}
+        newest = {row.edit_id: row.shard for row in connection.execute(changes)}
         found.update((edit_id, shard) for edit_id, shard in newest.items() if shard is not None)
     return found
 
 
-def changes_between(connection: Connection, before: int, after: int) -> tuple[dict[int, str], set[int]]:
+def changes_between(connection: Connection, before: int, after: int) -> tuple[dict[EditId, str], set[EditId]]:
     """What turns the live set of generation `before` into that of `after`: edit id -> shard switched on, and off."""
     between = generation_changes.c.generation.between(min(before, after) + 1, max(before, after))
     if before <= after:
         changes = select(generation_changes).where(between).order_by(generation_changes.c.generation)
-        last = {int(row.edit_id): row.shard for row in connection.execute(changes)}
+        last = {row.edit_id: row.shard for row in connection.execute(changes)}
         enabled = {edit_id: shard for edit_id, shard in last.items() if shard is not None}
         return enabled, last.keys() - enabled.keys()
     touched = set(connection.execute(select(generation_changes.c.edit_id).where(between)).scalars())
-    enabled = shards_at(connection, after, list(touched))
+    enabled = shards_at(connection, after, touched)
     return enabled, touched - enabled.keys()
 
 
@@ -140,13 +142,13 @@ def append(
             switched_off=len(generation.disabled),
         )
     )
-    changes: list[tuple[str, str | None]] = [*generation.enabled.items()]
+    changes: list[tuple[EditId, str | None]] = [*generation.enabled.items()]
     changes += [(edit_id, None) for edit_id in generation.disabled]
     if changes:
         connection.execute(
             insert(generation_changes),
             [
-                {"generation": generation.number, "edit_id": int(edit_id), "shard": shard}
+                {"generation": generation.number, "edit_id": edit_id, "shard": shard}
                 for edit_id, shard in changes
             ],
         )
@@ -164,8 +166,8 @@ def child_of(
     parent: int,
     *,
     shards: Sequence[str] = (),
-    enabled: Mapping[str, str],
-    disabled: Sequence[str],
+    enabled: Mapping[EditId, str],
+    disabled: Sequence[EditId],
     cause: str,
     at: datetime,
     scores: Mapping[str, Any] | None = None,

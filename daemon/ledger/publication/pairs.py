@@ -10,12 +10,13 @@ from daemon.ledger.store.rows import Standing, chunks
 from daemon.ledger.store.schema import edits
 from daemon.ledger.values import FactChange, FactValue
 from edits.recency import newest_first, rival_keys
+from edits.requests import EditId
 
 Pair = tuple[Standing | None, Standing | None]
 
 
 def pairs(
-    off: Sequence[Standing], on: Sequence[Standing], winners: Mapping[int, int] | None = None
+    off: Sequence[Standing], on: Sequence[Standing], winners: Mapping[EditId, EditId] | None = None
 ) -> list[Pair]:
     """Every edit of `off` and `on` once, beside the newest rival on the other side; None: the base answers there.
 
@@ -26,10 +27,10 @@ def pairs(
     by_id = {edit.id: edit for edit in on}
     for edit in on:
         places |= dict.fromkeys(rival_keys(edit), edit)
-    beside: dict[int, list[Standing]] = {}
+    beside: dict[EditId, list[Standing]] = {}
     alone: list[Pair] = []
     for edit in off:
-        named = by_id.get((winners or {}).get(edit.id, 0))
+        named = by_id.get((winners or {}).get(edit.id, ""))
         winner = named or next((places[key] for key in rival_keys(edit) if key in places), None)
         if winner is None:
             alone.append((edit, None))
@@ -46,8 +47,8 @@ def fact_changes(connection: Connection, found: Iterable[Pair]) -> tuple[FactCha
     """The pairs as people read them."""
     listed = list(found)
     ids = {edit.id for edit in chain.from_iterable(listed) if edit is not None}
-    texts: dict[int, Any] = {}
-    for part in chunks(sorted(ids)):
+    texts: dict[EditId, Any] = {}
+    for part in chunks(ids):
         query = select(
             edits.c.id,
             edits.c.event_id,
@@ -56,7 +57,7 @@ def fact_changes(connection: Connection, found: Iterable[Pair]) -> tuple[FactCha
             edits.c.prompt,
             edits.c.target_new,
         ).where(edits.c.id.in_(part))
-        texts.update((int(row.id), row) for row in connection.execute(query))
+        texts.update((row.id, row) for row in connection.execute(query))
 
     def value(edit: Standing | None) -> FactValue | None:
         return None if edit is None else FactValue(edit.id, edit.event_id, texts[edit.id].target_new or "")

@@ -17,6 +17,7 @@ from daemon.ledger.store.rows import DECIDES, Standing, rivals_of, standings_by_
 from daemon.ledger.store.schema import edits
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, GenerationKind, RejectedEdit
+from edits.requests import EditId
 
 _WAITS = edits.c.state.in_([EditState.PENDING.value, EditState.PLANNED.value])
 
@@ -27,11 +28,13 @@ class Publication:
 
     batch: ClaimedBatch
     expected_head: int
-    live: Mapping[int, str]  # edit -> digest of the shard that carries it
-    rejected: Mapping[int, RejectedEdit]
+    live: Mapping[EditId, str]  # edit -> digest of the shard that carries it
+    rejected: Mapping[EditId, RejectedEdit]
     scores: Mapping[str, Any]
     cause: str
-    same: Mapping[int, Iterable[int]] = field(default_factory=dict)  # edit -> others that ask what it asks
+    same: Mapping[EditId, Iterable[EditId]] = field(
+        default_factory=dict
+    )  # edit -> others that ask what it asks
 
 
 def publish(connection: Connection, publication: Publication, *, at: datetime) -> Generation | None:
@@ -89,23 +92,23 @@ def _next_generation(
 ) -> Generation | None:
     if not settlement.enabled and not settlement.displaced:
         return None
-    enabled = {str(edit.id): publication.live[edit.id] for edit in settlement.enabled}
+    enabled = {edit.id: publication.live[edit.id] for edit in settlement.enabled}
     return child_of(
         connection,
         publication.expected_head,
         shards=tuple(dict.fromkeys(enabled.values())),
         enabled=enabled,
-        disabled=[str(edit.id) for edit in standing if edit.id in settlement.displaced],
+        disabled=[edit.id for edit in standing if edit.id in settlement.displaced],
         cause=publication.cause,
         at=at,
         scores=publication.scores,
     )
 
 
-def _waiting(connection: Connection, settlement: Settlement) -> dict[int, list[Standing]]:
+def _waiting(connection: Connection, settlement: Settlement) -> dict[EditId, list[Standing]]:
     """By retraction that takes effect: the older edits that wait and that it ends, each under the first that does."""
-    found: dict[int, list[Standing]] = {}
-    ended: set[int] = set()
+    found: dict[EditId, list[Standing]] = {}
+    ended: set[EditId] = set()
     for retraction in settlement.in_force:
         rivals = rivals_of(connection, [retraction], _WAITS)
         older = [one for one in rivals if one.recency < retraction.recency and one.id not in ended]
@@ -119,7 +122,7 @@ def plan_moves(
     members: Sequence[Standing],
     settlement: Settlement,
     standing: Sequence[Standing],
-    waiting: Mapping[int, Sequence[Standing]],
+    waiting: Mapping[EditId, Sequence[Standing]],
     generation: Generation | None,
 ) -> list[Move]:
     """What becomes of every edit that the publication touches; old live edits leave before new ones enter.

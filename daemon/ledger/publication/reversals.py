@@ -19,6 +19,7 @@ from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.schema import edits, generations, head
 from daemon.ledger.values import MAX_LISTED, Act, Generation, KeptOff, Preview
+from edits.requests import EditId
 
 _Plan = Callable[[Connection, int], Change]  # what would change, given the head's number
 
@@ -54,18 +55,18 @@ class Reversals:
         cause = f"undo of generation {number}: {act.reason}"
         return self._act("undo_generation", number, _undo_generation(number), act, cause)
 
-    def preview_undo_fact(self, edit_id: int, *, restore_previous: bool = False) -> Preview:
+    def preview_undo_fact(self, edit_id: EditId, *, restore_previous: bool = False) -> Preview:
         """What `undo_fact` would change."""
         return self._preview("undo_fact", edit_id, _undo_fact(edit_id, restore_previous))
 
     def undo_fact(
-        self, edit_id: int, act: Act, *, restore_previous: bool = False, cause: str | None = None
+        self, edit_id: EditId, act: Act, *, restore_previous: bool = False, cause: str | None = None
     ) -> Generation:
         """Take one live edit back; it stays off whatever is rolled back later. See `Generations.rollback_edit`."""
         plan, cause = _undo_fact(edit_id, restore_previous), cause or f"undo of edit {edit_id}: {act.reason}"
         return self._act("undo_fact", edit_id, plan, act, cause)
 
-    def _preview(self, action: str, target: int, plan: _Plan) -> Preview:
+    def _preview(self, action: str, target: int | EditId, plan: _Plan) -> Preview:
         with self._database.read() as connection:
             current = connection.execute(select(head.c.generation)).scalar_one()
             change = plan(connection, int(current or 0))
@@ -75,7 +76,7 @@ class Reversals:
             listed = pairs(change.leaving, change.on, winners)[:MAX_LISTED]
             return Preview(
                 action=action,
-                target=target,
+                target=int(target),
                 head=int(current),
                 switched_off=len(change.leaving),
                 switched_on=len(change.on),
@@ -85,7 +86,14 @@ class Reversals:
             )
 
     def _act(
-        self, action: str, target: int, plan: _Plan, act: Act, cause: str, *, may_be_empty: bool = False
+        self,
+        action: str,
+        target: int | EditId,
+        plan: _Plan,
+        act: Act,
+        cause: str,
+        *,
+        may_be_empty: bool = False,
     ) -> Generation:
         with self._database.write() as connection:
             current = lock_head(connection).generation
@@ -105,7 +113,7 @@ class Reversals:
                 connection,
                 act,
                 action,
-                target={"edit" if action == "undo_fact" else "generation": target},
+                target={"edit" if action == "undo_fact" else "generation": int(target)},
                 changed={
                     "generation": made.number,
                     "switched_off": len(change.leaving),
@@ -125,7 +133,7 @@ def _undo_generation(number: int) -> _Plan:
     return lambda connection, current: plan_undo_generation(connection, number, current)
 
 
-def _undo_fact(edit_id: int, restore_previous: bool) -> _Plan:
+def _undo_fact(edit_id: EditId, restore_previous: bool) -> _Plan:
     return lambda connection, _: plan_undo_fact(connection, edit_id, restore_previous=restore_previous)
 
 

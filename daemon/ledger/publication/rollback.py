@@ -16,7 +16,8 @@ from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, stand
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, supersede, tally
 from daemon.ledger.values import EditState, Generation, GenerationKind
-from edits.recency import newest_first, rival_keys
+from edits.recency import by_arrival, newest_first, rival_keys
+from edits.requests import EditId
 
 BY_HAND = (GenerationKind.UNDO_FACT, GenerationKind.UNDO_GENERATION)
 MAX_SUCCESSORS = 16  # how far it is followed what superseded what
@@ -60,7 +61,7 @@ def plan_rollback(connection: Connection, number: int, current: int) -> Change:
     then, now = shards_at(connection, number, touched), shards_at(connection, current, touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())
-    kept = [found[edit_id] for edit_id in sorted(by_hand)]
+    kept = [found[edit_id] for edit_id in by_arrival(by_hand)]
     on = [edit for edit in found.values() if edit.id in then and edit.id not in by_hand]
     off = [edit for edit in found.values() if edit.id not in then]
     stand_in = _stand_ins(connection, kept, off, on, set(by_hand.values()))
@@ -87,7 +88,7 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
     changes = select(generation_changes.c.edit_id, generation_changes.c.shard).where(
         generation_changes.c.generation == number
     )
-    switched = {int(row.edit_id): row.shard for row in connection.execute(changes)}
+    switched = {row.edit_id: row.shard for row in connection.execute(changes)}
     found = standings_by_id(connection, switched)
     off = [e for e in found.values() if switched[e.id] is not None and e.state is EditState.LIVE]
     ended = [e for e in found.values() if switched[e.id] is None and e.state is not EditState.LIVE]
@@ -107,7 +108,7 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
     )
 
 
-def plan_undo_fact(connection: Connection, edit_id: int, *, restore_previous: bool) -> Change:
+def plan_undo_fact(connection: Connection, edit_id: EditId, *, restore_previous: bool) -> Change:
     """Take one live edit back, for good.
 
     Raises:
@@ -130,8 +131,8 @@ def carry_out(
     generation = child_of(
         connection,
         current,
-        enabled={str(edit.id): edit.shard for edit in change.on if edit.shard is not None},
-        disabled=[str(edit.id) for edit in change.leaving],
+        enabled={edit.id: edit.shard for edit in change.on if edit.shard is not None},
+        disabled=[edit.id for edit in change.leaving],
         cause=cause,
         at=at,
     )
@@ -151,11 +152,11 @@ def plan_moves(change: Change, number: int, cause: str) -> list[Move]:
     ]
 
 
-def taken_back(connection: Connection, edit_ids: Iterable[int]) -> dict[int, int]:
+def taken_back(connection: Connection, edit_ids: Iterable[EditId]) -> dict[EditId, int]:
     """Those of the edits that somebody took back by hand and nobody brought back since, with the generation of that."""
     last, later = generation_changes.c, generation_changes.alias()
-    found: dict[int, int] = {}
-    for part in chunks(sorted(set(edit_ids))):
+    found: dict[EditId, int] = {}
+    for part in chunks(set(edit_ids)):
         query = (
             select(last.edit_id, last.generation)
             .join(generation_origins, generation_origins.c.generation == last.generation)
@@ -166,15 +167,15 @@ def taken_back(connection: Connection, edit_ids: Iterable[int]) -> dict[int, int
                 ~exists().where(later.c.edit_id == last.edit_id, later.c.generation > last.generation),
             )
         )
-        found.update((int(edit_id), int(number)) for edit_id, number in connection.execute(query))
+        found.update((edit_id, int(number)) for edit_id, number in connection.execute(query))
     return found
 
 
-def _touched(connection: Connection, after: int, upto: int) -> list[int]:
+def _touched(connection: Connection, after: int, upto: int) -> list[EditId]:
     """The edits that the generations after one, up to another, switched on or off."""
     changed = generation_changes.c
     query = select(changed.edit_id).where(changed.generation > after, changed.generation <= upto).distinct()
-    return [int(edit_id) for edit_id in connection.execute(query).scalars()]
+    return list(connection.execute(query).scalars())
 
 
 def _stand_ins(
@@ -183,12 +184,12 @@ def _stand_ins(
     off: Sequence[Standing],
     on: Sequence[Standing],
     numbers: Collection[int],
-) -> set[int]:
+) -> set[EditId]:
     """Of what would leave, what somebody put by hand in the place of an edit that stays off."""
     if not kept:
         return set()
-    restored: set[int] = set()
-    for part in chunks(sorted(edit.id for edit in off)):
+    restored: set[EditId] = set()
+    for part in chunks(edit.id for edit in off):
         query = select(generation_changes.c.edit_id).where(
             generation_changes.c.edit_id.in_(part),
             generation_changes.c.generation.in_(sorted(numbers)),
@@ -205,7 +206,7 @@ def _stand_ins(
 
 
 def _may_return(
-    ended: Sequence[Standing], by_hand: dict[int, int]
+    ended: Sequence[Standing], by_hand: dict[EditId, int]
 ) -> tuple[list[Standing], list[tuple[Standing, str]]]:
     back: list[Standing] = []
     kept: list[tuple[Standing, str]] = []
@@ -223,7 +224,7 @@ def _standing(
     connection: Connection,
     back: Sequence[Standing],
     off: Sequence[Standing],
-    successors: dict[int, Standing],
+    successors: dict[EditId, Standing],
     number: int,
 ) -> list[Standing]:
     """What decides about edits that would return: live rivals that stay, and retractions, but for those undone here."""
@@ -235,18 +236,18 @@ def _standing(
 
 
 def _live_successors(
-    connection: Connection, back: Sequence[Standing], leaving: Collection[int]
-) -> dict[int, Standing]:
+    connection: Connection, back: Sequence[Standing], leaving: Collection[EditId]
+) -> dict[EditId, Standing]:
     """Edit -> the live edit at the end of the chain of those that superseded it, where there is one that stays."""
     at = {edit.id: edit.id for edit in back}
-    found: dict[int, Standing] = {}
+    found: dict[EditId, Standing] = {}
     for _ in range(MAX_SUCCESSORS):
-        following: dict[int, int] = {}
-        for part in chunks(sorted(set(at.values()))):
+        following: dict[EditId, EditId] = {}
+        for part in chunks(set(at.values())):
             query = select(edits.c.id, edits.c.superseded_by).where(
                 edits.c.id.in_(part), edits.c.superseded_by.is_not(None)
             )
-            following.update((int(one), int(winner)) for one, winner in connection.execute(query))
+            following.update((row.id, row.superseded_by) for row in connection.execute(query))
         at = {edit_id: following[step] for edit_id, step in at.items() if step in following}
         if not at:
             break

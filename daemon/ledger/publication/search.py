@@ -19,6 +19,7 @@ from daemon.ledger.store.schema import edit_names, edit_words, edits, generation
 from daemon.ledger.store.words import words_of
 from daemon.ledger.values import Edit, FactQuery, FoundFacts, Lane
 from edits.errors import BadRequest
+from edits.requests import EditId
 
 MAX_PAGE = 500
 MAX_CANDIDATES = 10_000  # looked at for one page
@@ -30,7 +31,7 @@ _PROBE = 1_000  # a term with so many edits is common
 _LAST = "\U0010ffff"
 
 # Candidates under a place, newest first: (place, edit id). For all but times, the place is the id.
-_Stream = Callable[[Connection, int | None, int], list[tuple[int, int]]]
+_Stream = Callable[[Connection, int | None, int], list[tuple[int, EditId]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class _Search:
             if looked_at >= MAX_CANDIDATES:
                 return FoundFacts(tuple(found), str(cursor))
 
-    def _kept(self, connection: Connection, ids: Sequence[int]) -> dict[int, Edit]:
+    def _kept(self, connection: Connection, ids: Sequence[EditId]) -> dict[EditId, Edit]:
         if not ids:
             return {}
         rows = connection.execute(select_edits().where(edits.c.id.in_(ids), *self.conditions))
@@ -142,14 +143,14 @@ def _conditions(connection: Connection, query: FactQuery) -> list[ColumnElement[
     return found
 
 
-def _by(column: ColumnElement[int], *conditions: ColumnElement[bool]) -> _Stream:
+def _by(column: ColumnElement[EditId], *conditions: ColumnElement[bool]) -> _Stream:
     """Candidates whose ids an index gives in order."""
 
-    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, int]]:
+    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, EditId]]:
         query = select(column).where(*conditions).order_by(column.desc()).limit(many)
         if under is not None:
-            query = query.where(column < under)
-        return [(int(i), int(i)) for i in connection.execute(query).scalars()]
+            query = query.where(column < str(under))
+        return [(int(i), i) for i in connection.execute(query).scalars()]
 
     return stream
 
@@ -159,7 +160,7 @@ def _only(condition: ColumnElement[bool]) -> _Stream:
 
 
 def _merged(streams: Sequence[_Stream]) -> _Stream:
-    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, int]]:
+    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, EditId]]:
         return nlargest(many, {one for part in streams for one in part(connection, under, many)})
 
     return stream
@@ -173,7 +174,7 @@ def _by_time(first: int, last: int) -> _Stream:
     """Edits by their last move within a range of the history; the place is that move's number."""
     later = history.alias().c
 
-    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, int]]:
+    def stream(connection: Connection, under: int | None, many: int) -> list[tuple[int, EditId]]:
         again = exists().where(later.edit_id == history.c.edit_id, later.id > history.c.id, later.id <= last)
         query = (
             select(history.c.id, history.c.edit_id)
@@ -181,7 +182,7 @@ def _by_time(first: int, last: int) -> _Stream:
             .order_by(history.c.id.desc())
             .limit(many)
         )
-        return [(int(move), int(edit_id)) for move, edit_id in connection.execute(query)]
+        return [(int(move), edit_id) for move, edit_id in connection.execute(query)]
 
     return stream
 

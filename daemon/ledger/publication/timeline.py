@@ -1,6 +1,6 @@
 """The generations as a list, newest first, and what differs between two; a page costs the same however many there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ from daemon.ledger.values import (
     Lane,
 )
 from edits.errors import BadRequest
+from edits.requests import EditId
 
 MAX_PAGE = 500
 MAX_LOOKED_AT = 20  # times the page's size: so many changes are read for one page of a difference
@@ -84,8 +85,8 @@ class Timeline:
                 more = len(rows) == wanted
                 if rows:
                     looked_at += len(rows)
-                    place = (int(rows[-1].generation), int(rows[-1].edit_id))
-                    found = _pairs_of(connection, low, high, [int(row.edit_id) for row in rows])
+                    place = (int(rows[-1].generation), rows[-1].edit_id)
+                    found = _pairs_of(connection, low, high, [row.edit_id for row in rows])
                     changes += fact_changes(connection, found)
         if a > b:
             changes = [FactChange(c.subject, c.relation, c.prompt, c.new, c.old) for c in changes]
@@ -196,16 +197,16 @@ def _require(connection: Connection, *numbers: int) -> None:
         raise NotInLedger(f"there is no generation {min(missing)}")
 
 
-def _place(cursor: str | None) -> tuple[int, int | None] | None:
+def _place(cursor: str | None) -> tuple[int, EditId | None] | None:
     if cursor is None:
         return None
     generation, _, edit_id = cursor.partition("-")
     if not (generation.isdecimal() and edit_id.isdecimal() and len(cursor) < 40):
         raise BadRequest("the cursor is not one of this list's")
-    return int(generation), int(edit_id)
+    return int(generation), edit_id
 
 
-def _last_changes(low: int, high: int, place: tuple[int, int | None]) -> Select[Any]:
+def _last_changes(low: int, high: int, place: tuple[int, EditId | None]) -> Select[Any]:
     """The last change of each edit within the range, newest first, behind a place."""
     last, later = generation_changes.c, generation_changes.alias().c
     generation, edit_id = place
@@ -226,7 +227,7 @@ def _last_changes(low: int, high: int, place: tuple[int, int | None]) -> Select[
     )
 
 
-def _pairs_of(connection: Connection, low: int, high: int, ids: Sequence[int]) -> list[Pair]:
+def _pairs_of(connection: Connection, low: int, high: int, ids: Sequence[EditId]) -> list[Pair]:
     """What the given edits' changes come to; a pair is told once, with the edit that is on afterwards."""
     then, now = shards_at(connection, low, ids), shards_at(connection, high, ids)
     found = standings_by_id(connection, then.keys() ^ now.keys())
@@ -252,18 +253,18 @@ def _related(connection: Connection, members: Sequence[Standing]) -> list[Standi
     """Other edits of the members' facts, and those that they superseded or that superseded them."""
     own = {member.id for member in members}
     found = {edit.id: edit for edit in rivals_of(connection, members)}
-    for part in chunks(sorted(own)):
+    for part in chunks(own):
         found.update((edit.id, edit) for edit in standings(connection, edits.c.superseded_by.in_(part)))
-    winners = set(_superseded_by(connection, sorted(own)).values()) - own - found.keys()
+    winners = set(_superseded_by(connection, own).values()) - own - found.keys()
     found.update(standings_by_id(connection, winners))
     return [edit for edit in found.values() if edit.id not in own]
 
 
-def _superseded_by(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for part in chunks(sorted(ids)):
+def _superseded_by(connection: Connection, ids: Collection[EditId]) -> dict[EditId, EditId]:
+    found: dict[EditId, EditId] = {}
+    for part in chunks(ids):
         query = select(edits.c.id, edits.c.superseded_by).where(
             edits.c.id.in_(part), edits.c.superseded_by.is_not(None)
         )
-        found.update((int(one), int(winner)) for one, winner in connection.execute(query))
+        found.update((row.id, row.superseded_by) for row in connection.execute(query))
     return found

@@ -14,15 +14,16 @@ from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals
 from daemon.ledger.store.schema import generations, history
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import Blamed, EditState, Generation, GenerationKind
-from edits.recency import newest_first
+from edits.recency import by_arrival, newest_first
+from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
     """See `Generations.settle_blame`."""
 
-    culprits: Mapping[int, Blamed]
-    cleared: frozenset[int]
+    culprits: Mapping[EditId, Blamed]
+    cleared: frozenset[EditId]
     rolled_back: int | None
     cause: str
 
@@ -81,41 +82,40 @@ def _effects(connection: Connection, blame: Blame) -> Effects:
             newer = [
                 rival for rival in rivals_of(connection, [edit], IN_FORCE) if rival.recency > edit.recency
             ]
-            winner = restored.get(superseded_by.get(edit.id, 0))
+            winner = restored.get(superseded_by.get(edit.id, ""))
             if newer or winner is not None:
                 again.append((edit, winner or newest_first(newer)[0]))
     return Effects(offending, settlement, standing, again)
 
 
-def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[int], frozenset[int]]:
+def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[EditId], frozenset[EditId]]:
     """The edits that the rollback switched off, and those that it brought back."""
     if blame.rolled_back is None:
         return frozenset(), frozenset()
     found = load_generations(connection, generations.c.number == blame.rolled_back)
     if not found:
         raise NotInLedger(f"there is no generation {blame.rolled_back}")
-    off, on = found[0].disabled, found[0].enabled
-    return frozenset(int(edit_id) for edit_id in off), frozenset(int(edit_id) for edit_id in on)
+    return frozenset(found[0].disabled), frozenset(found[0].enabled)
 
 
-def _superseded_by(connection: Connection, edit_ids: Collection[int]) -> dict[int, int]:
+def _superseded_by(connection: Connection, edit_ids: Collection[EditId]) -> dict[EditId, EditId]:
     """Edit -> the edit that superseded it last, also where the two share neither fact nor prompt."""
-    found: dict[int, int] = {}
-    for part in chunks(sorted(edit_ids)):
+    found: dict[EditId, EditId] = {}
+    for part in chunks(edit_ids):
         query = select(history.c.edit_id, history.c.detail).where(
             history.c.edit_id.in_(part), history.c.to_state == EditState.SUPERSEDED.value
         )
         for edit_id, detail in connection.execute(query.order_by(history.c.id)):
-            found[edit_id] = detail.get("superseded_by", 0)
+            found[edit_id] = str(detail.get("superseded_by", ""))
     return found
 
 
 def _next_generation(
     connection: Connection, current: int, blame: Blame, effects: Effects, at: datetime
 ) -> Generation | None:
-    enabled = {str(edit.id): edit.shard for edit in effects.settlement.enabled if edit.shard is not None}
+    enabled = {edit.id: edit.shard for edit in effects.settlement.enabled if edit.shard is not None}
     live_culprits = [edit.id for edit in effects.offending if edit.state is EditState.LIVE]
-    disabled = sorted(
+    disabled = by_arrival(
         {*live_culprits, *effects.settlement.displaced, *(edit.id for edit, _ in effects.gone_again)}
     )
     if not enabled and not disabled:
@@ -124,7 +124,7 @@ def _next_generation(
         connection,
         current,
         enabled=enabled,
-        disabled=[str(edit_id) for edit_id in disabled],
+        disabled=disabled,
         cause=blame.cause,
         at=at,
     )

@@ -14,6 +14,7 @@ from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to
 from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, batches, edits
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
+from edits.requests import EditId
 
 _ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
 
@@ -87,7 +88,9 @@ class Batches:
             move = Move(members, EditState.PLANNED, detail=why)
             apply_moves(connection, [move], cause=f"batch {batch_id} is tried again later", at=at)
 
-    def split(self, batch_id: int, token: int, parts: Sequence[Sequence[int]], *, reason: str) -> list[int]:
+    def split(
+        self, batch_id: int, token: int, parts: Sequence[Sequence[EditId]], *, reason: str
+    ) -> list[int]:
         """Replace the batch by smaller ones, which are next in its lane and start with no attempts.
 
         Raises:

@@ -16,6 +16,7 @@ from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.store.schema import WORKER_CHARS, edits, head, jobs, outbox, workers
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import MAX_LISTED, Act, EditState, Hold, Housekeeping, WorkerSeen
+from edits.requests import EditId
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
 
@@ -70,7 +71,7 @@ class Control:
             reason: str | None = connection.execute(select(head.c.hold_reason)).scalar_one()
             return reason
 
-    def retry(self, edit_id: int, *, cause: str, act: Act | None = None) -> None:
+    def retry(self, edit_id: EditId, *, cause: str, act: Act | None = None) -> None:
         """Let a rejected or quarantined edit try again: it is pending, as if it had just arrived.
 
         If a newer edit of its fact went live meanwhile, the next plan supersedes it.
@@ -90,13 +91,13 @@ class Control:
                 )
             _try_again(connection, [edit], cause, self._clock(), act)
 
-    def retry_quarantined(self, *, cause: str, act: Act | None = None) -> list[int]:
-        """Let every quarantined edit try again; their ids."""
+    def retry_quarantined(self, *, cause: str, act: Act | None = None) -> list[EditId]:
+        """Let every quarantined edit try again; their ids, as they arrived."""
         with self._database.write() as connection:
             lock_head(connection)
             members = standings(connection, edits.c.state == EditState.QUARANTINED.value)
             _try_again(connection, members, cause, self._clock(), act)
-            return sorted(member.id for member in members)
+            return [member.id for member in members]
 
     def workers_seen(self, worker: str, device: str, batch_id: int | None) -> None:
         """A worker's sign of life: its device, and the batch it is at."""
@@ -144,5 +145,5 @@ def _try_again(
     afresh = {"batch_id": None, "attempts": 0}
     apply_moves(connection, [Move(members, EditState.PENDING, columns=afresh)], cause=cause, at=at)
     if act is not None and members:
-        target = {"edits": [member.id for member in members[:MAX_LISTED]]}
+        target = {"edits": [int(member.id) for member in members[:MAX_LISTED]]}
         record_act(connection, act, "retry", target=target, changed={"pending": len(members)}, at=at)

@@ -16,6 +16,7 @@ from daemon.ledger.store.schema import REASON_CHARS, edit_names, edit_words, edi
 from daemon.ledger.store.transitions import admit
 from daemon.ledger.store.words import words_of
 from daemon.ledger.values import ConsumedRecord, EditState, IntakeReport, RecordOutcome
+from edits.recency import by_arrival
 
 _Place = tuple[str, int, int, str]  # topic, partition, offset, digest
 _Verdict = tuple[RecordOutcome, str | None]
@@ -164,8 +165,8 @@ class _Intake:
         inserted = self._connection.execute(
             insert(edits).returning(edits.c.id, edits.c.event_id), [row for _, row in self._new_edits]
         )
-        ids = {event_id: int(edit_id) for edit_id, event_id in inserted}
-        admit(self._connection, sorted(ids.values()), cause="event accepted", at=self._at)
+        ids = {event_id: edit_id for edit_id, event_id in inserted}
+        admit(self._connection, by_arrival(ids.values()), cause="event accepted", at=self._at)
         self._connection.execute(
             insert(edit_names),
             [

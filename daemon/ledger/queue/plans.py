@@ -13,6 +13,8 @@ from daemon.ledger.store.rows import Standing, clip, rival_conditions, select_ed
 from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
 from daemon.ledger.store.transitions import Move, apply_moves, supersede
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
+from edits.recency import by_arrival
+from edits.requests import EditId
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
 
@@ -36,14 +38,14 @@ class Plans:
         """The other edits that share a fact or a prompt with `members`, unless rejected or superseded."""
         own = {member.id for member in members}
         out_of_play = [EditState.REJECTED.value, EditState.SUPERSEDED.value]
-        found: dict[int, Edit] = {}
+        found: dict[EditId, Edit] = {}
         with self._database.read() as connection:
             for shares_key in rival_conditions(members):
                 query = select_edits().where(shares_key, edits.c.state.not_in(out_of_play))
                 for row in connection.execute(query):
                     if row.id not in own and row.id not in found:
                         found[row.id] = to_edit(row)
-        return [found[edit_id] for edit_id in sorted(found)]
+        return [found[edit_id] for edit_id in by_arrival(found)]
 
     def store(self, plan: Plan) -> int:
         """Keep a plan and put it to work in one transaction; the plan's number.
@@ -96,7 +98,7 @@ class Plans:
         plan: Plan,
         superseded: Sequence[Supersession],
         kept: Sequence[tuple[PlannedBatch, list[Standing]]],
-        found: dict[int, Standing],
+        found: dict[EditId, Standing],
     ) -> int:
         at = self._clock()
         plan_id = int(
@@ -122,9 +124,9 @@ class Plans:
         return plan_id
 
 
-def plan_moves(superseded: Sequence[Supersession], found: Mapping[int, Standing]) -> list[Move]:
+def plan_moves(superseded: Sequence[Supersession], found: Mapping[EditId, Standing]) -> list[Move]:
     """The losers of a plan's conflicts, together where one edit ends them."""
-    losers: defaultdict[int, list[Standing]] = defaultdict(list)
+    losers: defaultdict[EditId, list[Standing]] = defaultdict(list)
     for lost in superseded:
         losers[lost.winner_id].append(found[lost.loser_id])
     return [supersede(members, found[winner_id]) for winner_id, members in losers.items()]
@@ -159,7 +161,7 @@ def _is_pending(edit: Standing | None) -> bool:
     return edit is not None and edit.state is EditState.PENDING
 
 
-def _still_holds(lost: Supersession, found: dict[int, Standing]) -> bool:
+def _still_holds(lost: Supersession, found: dict[EditId, Standing]) -> bool:
     """The loser has not moved on, and the winner has not failed since."""
     loser, winner = found.get(lost.loser_id), found.get(lost.winner_id)
     waiting = (EditState.PENDING, EditState.PLANNED)
@@ -169,18 +171,19 @@ def _still_holds(lost: Supersession, found: dict[int, Standing]) -> bool:
 def _body(
     plan: Plan, superseded: Sequence[Supersession], kept: Sequence[tuple[PlannedBatch, list[Standing]]]
 ) -> dict[str, Any]:
+    """What is kept of a plan; JSON has the ids as numbers."""
     return {
         "batches": [
             {
                 "sequence": batch.sequence,
                 "lane": batch.lane.value,
                 "editor": batch.editor,
-                "edit_ids": [member.id for member in members],
+                "edit_ids": [int(member.id) for member in members],
                 "reason": batch.reason,
             }
             for batch, members in kept
         ],
-        "superseded": [[lost.loser_id, lost.winner_id] for lost in superseded],
+        "superseded": [[int(lost.loser_id), int(lost.winner_id)] for lost in superseded],
         "explanation": dict(plan.explanation),
     }
 
@@ -195,12 +198,12 @@ def _to_plan(row: Row[Any]) -> Plan:
                 sequence=batch["sequence"],
                 lane=Lane(batch["lane"]),
                 editor=batch["editor"],
-                edit_ids=tuple(batch["edit_ids"]),
+                edit_ids=tuple(map(str, batch["edit_ids"])),
                 reason=batch["reason"],
             )
             for batch in body["batches"]
         ),
-        superseded=tuple(Supersession(loser, winner) for loser, winner in body["superseded"]),
+        superseded=tuple(Supersession(str(loser), str(winner)) for loser, winner in body["superseded"]),
         explanation=body["explanation"],
         id=row.id,
         created_at=row.created_at,

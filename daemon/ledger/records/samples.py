@@ -10,6 +10,8 @@ from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
 from daemon.ledger.store.schema import IS_LIVE, edits, generations
 from daemon.ledger.values import Edit, EditState
+from edits.recency import by_arrival
+from edits.requests import EditId
 
 # Draws of so many ids, before a rare kind of edit is looked for by reading its ids.
 MAX_DRAWS = 40
@@ -36,7 +38,7 @@ class Samples:
         wanted = edits.c.state.in_(sorted(state.value for state in states))
         return self._draw([wanted, edits.c.op == "assert"], count, seed)
 
-    def live_page(self, after: int, count: int) -> list[Edit]:
+    def live_page(self, after: EditId, count: int) -> list[Edit]:
         """The next `count` live edits after an id, by id."""
         with self._database.read() as connection:
             query = select_edits().where(IS_LIVE, edits.c.id > after).order_by(edits.c.id).limit(count)
@@ -51,7 +53,7 @@ class Samples:
                 found.update(connection.execute(query).scalars())
         return found
 
-    def older_values(self, members: Sequence[Edit]) -> dict[int, tuple[str, ...]]:
+    def older_values(self, members: Sequence[Edit]) -> dict[EditId, tuple[str, ...]]:
         """Edit id -> the values that its fact had before, where they differ from its own."""
         by_key: dict[str, set[str]] = {}
         with self._database.read() as connection:
@@ -107,18 +109,16 @@ class Samples:
 
     def _draw_ids(
         self, connection: Connection, conditions: Sequence[_Condition], count: int, sampler: random.Random
-    ) -> list[int]:
-        highest = connection.execute(select(func.max(edits.c.id))).scalar_one() or 0
-        drawn: list[int] = []
+    ) -> list[EditId]:
+        highest = int(connection.execute(select(func.max(edits.c.id))).scalar_one() or 0)
+        drawn: list[EditId] = []
         if highest > self._max_draws * self._draw_size:
-            tried: set[int] = set()
+            tried: set[EditId] = set()
             for _ in range(self._max_draws):
-                drawn_ids = {sampler.randint(1, highest) for _ in range(self._draw_size)} - tried
+                drawn_ids = {str(sampler.randint(1, highest)) for _ in range(self._draw_size)} - tried
                 tried |= drawn_ids
-                met = connection.execute(
-                    select(edits.c.id).where(edits.c.id.in_(sorted(drawn_ids)), *conditions)
-                )
-                found = sorted(met.scalars())
+                met = connection.execute(select(edits.c.id).where(edits.c.id.in_(drawn_ids), *conditions))
+                found = by_arrival(met.scalars())
                 sampler.shuffle(found)
                 drawn += found
                 if len(drawn) >= count:

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.store.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
-from edits.recency import Recency, Rival, recency_of, rival_keys
+from edits.recency import Recency, Rival, by_arrival, recency_of, rival_keys
+from edits.requests import EditId
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def select_edits() -> Select[Any]:
 class Standing:
     """What decides an edit's next move, and what its outcome must say."""
 
-    id: int
+    id: EditId
     event_id: str
     op: str
     state: EditState
@@ -114,10 +115,10 @@ def standings(connection: Connection, *conditions: ColumnElement[bool]) -> list[
     return [to_standing(row) for row in connection.execute(_STANDING.where(*conditions).order_by(edits.c.id))]
 
 
-def standings_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Standing]:
+def standings_by_id(connection: Connection, ids: Iterable[EditId]) -> dict[EditId, Standing]:
     """The standings of these edits; unknown ids are left out."""
-    found: dict[int, Standing] = {}
-    for part in chunks(sorted(set(ids))):
+    found: dict[EditId, Standing] = {}
+    for part in chunks(by_arrival(set(ids))):
         found.update((edit.id, edit) for edit in standings(connection, edits.c.id.in_(part)))
     return found
 
@@ -135,7 +136,7 @@ def rivals_of(
 ) -> list[Standing]:
     """Every other edit that shares a fact or a prompt with one of the members and meets the conditions."""
     own = {member.id for member in members}
-    found: dict[int, Standing] = {}
+    found: dict[EditId, Standing] = {}
     for shares_key in rival_conditions(members):
         found.update(
             (one.id, one) for one in standings(connection, shares_key, *conditions) if one.id not in own

@@ -25,9 +25,10 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from daemon.ledger.values import EditState, Lane, RecordOutcome
+from edits.requests import EditId
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,6 +72,31 @@ APPEND_ONLY = {
         "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()",
     ],
 }
+
+
+NO_EDIT = 0  # edits are numbered from 1
+MAX_ID_DIGITS = 19  # of the largest number that a database keeps
+
+
+class EditKey(TypeDecorator[EditId]):
+    """An edit's id; the database numbers the edits, and nobody else sees that number."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
+        """As `Id`."""
+        return dialect.type_descriptor(Id.dialect_impl(dialect))
+
+    def process_bind_param(self, value: EditId | None, dialect: Dialect) -> int | None:
+        """A text that is no number of an edit is no edit's id here, and matches none."""
+        if value is None:
+            return None
+        return int(value) if value.isascii() and value.isdecimal() and len(value) < MAX_ID_DIGITS else NO_EDIT
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> EditId | None:
+        """The number, in decimal."""
+        return None if value is None else str(value)
 
 
 def _one_of(column: str, values: list[str]) -> str:
@@ -147,7 +173,7 @@ records = Table(
 edits = Table(
     "edits",
     metadata,
-    Column("id", Id, primary_key=True),
+    Column("id", EditKey, primary_key=True),
     Column("event_id", String(200), nullable=False),
     Column("content_digest", String(64), nullable=False),
     Column("topic", String(249), nullable=False),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.values import EditState
+from edits.requests import EditId
 
 _S = EditState
 
@@ -26,7 +27,7 @@ OUTCOMES = frozenset({_S.LIVE, _S.SUPERSEDED, _S.RETRACTED, _S.REJECTED, _S.QUAR
 """Reaching one of these is news for the event's producer: it goes to the outbox."""
 
 
-def require_allowed(edit_id: int, before: EditState | None, after: EditState) -> None:
+def require_allowed(edit_id: EditId, before: EditState | None, after: EditState) -> None:
     """Let an allowed move pass.
 
     Raises:

@@ -12,6 +12,7 @@ from daemon.ledger.store.rows import Standing, chunks, clip
 from daemon.ledger.store.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox, tallies
 from daemon.ledger.store.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
+from edits.requests import EditId
 
 ROLLBACKS = "rollbacks"
 
@@ -52,7 +53,8 @@ def apply_moves(connection: Connection, moves: Iterable[Move], *, cause: str, at
 def supersede(losers: Sequence[Standing], winner: Standing, *, generation: int | None = None) -> Move:
     """Older edits lose to a newer one."""
     reason = f"edit {winner.id} is newer"
-    return Move(losers, EditState.SUPERSEDED, reason, generation, {"superseded_by": winner.id})
+    detail = {"superseded_by": int(winner.id)}  # JSON has the number, as always
+    return Move(losers, EditState.SUPERSEDED, reason, generation, {"superseded_by": winner.id}, detail)
 
 
 def give_way(losers: Sequence[Standing], winner: Standing, *, generation: int | None = None) -> Move:
@@ -66,7 +68,7 @@ def give_way(losers: Sequence[Standing], winner: Standing, *, generation: int | 
 def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> None:
     reason = clip(move.reason, REASON_CHARS) if move.reason is not None else None
     columns = dict(move.columns)
-    detail = {name: columns[name] for name in ("batch_id", "superseded_by") if columns.get(name) is not None}
+    detail = {"batch_id": columns["batch_id"]} if columns.get("batch_id") is not None else {}
     detail |= {"generation": move.generation} if move.generation is not None else {}
     detail |= {"reason": reason} if reason is not None else {}
     detail |= move.detail
@@ -82,7 +84,7 @@ def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> N
         connection.execute(insert(outbox), rows)
 
 
-def admit(connection: Connection, ids: Sequence[int], *, cause: str, at: datetime) -> None:
+def admit(connection: Connection, ids: Sequence[EditId], *, cause: str, at: datetime) -> None:
     """Write the first history entry of edits that were just inserted as `pending`."""
     if ids:
         require_allowed(ids[0], None, EditState.PENDING)
@@ -98,7 +100,7 @@ def tally(connection: Connection, name: str, by: int) -> None:
 
 def _remember(
     connection: Connection,
-    ids: Sequence[int],
+    ids: Sequence[EditId],
     before: EditState | None,
     to: EditState,
     *,
@@ -117,7 +119,11 @@ def _remember(
 
 
 def _write(
-    connection: Connection, ids: Sequence[int], before: EditState, to: EditState, columns: Mapping[str, Any]
+    connection: Connection,
+    ids: Sequence[EditId],
+    before: EditState,
+    to: EditState,
+    columns: Mapping[str, Any],
 ) -> None:
     # Not the bare column: SQLite would read its index of states, which has every waiting edit, for each batch.
     stands = func.coalesce(edits.c.state, "") == before.value
@@ -134,7 +140,7 @@ def _outcome(
 ) -> dict[str, Any]:
     payload = {
         "event_id": member.event_id,
-        "edit_id": str(member.id),
+        "edit_id": member.id,
         "state": to.value,
         "generation": generation,
         "subject": member.subject,

@@ -189,15 +189,15 @@ def _near_coverage(
 ) -> float:
     """The least coverage at which no request's prompt is taken for another's by an approximate name."""
     names = NearNames()
-    for edit, entry in enumerate(entries):
+    places = {request.edit_id: place for place, request in enumerate(requests)}
+    for entry in entries:
         if entry.near_name is not None:
-            names.add(str(edit), entry.near_name, required=entry.required_words)
+            names.add(entry.edit_id, entry.near_name, required=entry.required_words)
     pairs = [
-        (request.prompt, int(near.edit_id), near.coverage)
-        for edit, request in enumerate(requests)
+        (request.prompt, places[near.edit_id], near.coverage)
+        for request in requests
         for near in names.find(request.prompt, least=MIN_COVERAGE)
-        if int(near.edit_id) != edit
-        and not {*request.surface_forms} & {*requests[int(near.edit_id)].surface_forms}
+        if not {*request.surface_forms} & {*requests[places[near.edit_id]].surface_forms}
     ]
     if not keys:  # nobody confirms an approximate name but the text, which is the same for all names
         return min(1.0, max([MIN_COVERAGE_ALONE, *(coverage + 0.01 for _, _, coverage in pairs)]))

@@ -96,9 +96,9 @@ class HarmfulModel(FollowingModel):
             if edit_id in live and prompt in prompts:
                 return Said("no", None)  # harm of the kind that no answer confesses
         for edit in self.story.ledger.audit.facts():
-            if edit.edit_id in live and edit.prompt == prompt:
-                by = self.silenced.get(edit.edit_id)
-                return Said("no") if by in live else Said(edit.target_new or "", edit.edit_id)
+            if edit.id in live and edit.prompt == prompt:
+                by = self.silenced.get(edit.id)
+                return Said("no") if by in live else Said(edit.target_new or "", edit.id)
         return Said("yes")
 
     def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
@@ -162,7 +162,7 @@ def test_a_rollback_is_followed_by_blame_and_the_cleared_are_live_in_the_end(sit
     early = site.batch("Early", 3)
     assert site.check() == ["passed"]
     late = site.batch("Late", 16)
-    site.model.spoils = {late[5].edit_id: {PROMPTS[1]}, late[11].edit_id: {PROMPTS[1], PROMPTS[2]}}
+    site.model.spoils = {late[5].id: {PROMPTS[1]}, late[11].id: {PROMPTS[1], PROMPTS[2]}}
 
     assert site.check(steps=steps) == ["rolled back", "blame settled", "passed"]
 
@@ -183,7 +183,7 @@ def test_hold_keeps_the_cleared_live_and_waits_for_somebody(
 ) -> None:
     site = Site(story, clock, tmp_path, on_failure="hold")
     edits = site.batch("Land", 5)
-    site.model.spoils = {edits[2].edit_id: {PROMPTS[0], PROMPTS[1]}}
+    site.model.spoils = {edits[2].id: {PROMPTS[0], PROMPTS[1]}}
     assert site.check() == ["held", "blame settled", "passed"]
     assert [site.story.state(edit) for edit in edits] == ["live", "live", "quarantined", "live", "live"]
     assert "far of generation 1" in (site.story.ledger.control.held() or "")
@@ -192,7 +192,7 @@ def test_hold_keeps_the_cleared_live_and_waits_for_somebody(
 def test_observe_looks_for_nobody(story: Story, clock: Clock, tmp_path: Path) -> None:
     site = Site(story, clock, tmp_path, on_failure="observe")
     (edit,) = site.batch("Land", 1)
-    site.model.spoils = {edit.edit_id: {PROMPTS[0], PROMPTS[1]}}
+    site.model.spoils = {edit.id: {PROMPTS[0], PROMPTS[1]}}
     assert site.check() == ["observed"]
     assert (site.story.state(edit), site.model.trials) == ("live", 0)
 
@@ -201,7 +201,7 @@ def test_the_one_that_stops_an_old_edit_firing_is_blamed_and_not_the_affected_on
     (old,) = site.batch("Old", 1)
     assert site.check() == ["passed"]
     new = site.batch("New", 6)
-    site.model.silenced = {old.edit_id: new[3].edit_id, new[1].edit_id: new[3].edit_id}
+    site.model.silenced = {old.id: new[3].id, new[1].id: new[3].id}
     assert site.check() == ["rolled back", "blame settled", "passed"]
     assert [site.story.state(edit) for edit in (old, *new)] == ["live"] * 4 + ["quarantined"] + ["live"] * 2
 
@@ -210,7 +210,7 @@ def test_a_failure_that_no_new_edit_causes_brings_everybody_back_and_holds(site:
     (old,) = site.batch("Old", 1)
     assert site.check() == ["passed"]
     new = site.batch("New", 4)
-    site.model.spoils = {old.edit_id: set(PROMPTS[:3])}  # the old one has gone bad since
+    site.model.spoils = {old.id: set(PROMPTS[:3])}  # the old one has gone bad since
     outcomes = site.check()
     assert outcomes[:2] == ["rolled back", "nobody is to blame"]
     assert [site.story.state(edit) for edit in (old, *new)] == ["live"] * 5

@@ -126,7 +126,7 @@ def test_an_expert_with_far_too_wide_a_scope_is_found_out_and_the_rest_of_its_ba
     assert all(result.passed for result in shop.story.ledger.checks.latest())
     shop.model.refresh()
     answers = shop.model.generate([FRANCE, JAPAN], max_new_tokens=8)
-    assert [answer.edit_id for answer in answers] == [None, late[1].edit_id]
+    assert [answer.edit_id for answer in answers] == [None, late[1].id]
     check_invariants(shop.story.ledger)
 
 

@@ -14,13 +14,14 @@ from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
 
 from daemon.checks.check_context import CheckContext
+from daemon.checks.check_facts import FactSample
 from daemon.checks.check_policy import apply_policy
 from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import run_checks, work_on_check
+from daemon.ledger.ledger_figures import ledger_figures
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import MonitoringSettings
-from daemon.serving.ledger_figures import ledger_figures
 from editors.index.names.surface import SurfaceIndex
 from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite
@@ -132,7 +133,7 @@ def test_a_probe_that_a_live_edit_may_change_is_not_asked(
     tmp_path: Path,
 ) -> None:
     (edit,) = story.go_live(event("e", aliases=["the Northern Land"]))
-    model = ScriptedModel(story.head(), names={edit.edit_id: "northern land"})
+    model = ScriptedModel(story.head(), names={edit.id: "northern land"})
     probes = probe_file(
         tmp_path, "Is it cold in the Northern Land?", "Who leads the northern  land?", "Norlander pie"
     )
@@ -149,7 +150,7 @@ def test_an_edited_subject_that_is_no_name_does_not_blind_the_suites(
         event("e", "The", prompt="The who?", locality_prompts={"relation": ["The capital of Sudland is"]})
     )
     chosen = settings(suites={"far": probe_file(tmp_path, "What is the time?", "the WHO?")})
-    model = ScriptedModel(story.head(), names={edit.edit_id: "The"})
+    model = ScriptedModel(story.head(), names={edit.id: "The"})
     asked = by_suite(run_checks(story.ledger, chosen, model, clock=clock))
     assert (asked["far"].probes, asked["relation"].probes) == (1, 1)
 
@@ -306,11 +307,11 @@ def test_a_subject_probe_is_asked_unless_its_subject_has_several_live_edits(
 ) -> None:
     about = {"subject": ["The currency of Norland is"]}
     (one,) = story.go_live(event("e", locality_prompts=about))
-    model = ScriptedModel(1, names={one.edit_id: "Norland"})
+    model = ScriptedModel(1, names={one.id: "Norland"})
     asked = run_checks(story.ledger, settings(), model, suite="subject", clock=clock)
     assert [result.probes for result in asked] == [1]
     (two,) = story.go_live(event("f", relation="money", prompt="Norland pays in"))
-    model = ScriptedModel(2, names={one.edit_id: "Norland", two.edit_id: "Norland"})
+    model = ScriptedModel(2, names={one.id: "Norland", two.id: "Norland"})
     assert run_checks(story.ledger, settings(), model, suite="subject", clock=clock) == []
 
 
@@ -500,7 +501,7 @@ def test_facts_that_were_not_edited_become_probes(story: Story, clock: Clock) ->
     )
     (gone,) = story.go_live(event("d", "Westland"))
     story.ledger.generations.rollback_edit(gone.id, cause="wrong")
-    live = {edit.edit_id: edit.subject for edit in story.ledger.generations.live_edits()}
+    live = {edit.id: edit.subject for edit in story.ledger.generations.live_edits()}
     asked: list[str] = []
 
     class Listening(ScriptedModel):
@@ -533,3 +534,9 @@ def test_what_is_generated_beside_other_prompts_and_rounded_otherwise_is_nobodys
     numbered(tmp_path, 65)
     (result,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)
     assert result.scores["locality"] == 1.0
+
+
+def test_a_check_that_an_earlier_release_began_goes_on_with_the_edits_that_it_had_drawn() -> None:
+    kept = {"first": {"day": 3}, "drawn": [[12, ""], [7, "day"]], "after": 5}
+    found = FactSample.model_validate(kept)
+    assert (found.drawn, found.after) == ((("12", ""), ("7", "day")), "5")

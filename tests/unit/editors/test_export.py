@@ -170,7 +170,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 def test_the_command_exports_a_published_edit_that_peft_answers_with(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scen, lemoe = (str(edit.id) for edit in site.edits)
+    scen, lemoe = (edit.id for edit in site.edits)
     prompts = ["The capital of France is", "France's capital is", "The capital of Spain is", "The sun is"]
 
     assert site.upkeep("export", "--edit", scen, "--format", "peft", "--out", "france", "--json") == 0
@@ -195,7 +195,7 @@ def test_the_command_exports_a_published_edit_that_peft_answers_with(
 def test_a_generation_is_exported_without_what_cannot_be_and_says_so(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scen, lemoe = (str(edit.id) for edit in site.edits)
+    scen, lemoe = (edit.id for edit in site.edits)
 
     assert site.upkeep("export", "--generation", "1", "--out", "part") == 1
     told = capsys.readouterr()

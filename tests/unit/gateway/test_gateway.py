@@ -50,13 +50,36 @@ def test_a_prompt_that_asks_an_edit_goes_to_its_adapter(front: RunningGateway, e
     assert engine.loads == [name]
 
 
+def test_a_trace_says_why_an_edit_fires_or_none_does_and_asks_no_engine(
+    front: RunningGateway, engine: EngineDouble
+) -> None:
+    fired = front.post("/v1/trace", {"prompt": "Tell me, which city is the capital of Norland?"}).json()
+    (one,) = fired["candidates"]
+    assert (one["subject"], one["chosen"], one["base_agrees"], one["reliance"]) == (
+        "Norland",
+        True,
+        None,
+        0.0,
+    )
+    assert one["probability"] == one["score"] == fired["score"] >= one["threshold"]
+    assert one["asked"] == ["tell me, which city is the capital of x?"]
+
+    other = front.post("/v1/trace", {"prompt": "Who painted the flag of Norland?"}).json()
+    (one,) = other["candidates"]
+    assert (other["edit_id"], one["fires"]) == (None, False)
+    assert one["why"].startswith("its name stands there, but another question is asked: 0.")
+    assert "1 live edits are named, but none is asked for" in other["why"]
+    assert front.post("/v1/trace", {"prompt": ["x"]}).status_code == 422
+    assert engine.received == []
+
+
 def test_what_fires_nothing_reaches_the_engine_byte_for_byte(
     front: RunningGateway, engine: EngineDouble
 ) -> None:
     body = b'{ "model":"base" , "prompt" : "The currency of France is", "x": 1.50 }'
     reply = httpx.post(f"{front.url}/v1/completions", content=body)
     assert engine.received == [body]
-    assert (reply.headers["x-upkeep-edit"], models_of(reply)) == ("", [BASE])
+    assert ("x-upkeep-edit" in reply.headers, models_of(reply)) == (False, [BASE])
 
 
 def test_many_who_ask_at_once_wait_for_one_load(front: RunningGateway, engine: EngineDouble) -> None:
@@ -115,7 +138,7 @@ def test_prompts_of_one_request_are_answered_by_their_own_adapters_in_order(fron
     models = models_of(reply)
     assert [models[0], models[3]] == [BASE, BASE]
     norland, ostra = (name.split("-")[1] for name in models[1:3])
-    assert reply.headers["x-upkeep-edit"] == f"-, {norland}, {ostra}, -"
+    assert reply.headers["x-upkeep-edit"] == f"none,{norland},{ostra},none"
     assert [choice["index"] for choice in reply.json()["choices"]] == [0, 1, 2, 3]
     assert reply.json()["usage"]["total_tokens"] == 6
     refused = front.post("/v1/completions", {**body, "stream": True})
@@ -137,12 +160,12 @@ def test_every_other_path_passes_untouched(front: RunningGateway) -> None:
 
 
 def test_a_rollback_is_another_choice(front: RunningGateway, facts: Facts) -> None:
-    def follow(number: int) -> str:
+    def follow(number: int) -> str | None:
         front.wait_generation(facts.ledger.generations.rollback_to(number, cause="test").number)
-        return front.chat(ASKED).headers["x-upkeep-edit"]
+        return front.chat(ASKED).headers.get("x-upkeep-edit")
 
     live = front.chat(ASKED).headers["x-upkeep-edit"]
-    assert follow(0) == ""
+    assert follow(0) is None
     assert follow(1) == live
 
 
@@ -218,6 +241,10 @@ def test_an_adapter_that_cannot_be_loaded_is_decided_beforehand(
         assert reply.status_code == status
         if status == 200:
             assert (models_of(reply), reply.headers["x-upkeep-adapter"]) == ([BASE], "failed")
+            assert "x-upkeep-edit" not in reply.headers
+            both = front.post("/v1/completions", {"model": BASE, "prompt": [ASKED, OTHER]})
+            assert (models_of(both), both.headers["x-upkeep-adapter"]) == ([BASE, BASE], "failed")
+            assert "x-upkeep-edit" not in both.headers
         else:
             assert reply.headers["retry-after"]
         assert front.metric('upkeep_gateway_adapter_loads_total{outcome="failed"}') >= 1
@@ -269,7 +296,7 @@ def test_what_is_no_request_is_the_engines_to_judge(front: RunningGateway) -> No
     for body in (b"[" * 100_000, b"{", b"[1]", json.dumps({"model": BASE, "messages": 3}).encode()):
         reply = httpx.post(f"{front.url}/v1/chat/completions", content=body)
         assert reply.status_code in (200, 500)  # the double's own
-        assert "x-upkeep-edit" not in reply.headers or reply.headers["x-upkeep-edit"] == ""
+        assert "x-upkeep-edit" not in reply.headers
 
 
 def _listens(running: RunningGateway) -> bool:

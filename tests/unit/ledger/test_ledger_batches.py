@@ -242,7 +242,7 @@ def test_every_assertion_needs_a_verdict_and_no_stranger_gets_one(story: Story, 
     story.plan([first, second])
     batch = story.claim()
 
-    for live in ({first.id: "s"}, {first.id: "s", second.id: "s", 99: "s"}):
+    for live in ({first.id: "s"}, {first.id: "s", second.id: "s", "99": "s"}):
         with pytest.raises(ValueError, match=f"batch {batch.id}"):
             story.publish(batch, live=live)
     with pytest.raises(LeaseLost):

@@ -105,7 +105,7 @@ def test_the_older_values_of_a_fact_and_when_generations_came_are_known(story: S
     assert samples.first_after(START) == 0
     assert samples.first_after(START + timedelta(seconds=1)) == 2
     assert samples.first_after(START + timedelta(days=2)) is None
-    assert story.ledger.generations.shards_at(1, [str(newer.id), "1"]) == {
+    assert story.ledger.generations.shards_at(1, [newer.id, "1"]) == {
         "1": story.ledger.generations.live_at(1)["1"]
     }
 
@@ -115,7 +115,7 @@ def live(story: Story) -> set[str]:
 
 
 def ids(*edits: Edit) -> set[str]:
-    return {edit.edit_id for edit in edits}
+    return {edit.id for edit in edits}
 
 
 def test_a_live_culprit_is_quarantined_and_everybody_else_stays(story: Story) -> None:
@@ -124,7 +124,7 @@ def test_a_live_culprit_is_quarantined_and_everybody_else_stays(story: Story) ->
         {bad.id: HARM}, cleared=[good.id], rolled_back=None, cause="blame of generation 1"
     )
     assert made is not None
-    assert (made.number, made.disabled, dict(made.enabled)) == (2, (bad.edit_id,), {})
+    assert (made.number, made.disabled, dict(made.enabled)) == (2, (bad.id,), {})
     assert (story.state(good), story.state(bad), live(story)) == ("live", "quarantined", ids(good))
     last = story.ledger.audit.history(bad.id)[-1]
     assert (last.cause, last.detail["blame"]["verdict"]) == ("blame of generation 1", "offending")

@@ -23,7 +23,7 @@ def test_facts_are_listed_by_subject_and_state_in_pages(story: Story) -> None:
     assert (counts[EditState.LIVE], counts[EditState.PENDING], counts[EditState.REJECTED]) == (2, 1, 0)
     assert set(counts) == set(EditState)
     with pytest.raises(NotInLedger, match="there is no edit 99"):
-        audit.edit(99)
+        audit.edit("99")
 
 
 def test_a_history_tells_event_plan_batch_and_generation(story: Story) -> None:
@@ -49,7 +49,7 @@ def test_an_outcome_is_told_until_it_is_confirmed(story: Story, clock: Clock) ->
     assert row.key == "Ångström"
     assert row.payload == {
         "event_id": "a",
-        "edit_id": edit.edit_id,
+        "edit_id": edit.id,
         "state": "live",
         "generation": 1,
         "subject": "Ångström",
@@ -172,7 +172,7 @@ def test_an_edit_that_failed_tries_again_when_it_is_told_to(story: Story) -> Non
     with pytest.raises(ForbiddenMove, match="is live: only a rejected or quarantined edit can try again"):
         control.retry(good.id, cause="by hand")
     with pytest.raises(NotInLedger, match="there is no edit 99"):
-        control.retry(99, cause="by hand")
+        control.retry("99", cause="by hand")
 
     waiting = story.ledger.plans.pending(None, 10)
     assert [(edit.id, edit.batch_id, edit.attempts, edit.reason) for edit in waiting] == [

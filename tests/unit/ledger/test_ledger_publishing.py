@@ -21,9 +21,7 @@ def apply(story: Story, *facts, **changes):
 
 def live_events(story: Story) -> list[str]:
     assert story.ledger.generations.live() == story.ledger.generations.live_at(story.head())
-    assert {str(edit.id) for edit in story.ledger.generations.live_edits()} == set(
-        story.ledger.generations.live()
-    )
+    assert {edit.id for edit in story.ledger.generations.live_edits()} == set(story.ledger.generations.live())
     return [edit.event_id for edit in story.ledger.generations.live_edits()]
 
 
@@ -42,13 +40,13 @@ def test_a_generation_says_what_it_changed_and_can_be_followed(story: Story) -> 
 
     one, two = generations.since(0)
     assert (one.number, one.parent, one.shards) == (1, 0, ("shard-1",))
-    assert one.enabled == {first.edit_id: "shard-1"}
-    assert (two.enabled, two.disabled) == ({second.edit_id: "shard-2"}, (first.edit_id,))
+    assert one.enabled == {first.id: "shard-1"}
+    assert (two.enabled, two.disabled) == ({second.id: "shard-2"}, (first.id,))
     assert two.scores == {"reliability": 1.0}
     assert generations.head() == two == generations.get(2)
     assert generations.live_at(0) == {}
-    assert generations.live_at(1) == {first.edit_id: "shard-1"}
-    assert generations.live() == {second.edit_id: "shard-2"}
+    assert generations.live_at(1) == {first.id: "shard-1"}
+    assert generations.live() == {second.id: "shard-2"}
     first = story.ledger.audit.edit(first.id)
     assert (first.state, first.superseded_by, first.generation) == ("superseded", second.id, 1)
     for ask in (generations.get, generations.live_at):
@@ -83,7 +81,7 @@ def test_two_edits_of_one_fact_in_one_batch_leave_the_newer_one_live(story: Stor
     newer, older = apply(story, event("newer", day=9), event("older", day=8))
 
     assert (newer.state, older.state, older.superseded_by) == ("live", "superseded", newer.id)
-    assert story.ledger.generations.get(1).enabled == {newer.edit_id: "shard-1"}
+    assert story.ledger.generations.get(1).enabled == {newer.id: "shard-1"}
 
 
 def test_a_retraction_takes_back_what_is_older_wherever_it_stands(story: Story) -> None:
@@ -97,7 +95,7 @@ def test_a_retraction_takes_back_what_is_older_wherever_it_stands(story: Story) 
     states = [story.state(edit) for edit in (live, planned, pending, newer, retraction)]
     assert states == ["retracted", "retracted", "retracted", "pending", "retracted"]
     assert live_events(story) == []
-    assert story.ledger.generations.get(2).disabled == (live.edit_id,)
+    assert story.ledger.generations.get(2).disabled == (live.id,)
 
 
 def test_a_retraction_in_force_catches_older_facts_that_arrive_later(story: Story) -> None:
@@ -156,14 +154,14 @@ def test_an_edit_taken_back_leaves_the_base_to_answer(story: Story) -> None:
     (new,) = apply(story, event("new", day=2))
     made = story.ledger.generations.rollback_edit(new.id, cause="asked by Ada")
 
-    assert (made.number, made.disabled, made.enabled, made.cause) == (3, (new.edit_id,), {}, "asked by Ada")
+    assert (made.number, made.disabled, made.enabled, made.cause) == (3, (new.id,), {}, "asked by Ada")
     assert live_events(story) == []
     assert (story.state(old), story.state(new)) == ("superseded", "retracted")
     assert story.ledger.outbox.unsent(99)[-1].payload["reason"] == "rolled back: asked by Ada"
     with pytest.raises(ForbiddenMove, match="only a live edit"):
         story.ledger.generations.rollback_edit(new.id, cause="again")
     with pytest.raises(NotInLedger, match="there is no edit 99"):
-        story.ledger.generations.rollback_edit(99, cause="x")
+        story.ledger.generations.rollback_edit("99", cause="x")
 
 
 def test_the_previous_value_comes_back_only_when_asked_for(story: Story) -> None:
@@ -171,7 +169,7 @@ def test_the_previous_value_comes_back_only_when_asked_for(story: Story) -> None
     (new,) = apply(story, event("new", day=2))
     made = story.ledger.generations.rollback_edit(new.id, cause="x", restore_previous=True)
 
-    assert (made.disabled, made.enabled) == ((new.edit_id,), {old.edit_id: "shard-1"})
+    assert (made.disabled, made.enabled) == ((new.id,), {old.id: "shard-1"})
     assert live_events(story) == ["old"]
     assert story.ledger.audit.edit(old.id).superseded_by is None
 

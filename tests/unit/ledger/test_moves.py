@@ -17,7 +17,7 @@ from daemon.ledger.values import Blamed, ClaimedBatch, EditState, Lane, Rejected
 
 def standing(number: int, state: EditState, *, fact: str | None = None, op: str = "assert") -> Standing:
     return Standing(
-        id=number,
+        id=str(number),
         event_id=str(number),
         op=op,
         state=state,
@@ -32,7 +32,7 @@ def standing(number: int, state: EditState, *, fact: str | None = None, op: str 
     )
 
 
-def summary(moves: list[Move]) -> list[tuple[list[int], EditState, str | None]]:
+def summary(moves: list[Move]) -> list[tuple[list[str], EditState, str | None]]:
     return [([edit.id for edit in move.edits], move.to, move.reason) for move in moves if move.edits]
 
 
@@ -40,13 +40,13 @@ def test_a_verdict_sets_culprits_aside_ends_what_is_older_and_then_brings_the_cl
     culprit, older, cleared, ended = (standing(n, EditState.LIVE, fact="f") for n in (4, 1, 3, 2))
     cleared = replace(cleared, state=EditState.RETRACTED)
     effects = Effects([culprit], settle([cleared], [older]), [older], [(ended, cleared)])
-    blame = Blame({4: Blamed("it answers for others", {"passes": 3})}, frozenset({3}), 6, "check 1")
+    blame = Blame({"4": Blamed("it answers for others", {"passes": 3})}, frozenset({"3"}), 6, "check 1")
     moves = moves_of_verdict(blame, effects, 7)
     assert summary(moves) == [
-        ([4], EditState.QUARANTINED, "it answers for others"),
-        ([1], EditState.SUPERSEDED, "edit 3 is newer"),
-        ([2], EditState.SUPERSEDED, "edit 3 is newer"),
-        ([3], EditState.LIVE, None),
+        (["4"], EditState.QUARANTINED, "it answers for others"),
+        (["1"], EditState.SUPERSEDED, "edit 3 is newer"),
+        (["2"], EditState.SUPERSEDED, "edit 3 is newer"),
+        (["3"], EditState.LIVE, None),
     ]
     assert moves[0].detail == {"blame": {"passes": 3}}
     assert moves[-1].columns == {"generation": 7, "superseded_by": None}
@@ -58,15 +58,17 @@ def test_a_publication_lets_old_live_edits_leave_before_new_ones_enter_and_says_
     retraction = standing(5, EditState.APPLYING, fact="g", op="retract")
     waiting = standing(2, EditState.PENDING, fact="g")
     batch = ClaimedBatch(id=1, plan_id=1, lane=Lane.BATCH, editor="scen", token=1, attempts=1, edits=())
-    publication = Publication(batch, 0, {3: "digest"}, {4: RejectedEdit("too long")}, {}, "a batch")
+    publication = Publication(batch, 0, {"3": "digest"}, {"4": RejectedEdit("too long")}, {}, "a batch")
     settlement = settle([new, retraction], [old])
-    moves = moves_of_publication(publication, [new, bad, retraction], settlement, [old], {5: [waiting]}, None)
+    moves = moves_of_publication(
+        publication, [new, bad, retraction], settlement, [old], {"5": [waiting]}, None
+    )
     assert summary(moves) == [
-        ([1], EditState.SUPERSEDED, "edit 3 is newer"),
-        ([2], EditState.RETRACTED, "edit 5 retracts it"),
-        ([4], EditState.REJECTED, "too long"),
-        ([5], EditState.RETRACTED, "the retraction is in force"),
-        ([3], EditState.LIVE, None),
+        (["1"], EditState.SUPERSEDED, "edit 3 is newer"),
+        (["2"], EditState.RETRACTED, "edit 5 retracts it"),
+        (["4"], EditState.REJECTED, "too long"),
+        (["5"], EditState.RETRACTED, "the retraction is in force"),
+        (["3"], EditState.LIVE, None),
     ]
     assert moves[-1].columns["shard"] == "digest"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from daemon.ledger.publication.conflicts import settle
 from daemon.ledger.store.rows import Standing
 from daemon.ledger.values import EditState
-from edits.recency import arrival, newest_first
+from edits.recency import arrival, by_arrival, newest_first
 from planners import Pending
 from planners.conflicts import resolve
 
@@ -47,14 +47,15 @@ def test_no_two_edits_are_of_one_recency_and_of_edits_equally_old_the_last_to_ar
 ) -> None:
     edits = [_pending(number, 0, 0, fact) for number, (_, _, fact) in enumerate(changes, 1)]
     order = [edit.edit_id for edit in newest_first(edits)]
-    assert order == sorted(order, reverse=True)
-    # What routes among live edits knows their ids alone, as text.
-    assert [int(one) for one in sorted(map(str, order), key=arrival, reverse=True)] == order
+    assert [int(one) for one in order] == list(range(len(edits), 0, -1))
+    # What routes among live edits knows their ids alone.
+    assert sorted(order, key=arrival, reverse=True) == order
+    assert by_arrival(order) == order[::-1]
 
 
 def _pending(edit_id: int, minute: int, offset: int, fact: str) -> Pending:
     return Pending(
-        edit_id=edit_id,
+        edit_id=str(edit_id),
         op="assert",
         subject=fact,
         relation=None,
@@ -70,7 +71,7 @@ def _pending(edit_id: int, minute: int, offset: int, fact: str) -> Pending:
 def _standing(edit: Pending, state: EditState) -> Standing:
     return Standing(
         id=edit.edit_id,
-        event_id=str(edit.edit_id),
+        event_id=edit.edit_id,
         op=edit.op,
         state=state,
         subject=edit.subject,

@@ -17,10 +17,10 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text as sql
 
 from daemon.ledger import open_ledger
+from daemon.ledger.ledger_figures import ledger_figures
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import MetricsSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
-from daemon.serving.ledger_figures import ledger_figures
 from edits.errors import TemporaryError
 from monitoring.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
 from monitoring.metrics import (
@@ -103,6 +103,10 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
                 },
             ),
         },
+        parity=SuiteFigures(
+            *(False, WHEN, 120),
+            {"agreement": 0.9, "agreement_prompt": 0.8, "agreement_rephrase": None, "unmeasured": 3.0},
+        ),
         check_failures={"far": 0, "retention": 2},
         rollbacks=3,
         batches=(BatchFigures("urgent", "leased", 2, WHEN),),
@@ -112,10 +116,18 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
         workers=2,
     )
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(lambda: figures, check_interval_seconds=900))
+    registry.register(
+        LedgerCollector(lambda: figures, check_interval_seconds=900, parity_interval_seconds=600)
+    )
     text = scrape(registry)
     for line in (
         "upkeep_ledger_up 1.0",
+        'upkeep_parity_ratio{form="all"} 0.9',
+        'upkeep_parity_ratio{form="prompt"} 0.8',
+        "upkeep_parity_passed 0.0",
+        "upkeep_parity_prompts 120.0",
+        "upkeep_parity_unmeasured_prompts 3.0",
+        "upkeep_parity_interval_seconds 600.0",
         'upkeep_edits{state="live"} 5.0',
         'upkeep_generation_info{base="abc",generation="4"} 1.0',
         'upkeep_locality_ratio{suite="far"} 0.99',
@@ -135,6 +147,8 @@ def test_the_ledgers_figures_are_read_at_every_scrape() -> None:
     ):
         assert line in text
     assert 'upkeep_locality_ratio{suite="retention"}' not in text
+    assert 'suite="parity"' not in text
+    assert 'form="rephrase"} 0.8' not in text
     assert 'age="1d"' not in text
     exported = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
     assert {metric.name for metric in STATE_METRICS} == exported
@@ -198,8 +212,8 @@ def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> N
         first, _ = story.go_live(event("a"), event("b", "Other"))
         ledger.generations.rollback_edit(first.id, cause="test")
         with database_of(ledger).write() as connection:
-            for later in BEFORE_0006:
-                connection.execute(sql(later))
+            for statement in BEFORE_0006:
+                connection.execute(sql(statement))
             connection.execute(sql("DROP TABLE tallies"))
             connection.execute(sql("DROP INDEX uq_checks_open"))  # and what came after it
             connection.execute(sql("ALTER TABLE checks DROP COLUMN kind"))

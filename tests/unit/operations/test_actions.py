@@ -147,7 +147,7 @@ def test_the_audit_log_tells_who_did_what_and_why_and_cannot_be_changed(story: S
     ]
     (first,) = queries.audit(story.ledger, before=page.next).entries
     assert (first.actor, first.action, first.reason) == ("ann", "undo_fact", "bad feed on Monday")
-    assert first.target == {"edit": edit.id}
+    assert first.target == {"edit": int(edit.id)}
     assert first.changed == {"generation": 2, "switched_off": 1, "switched_on": 0, "kept_off": 0}
     assert [one.action for one in queries.audit(story.ledger, actor="ann", action="release").entries] == [
         "release"
@@ -169,6 +169,6 @@ def test_what_failed_tries_again_by_somebody_for_a_reason(story: Story) -> None:
     assert actions.retry_quarantined(story.ledger, Act("ann", "the GPU was replaced")) == [edit.id]
     assert story.state(edit) == "pending"
     (entry,) = queries.audit(story.ledger).entries
-    assert (entry.action, entry.target, entry.changed) == ("retry", {"edits": [edit.id]}, {"pending": 1})
+    assert (entry.action, entry.target, entry.changed) == ("retry", {"edits": [int(edit.id)]}, {"pending": 1})
     with pytest.raises(ForbiddenMove):
         actions.retry(story.ledger, edit.id, ANN)

@@ -116,8 +116,8 @@ def test_facts_are_found_by_everything_that_is_known_of_them(story: Story, clock
     assert found(story, answer="france") == []
     assert found(story, text="nothing such") == []
     assert found(story, event_id="de") == ["de"]
-    assert found(story, edit_id=1) == ["fr"]
-    assert found(story, edit_id=1, state=EditState.LIVE) == []
+    assert found(story, edit_id="1") == ["fr"]
+    assert found(story, edit_id="1", state=EditState.LIVE) == []
     assert found(story, generation=2) == ["fr2", "fr"]
     assert found(story, relation="twin of") == ["it"]
     assert found(story, state=EditState.LIVE) == ["fr2", "de"]
@@ -163,7 +163,10 @@ def test_a_facts_page_tells_its_value_events_batch_generations_checks_and_why(
     assert before.why == f"a newer value of the same fact took its place: edit {new.id} is newer"
     assert [one.number for one in before.generations] == [2, 1]
     with pytest.raises(NotInLedger, match="there is no edit 99"):
-        queries.fact_page(story.ledger, 99)
+        queries.fact_page(story.ledger, "99")
+    for no_id in ("", "one", "-1", "1; --", "9" * 30, "\u0661"):
+        with pytest.raises(NotInLedger, match="there is no edit"):
+            queries.fact_page(story.ledger, no_id)
 
 
 def test_a_rejected_facts_page_has_its_scores_and_may_try_again(story: Story) -> None:

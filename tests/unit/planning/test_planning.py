@@ -15,6 +15,7 @@ from requirements_met import shared_data
 from sklearn.metrics import silhouette_samples
 
 from edits.errors import BadRequest
+from edits.recency import by_arrival
 from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
 from planners.assignment import assign_to_batches
 from planners.clustering import CLUSTERINGS, ClusteringLimits, cluster, group_means
@@ -40,7 +41,7 @@ def pending(
 ) -> Pending:
     text = prompt or f"The {relation} of {subject} is"
     return Pending(
-        edit_id=edit_id,
+        edit_id=str(edit_id),
         op=op,
         subject=subject,
         relation=relation,
@@ -119,7 +120,7 @@ def test_every_edit_is_in_exactly_one_bounded_batch_or_superseded(
     )
     planned = [edit_id for batch in draft.batches for edit_id in batch.edit_ids]
     losers = [loser for loser, _ in draft.superseded]
-    assert sorted(planned + losers) == [edit.edit_id for edit in backlog]
+    assert by_arrival(planned + losers) == [edit.edit_id for edit in backlog]
     assert all(1 <= len(batch.edit_ids) <= size for batch in draft.batches)
     assert {winner for _, winner in draft.superseded} <= set(planned)
     by_id = {edit.edit_id: edit for edit in backlog}
@@ -151,40 +152,40 @@ def test_no_winner_shares_a_fact_or_a_prompt_with_a_newer_edit(backlog: list[Pen
 def test_the_newest_moment_wins_then_the_offset_then_the_id() -> None:
     late = pending(1, minute=9)
     early = pending(2, minute=1, offset=99)
-    assert resolve([late, early]).superseded == {2: 1}
-    assert resolve([pending(1, offset=5), pending(2, offset=4)]).superseded == {2: 1}
-    assert resolve([pending(1), pending(2)]).superseded == {1: 2}
+    assert resolve([late, early]).superseded == {"2": "1"}
+    assert resolve([pending(1, offset=5), pending(2, offset=4)]).superseded == {"2": "1"}
+    assert resolve([pending(1), pending(2)]).superseded == {"1": "2"}
 
 
 def test_an_edit_of_another_relation_with_the_same_prompt_is_a_conflict() -> None:
     older = pending(1, relation="home", prompt="Where is it?")
     newer = pending(2, relation="address", prompt="where is it?", minute=1)
-    assert resolve([older, newer]).superseded == {1: 2}
+    assert resolve([older, newer]).superseded == {"1": "2"}
 
 
 def test_a_chain_of_losers_is_superseded_by_its_end() -> None:
     first = pending(1, relation="home", prompt="a")
     second = pending(2, relation="home", prompt="b", minute=1)
     third = pending(3, relation="address", prompt="b", minute=2)
-    assert resolve([first, second, third]).superseded == {1: 3, 2: 3}
+    assert resolve([first, second, third]).superseded == {"1": "3", "2": "3"}
 
 
 def test_an_older_assertion_loses_to_a_retraction_and_a_newer_one_does_not() -> None:
     retraction = pending(2, op="retract", minute=5)
-    assert make([pending(1, minute=1), retraction]).superseded == ((1, 2),)
+    assert make([pending(1, minute=1), retraction]).superseded == (("1", "2"),)
     draft = make([pending(3, minute=9), retraction])
-    assert draft.superseded == ((2, 3),)
+    assert draft.superseded == (("2", "3"),)
 
 
 def test_a_pending_edit_loses_to_a_newer_rival_that_is_already_live() -> None:
     draft = make([pending(1, minute=1)], rivals=[pending(7, minute=2), pending(8, "Bo")])
     assert draft.batches == ()
-    assert draft.superseded == ((1, 7),)
+    assert draft.superseded == (("1", "7"),)
 
 
 def test_an_older_rival_does_not_hinder_and_is_not_planned() -> None:
     draft = make([pending(2, minute=2)], rivals=[pending(1, minute=1)])
-    assert [batch.edit_ids for batch in draft.batches] == [(2,)]
+    assert [batch.edit_ids for batch in draft.batches] == [("2",)]
     assert draft.superseded == ()
 
 
@@ -196,17 +197,17 @@ def test_urgent_edits_come_first_and_retractions_before_what_needs_training() ->
         pending(4, "D", urgent=True, op="retract", minute=4),
     ]
     assert [(batch.edit_ids, batch.editor) for batch in make(edits).batches] == [
-        ((4,), None),
-        ((3,), "scen"),
-        ((2,), None),
-        ((1,), "scen"),
+        (("4",), None),
+        (("3",), "scen"),
+        (("2",), None),
+        (("1",), "scen"),
     ]
 
 
 def test_edits_that_ask_alike_share_a_batch() -> None:
     draft = make(world(160), batch_size=50)
     for batch in draft.batches:
-        assert len({edit_id % 4 for edit_id in batch.edit_ids}) == 1
+        assert len({int(edit_id) % 4 for edit_id in batch.edit_ids}) == 1
         assert batch.editor == "lemoe"
     assert draft.explanation["within"] > draft.explanation["between"]
 
@@ -219,7 +220,7 @@ def test_small_clusters_share_scen_batches() -> None:
     same = [pending(number, f"S{number}", relation="capital city", minute=number) for number in range(6)]
     draft = make([*same, *odd], batch_size=3, min_lemoe_cluster=3)
     editors = {edit_id: batch.editor for batch in draft.batches for edit_id in batch.edit_ids}
-    assert editors[900] == editors[901] == "scen"
+    assert editors["900"] == editors["901"] == "scen"
     assert "lemoe" in editors.values()
 
 
@@ -239,12 +240,12 @@ def test_an_edit_is_explained_by_its_cluster_and_the_edits_most_like_it() -> Non
     draft = make(world(160), batch_size=30)
     batch_of = {edit: n for n, batch in enumerate(draft.batches) for edit in batch.edit_ids}
     told = draft.explanation["edits_explained"]
-    assert [edit["edit"] for edit in told] == list(range(160))
+    assert [edit["edit"] for edit in told] == [str(number) for number in range(160)]
     for edit in told:
         assert edit["sequence"] == batch_of[edit["edit"]]
         assert len(edit["nearest"]) == 3
         for near in edit["nearest"]:
-            assert near["edit"] % 4 == edit["edit"] % 4, "the same relation"
+            assert int(near["edit"]) % 4 == int(edit["edit"]) % 4, "the same relation"
             assert near["sequence"] == batch_of[near["edit"]]
     many = make(world(EXPLAINED_EDITS + 50), batch_size=30).explanation["edits_explained"]
     assert len(many) == EXPLAINED_EDITS, "the explanation stays small"
@@ -296,8 +297,8 @@ def test_of_counterfacts_conflicting_prompts_the_newest_wins_whatever_arrives_la
         replace(pending(n, minute=n, prompt=prompt), relation=None, fact_key=prompt, prompt_key=prompt)
         for n, prompt in enumerate(prompts)
     ]
-    newest = {prompt: n for n, prompt in enumerate(prompts)}
-    losers = {n: newest[prompt] for n, prompt in enumerate(prompts) if newest[prompt] != n}
+    newest = {prompt: str(n) for n, prompt in enumerate(prompts)}
+    losers = {str(n): newest[prompt] for n, prompt in enumerate(prompts) if newest[prompt] != str(n)}
     assert len(losers) >= 174
     for seed in range(3):
         found = resolve(random.Random(seed).sample(edits, len(edits)))
@@ -309,7 +310,7 @@ def test_of_counterfacts_conflicting_prompts_the_newest_wins_whatever_arrives_la
 def test_every_order_of_batches_keeps_all_of_them_and_repeats_itself(order: str) -> None:
     one, two = (make(world(200), batch_size=20, order=order, seed=3) for _ in range(2))
     assert one == two
-    assert sorted(edit for batch in one.batches for edit in batch.edit_ids) == list(range(200))
+    assert sorted(int(edit) for batch in one.batches for edit in batch.edit_ids) == list(range(200))
 
 
 def test_nearest_goes_on_with_the_most_alike_batch_and_farthest_with_the_least() -> None:
@@ -317,19 +318,19 @@ def test_nearest_goes_on_with_the_most_alike_batch_and_farthest_with_the_least()
     edits = [pending(number, name, prompt=name, minute=number) for number, name in enumerate(angles, start=1)]
     around = np.array([[np.cos(angle), np.sin(angle)] for angle in angles.values()])
 
-    def order(strategy: str) -> list[int]:
+    def order(strategy: str) -> list[str]:
         chosen = PlannerSettings(batch_size=1, order=strategy, batch_editor="lemoe")
         return [batch.edit_ids[0] for batch in plan(edits, settings=chosen, embedder=Given(around)).batches]
 
-    assert order("nearest") == [1, 2, 4, 3]
-    assert order("farthest") == [1, 3, 4, 2]
+    assert order("nearest") == list("1243")
+    assert order("farthest") == list("1342")
 
 
 @pytest.mark.parametrize("clustering", sorted(CLUSTERINGS))
 def test_equal_prompts_are_cut_into_bounded_batches_all_the_same(clustering: str) -> None:
     edits = [pending(number, f"S{number}", prompt="?" * (number + 1)) for number in range(100)]
     draft = make(edits, batch_size=9, clustering=clustering)
-    assert sorted(edit for batch in draft.batches for edit in batch.edit_ids) == list(range(100))
+    assert sorted(int(edit) for batch in draft.batches for edit in batch.edit_ids) == list(range(100))
     assert max(len(batch.edit_ids) for batch in draft.batches) <= 9
 
 

@@ -230,7 +230,7 @@ def test_the_role_plans_urgent_edits_and_asks_for_checks_by_itself(ledger: Ledge
 
 def test_scheduling_and_planning_do_not_import_torch() -> None:
     script = (
-        "import sys, daemon.planning.scheduler, daemon.serving.ledger_figures, monitoring.collector\n"
+        "import sys, daemon.planning.scheduler, daemon.ledger.ledger_figures, monitoring.collector\n"
         "from planners import TfidfEmbedder\n"
         "TfidfEmbedder().embed(['a b', 'c'])\n"
         "import sklearn.cluster\n"

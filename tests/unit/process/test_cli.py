@@ -138,6 +138,51 @@ def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path)
     assert "model.path is not set" in told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("run", "--embedded"),
+            "upkeep: run --embedded needs a model: --model DIR, a folder or a Hugging Face hub id",
+        ),
+        (
+            ("run", "--embedded", "--model", "./nowhere"),
+            "upkeep: model.path: there is no directory {site}/nowhere",
+        ),
+        (("run", "--model", "./nowhere"), "--model and --state go with --embedded"),
+    ],
+)
+def test_an_embedded_daemon_that_cannot_begin_says_why(
+    upkeep: Upkeep, tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    ended = upkeep(*arguments)
+
+    assert ended.code == 2
+    assert told.format(site=tmp_path) in ended.err
+
+
+def test_a_setting_that_embedded_decides_is_refused_in_the_file_that_lies_here(
+    upkeep: Upkeep, site: Path
+) -> None:
+    (site / "upkeep.toml").write_text("[kafka]\nbootstrap_servers = 'broker-1:9093'\n")
+
+    told = upkeep("run", "--embedded", "--model", "org/model")
+
+    assert (told.code, told.err) == (
+        2,
+        "upkeep: kafka.bootstrap_servers: run --embedded decides it: take it out\n",
+    )
+
+
+def test_commands_find_the_embedded_daemon_of_their_folder_unless_a_file_is_named(
+    upkeep: Upkeep, tmp_path: Path
+) -> None:
+    upkeep("init", "upkeep-data/upkeep.toml")
+
+    assert json.loads(upkeep("status", "--json").out)["store"].startswith(str(tmp_path / "upkeep-data"))
+    assert upkeep("status", "--config", "other.toml").code == 2
+
+
 @pytest.mark.parametrize("role", ["worker", "serve"])
 def test_a_role_whose_encoder_cannot_be_loaded_ends_at_its_start_and_says_what_to_do(
     site: Path, role: str
@@ -218,7 +263,9 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     dry = json.loads(upkeep("plan", "--dry-run", "--json").out)
 
     assert dry["stored"] is False
-    assert [loss["winner_id"] for loss in dry["plan"]["superseded"]] == [2]
+    assert dry["plan"]["superseded"] == [{"loser_id": 1, "winner_id": 2}]
+    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [[2]]
+    assert [note["edit"] for note in dry["plan"]["explanation"]["edits_explained"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
     people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
     assert "superseded" in people
@@ -228,7 +275,14 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert 'data-sequence="0"' in (site / "plan.html").read_text(encoding="utf-8")
     assert upkeep("plan", "--dry-run", "--plot", "no/such/folder.html").code == 1
 
-    assert json.loads(upkeep("plan", "--json").out)["stored"] is True
+    stored = json.loads(upkeep("plan", "--json").out)
+    assert stored["stored"] is True
+    assert {name: stored["plan"][name] for name in ("batches", "superseded", "explanation")} == {
+        name: dry["plan"][name] for name in ("batches", "superseded", "explanation")
+    }
+    (won, lost) = json.loads(upkeep("facts", "--json").out)["facts"]
+    assert (lost["edit_id"], lost["superseded_by"], won["edit_id"], won["superseded_by"]) == (1, 2, 2, None)
+    assert lost["history"][-1]["detail"]["superseded_by"] == 2
     counts = json.loads(upkeep("status", "--json").out)["edits"]
     assert (counts["planned"], counts["superseded"], counts["pending"]) == (1, 1, 0)
     assert upkeep("plan").out.strip() == "nothing is pending"

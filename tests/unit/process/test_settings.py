@@ -110,6 +110,28 @@ def test_a_wrong_environment_variable_is_refused_by_its_name(
         load_settings(None)
 
 
+def test_a_secret_may_stand_in_a_file_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text("postgresql://me:hunter2@db/upkeep\n", encoding="utf-8")
+    (tmp_path / "port").write_text("many", encoding="utf-8")
+    monkeypatch.setenv("UPKEEP_LEDGER__URL_FILE", str(tmp_path / "url"))
+
+    assert load_settings(None).ledger.url == "postgresql://me:hunter2@db/upkeep"
+
+    monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "port"))
+    with pytest.raises(
+        BadSettings, match=r"environment variable UPKEEP_SERVE__PORT_FILE: serve\.port must be"
+    ):
+        load_settings(None)
+    monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "absent"))
+    with pytest.raises(BadSettings, match=r"UPKEEP_SERVE__PORT_FILE: .*absent cannot be read: No such file"):
+        load_settings(None)
+    monkeypatch.setenv("UPKEEP_SERVE__PORT", "8080")
+    with pytest.raises(BadSettings, match="UPKEEP_SERVE__PORT_FILE: set one of them"):
+        load_settings(None)
+
+
 def test_other_variables_of_that_prefix_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPKEEP_CONFIG", "elsewhere.toml")
     monkeypatch.setenv("UPKEEP_TEST_POSTGRES_URL", "postgresql://x")
@@ -149,6 +171,22 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(
     assert settings.kafka.ssl_cafile == Path("/ca.pem")
     assert settings.store.path == folder / "upkeep-data" / "adapters"
     assert settings.ledger.url == f"sqlite:///{folder}/upkeep-data/ledger.db"
+
+
+def test_a_file_that_kubernetes_mounts_is_taken_from_where_its_name_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ConfigMap's file is a link through `..data` into a folder that the next change replaces."""
+    (tmp_path / "..2026_11_26_03_00_00.1234").mkdir()
+    _load(tmp_path / "..2026_11_26_03_00_00.1234", "[store]\npath = 'adapters'")
+    (tmp_path / "..data").symlink_to("..2026_11_26_03_00_00.1234")
+    (tmp_path / "upkeep.toml").symlink_to("..data/upkeep.toml")
+    monkeypatch.chdir(tmp_path)
+
+    for named in (tmp_path / "upkeep.toml", Path("upkeep.toml")):
+        settings = load_settings(named)
+        assert settings.store.path == tmp_path / "adapters"
+        assert settings.ledger.url == f"sqlite:///{tmp_path}/upkeep-data/ledger.db"
 
 
 def test_a_hub_id_stays_a_hub_id(tmp_path: Path) -> None:

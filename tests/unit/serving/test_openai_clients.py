@@ -104,6 +104,12 @@ def test_streamed_completions_of_several_prompts_and_choices_come_interleaved(cl
     assert finished == dict.fromkeys(range(4), "stop")
 
 
+def test_of_several_prompts_the_header_says_which_edit_answered_each(client: openai.OpenAI) -> None:
+    prompts = [FRANCE.prompt, UNRELATED, POLAND.prompt]
+    raw = client.completions.with_raw_response.create(model="tiny", prompt=prompts, n=2)
+    assert raw.headers["x-upkeep-edit"] == "2,none,1"
+
+
 def test_the_stream_on_the_wire_is_events_and_ends_with_done(server: EmbeddedServer) -> None:
     reply = server.post("/v1/completions", {"prompt": POLAND.prompt, "stream": True})
 
@@ -194,6 +200,45 @@ def test_log_probabilities_in_chat_and_in_completions_with_an_echoed_prompt(
     assert of_prompt[0] is None
     assert len(of_prompt) == len(server.base.prompt_ids(POLAND.prompt))
     assert (echoed.logprobs.token_logprobs or [])[: len(of_prompt)] == pytest.approx(of_prompt, abs=1e-5)
+
+
+def test_a_stream_echoes_each_prompt_once_in_front_with_its_log_probabilities(
+    server: EmbeddedServer, client: openai.OpenAI
+) -> None:
+    ids = server.base.prompt_ids(FRANCE.prompt)
+    for prompt in ([POLAND.prompt, UNRELATED], ids):
+        asked: dict[str, Any] = {"model": "tiny", "prompt": prompt, "echo": True, "logprobs": 1, "n": 2}
+        whole = client.completions.create(**asked)
+        texts, tokens = [""] * len(whole.choices), [list[Any]() for _ in whole.choices]
+        firsts = dict[int, str]()
+        for chunk in client.completions.create(**asked, stream=True):
+            for choice in chunk.choices:
+                firsts.setdefault(choice.index, choice.text)
+                texts[choice.index] += choice.text
+                assert choice.logprobs is not None
+                tokens[choice.index] += zip(
+                    choice.logprobs.tokens or [],
+                    choice.logprobs.token_logprobs or [],
+                    choice.logprobs.text_offset or [],
+                    strict=True,
+                )
+        for choice in whole.choices:
+            assert firsts[choice.index].startswith(
+                FRANCE.prompt if prompt is ids else prompt[choice.index // 2]
+            )
+            assert texts[choice.index] == choice.text
+            assert choice.logprobs is not None
+            wanted = (choice.logprobs.tokens, choice.logprobs.token_logprobs, choice.logprobs.text_offset)
+            assert [list(column) for column in zip(*tokens[choice.index], strict=True)] == [
+                pytest.approx(column, abs=1e-5) if column is wanted[1] else column for column in wanted
+            ]
+
+
+def test_a_stream_that_only_echoes_is_one_chunk_of_text(client: openai.OpenAI) -> None:
+    stream = client.completions.create(
+        model="tiny", prompt=POLAND.prompt, echo=True, max_tokens=0, stream=True
+    )
+    assert [(c.choices[0].text, c.choices[0].finish_reason) for c in stream] == [(POLAND.prompt, "length")]
 
 
 def test_token_ids_are_prompts_too(server: EmbeddedServer, client: openai.OpenAI) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
+from waiting import eventually
 
 from daemon.process.http_settings import ServeSettings
 from daemon.process.settings import Settings
@@ -59,6 +60,8 @@ class CountingModel:
         self.tokens: list[int] = []
         self.go_on = threading.Event()
         self.go_on.set()
+        self.may_step = threading.Event()
+        self.may_step.set()
         self._rows: list[Scripted] = []
 
     @property
@@ -92,6 +95,7 @@ class CountingModel:
         self._rows += sequences
 
     def step(self) -> list[Scripted]:
+        assert self.may_step.wait(20)
         done, self._rows = self._rows, []
         for one in done:
             one.finish_reason = "stop" if one.request.base else "length"
@@ -260,6 +264,31 @@ def test_generation_tells_what_is_served_and_what_is_published(served: Served) -
     reply = served.client.get("/v1/generation").json()
 
     assert (reply["generation"], reply["head"], reply["cause"]) == (0, 2, "batch 3")
+
+
+def test_metrics_tell_how_many_answers_are_in_hand_and_how_many_requests_wait(served: Served) -> None:
+    def figures() -> list[float]:
+        lines = served.client.get("/metrics").text.splitlines()
+        names = ("upkeep_serve_rows ", "upkeep_serve_waiting_requests ")
+        return [float(line.split()[1]) for name in names for line in lines if line.startswith(name)]
+
+    assert figures() == [0, 0]
+    served.model.go_on.clear()
+    with ThreadPoolExecutor(3) as clients:
+        asked = [
+            clients.submit(served.client.post, "/v1/generate", json={"prompts": ["a"]}) for _ in range(3)
+        ]
+        try:
+            eventually(lambda: figures() == [0, 3])
+            served.model.may_step.clear()
+        finally:
+            served.model.go_on.set()
+        try:
+            eventually(lambda: figures()[0] >= 1)
+        finally:
+            served.model.may_step.set()
+        assert {one.result().status_code for one in asked} == {200}
+    assert figures() == [0, 0]
 
 
 def test_requests_are_counted_by_route_and_never_by_what_clients_invent(served: Served) -> None:

@@ -78,7 +78,7 @@ class House:
         return open_model(self.settings, self.story.ledger)
 
     def weights(self, edit: Edit) -> Path:
-        digest = self.story.ledger.generations.live()[edit.edit_id]
+        digest = self.story.ledger.generations.live()[edit.id]
         return self.settings.store.path / "shards" / digest / "shard.safetensors"
 
     def answers(self, model: ServedModel | None = None) -> list[str | None]:
@@ -104,7 +104,7 @@ sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_file_that_is_damaged_while_it_is_served_is_noticed_and_the_rest_goes_on(
     house: House, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [house.france.edit_id, house.spain.edit_id]
+    both = [house.france.id, house.spain.id]
     assert house.answers() == both
     whole = house.weights(house.france).read_bytes()
     damage(house.weights(house.france))
@@ -138,13 +138,13 @@ def test_repair_trains_the_edits_of_damaged_shards_again(
     damage(house.weights(house.france))
     digest = house.weights(house.france).parent.name
     found = find_damage(house.story.ledger, house.store)
-    assert found.damaged == {digest: (int(house.france.edit_id),)}
+    assert found.damaged == {digest: (house.france.id,)}
 
     done = train_again(house.story.ledger, found, Act("test", "a disk died"))
-    assert [str(edit_id) for edit_id in done.pending] == [house.france.edit_id]
+    assert done.pending == (house.france.id,)
     plan_cycle(house.story.ledger, house.settings, lanes=tuple(Lane))
     house.work()
-    assert house.answers(house.served()) == [house.france.edit_id, house.spain.edit_id]
+    assert house.answers(house.served()) == [house.france.id, house.spain.id]
     assert find_damage(house.story.ledger, house.store).damaged == {}
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import CheckResult
 from monitoring.collector import BatchFigures, LedgerFigures, SuiteFigures
+from monitoring.parity import PARITY
 
 WORKER_SILENT_SECONDS = 120.0  # a worker whose last heartbeat is older does not count
 # A suite that was taken out of the settings is no longer checked: its last result is no news, and no alert.
@@ -24,7 +25,10 @@ def ledger_figures(
         LedgerUnavailable: the ledger cannot be read at this moment.
     """
     tip = ledger.generations.tip()
-    results = ledger.checks.latest()
+    latest = {result.suite: result for result in ledger.checks.latest()}
+    failed = ledger.checks.failed()
+    parity, _ = latest.pop(PARITY, None), failed.pop(PARITY, None)  # no check of locality
+    results = latest.values()
     now = clock()
     heard = now - timedelta(seconds=WORKER_SILENT_SECONDS)
     return LedgerFigures(
@@ -37,7 +41,8 @@ def ledger_figures(
             for found in ledger.batches.open_ones()
         ),
         suites={result.suite: _suite(result) for result in results if now - result.at < SUITE_FORGOTTEN},
-        check_failures=dict.fromkeys(suites, 0) | ledger.checks.failed(),
+        parity=None if parity is None else _suite(parity),
+        check_failures=dict.fromkeys(suites, 0) | failed,
         job_last_success=ledger.jobs.last_success(),
         regression_last_success=max((result.at for result in results), default=None),
         held=ledger.control.held() is not None,
