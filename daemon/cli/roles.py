@@ -133,6 +133,7 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     """What every role begins with; wrong settings end it here, before anything heavy is imported."""
     from daemon.process.log import configure_logging
+    from daemon.process.metrics_folder import count_as
     from daemon.process.parent_watch import stop_on_signals
     from daemon.process.settings import load_settings
     from daemon.process.temporary import require_temporary_folder
@@ -140,4 +141,5 @@ def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     settings = load_settings(config)
     configure_logging(settings.log, role)
     require_temporary_folder()
+    count_as(role)
     return settings, stop_on_signals()

@@ -1,11 +1,9 @@
 """`upkeep run`: one child process for each role, started again when it dies, stopped together."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from daemon.process import parent_watch
+from daemon.process.metrics_folder import MULTIPROC_VARIABLE, metrics_folder
 from daemon.process.temporary import require_temporary_folder
 
 ROLES = ("consume", "schedule", "worker", "serve")
@@ -99,23 +98,22 @@ class Supervisor:
         Raises:
             NoTemporaryFolder: there is nowhere to write to.
         """
-        # Fresh for each start, so that no dead process of an earlier run is counted.
-        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-", dir=require_temporary_folder()))
-        self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
-        self._environment[parent_watch.VARIABLE] = "stdin"
         exit_code = 0
-        try:
-            while not self._stop.is_set() and exit_code == 0:
-                exit_code = self._watch_once(metrics_folder)
-                if self._between is not None:
-                    self._between()
-                self._stop.wait(POLL_SECONDS)
-        finally:
-            self._end_all()
-            shutil.rmtree(metrics_folder, ignore_errors=True)
+        # Fresh for each start, so that nothing of an earlier run is counted.
+        with metrics_folder(require_temporary_folder()) as folder:
+            self._environment[MULTIPROC_VARIABLE] = str(folder)
+            self._environment[parent_watch.VARIABLE] = "stdin"
+            try:
+                while not self._stop.is_set() and exit_code == 0:
+                    exit_code = self._watch_once(folder)
+                    if self._between is not None:
+                        self._between()
+                    self._stop.wait(POLL_SECONDS)
+            finally:
+                self._end_all()
         return exit_code
 
-    def _watch_once(self, metrics_folder: Path) -> int:
+    def _watch_once(self, folder: Path) -> int:
         for child in self._children:
             if child.process is None:
                 if self._clock() >= child.start_at:
@@ -125,7 +123,7 @@ class Supervisor:
             if code is None:
                 continue
             # Its counters stay in the sum; its live gauges go.
-            mark_process_dead(child.process.pid, path=str(metrics_folder))  # type: ignore[no-untyped-call]
+            mark_process_dead(child.role.name, path=str(folder))  # type: ignore[no-untyped-call]
             ran = self._clock() - child.started
             if ran >= self._backoff.healthy_seconds:
                 child.was_healthy, child.failures = True, 0
