@@ -57,7 +57,7 @@ def scene(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> I
     with furnished(folder, changes) as house:
         target = f"{house.settings.serve.host}:{house.settings.serve.port}"
         with watched(folder, target) as watch, house.daemon() as daemon:
-            eventually(lambda: house.served_generation() is not None, "the daemon serves")
+            eventually(lambda: house.served_generation() is not None, "the daemon serves", seconds=180)
             yield house, daemon, watch
 
 
