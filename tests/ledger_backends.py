@@ -37,9 +37,15 @@ from daemon.ledger.values import (
 TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
-# Takes what revision 0006 and later ones made out of a ledger again.
+# Takes what revision 0008 made out of a ledger again; then 0007, and 0006.
+BEFORE_0008 = tuple(f"DROP TABLE {table}" for table in ("job_starts", "turns"))
+BEFORE_PROPOSALS = (
+    *BEFORE_0008,
+    "DROP TABLE plan_proposals",
+    *(f"DROP INDEX ix_batches_{index}" for index in ("split", "finished")),
+)
 BEFORE_0006 = (
-    *(f"DROP TABLE {table}" for table in ("job_starts", "turns")),
+    *BEFORE_PROPOSALS,
     *(f"DROP TABLE {table}" for table in ("audit_log", "holds", "edit_words", "generation_origins")),
     *(
         f"DROP INDEX ix_{index}"

@@ -18,7 +18,7 @@ _PANEL = "Run"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the table of contents."""
-    for command in (run, consume, schedule, worker, serve, gateway):
+    for command in (run, consume, schedule, worker, serve, gateway, console):
         app.command(rich_help_panel=_PANEL)(command)
 
 
@@ -128,6 +128,20 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from daemon.gateway.gateway_role import run as run_gateway
 
     run_gateway(settings, stop)
+
+
+def console(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the console: what changed, why, and undo it; `serve` and `gateway` have it, too.
+
+    \b
+    Example:
+      upkeep console
+      open http://localhost:8091/console/
+    """
+    settings, stop = _start(config, "console")
+    from daemon.console.console_role import run as run_console
+
+    run_console(settings, stop)
 
 
 def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":

@@ -96,7 +96,7 @@ def _facts(ledger: "Ledger", edit_ids: list[str]) -> dict[str, dict[str, Any]]:
     """What each candidate is asked and says."""
     found = {}
     for edit_id in edit_ids:
-        edit = ledger.audit.edit(int(edit_id))
+        edit = ledger.audit.edit(edit_id)
         found[edit_id] = {"prompt": edit.prompt, "answer": edit.target_new}
     return found
 

@@ -25,6 +25,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from daemon.events.cloudevents import Header, unwrap
 from daemon.events.strict_json import EventRejected, printable, read_json
 from daemon.events.templates import Templates
+from editors.index.names.everyday import why_no_name
+from editors.index.names.naming import names_subject
 from edits.text import normalise
 
 __all__ = [
@@ -176,8 +178,6 @@ class FactEvent(BaseModel):
             raise PydanticCustomError("missing_field", "an assertion needs target_new")
         if self.prompt is None and self.relation is None:
             raise PydanticCustomError("missing_field", "needs a prompt, or a relation that has a template")
-        if self.prompt is not None and not _names_subject(self.prompt, (self.subject, *self.aliases)):
-            raise PydanticCustomError("prompt_without_subject", "prompt does not name its subject")
         return self
 
 
@@ -217,6 +217,7 @@ def parse_record(
             "no_template",
             f"no prompt, and no template for the relation {printable(str(event.relation), 60)!r}",
         )
+    _require_names(event)
     if event.occurred_at - now > timedelta(days=MAX_FUTURE_DAYS):
         raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS * 24} hours ahead")
     return event
@@ -259,9 +260,24 @@ def event_json_schema() -> dict[str, Any]:
     return schema
 
 
-def _names_subject(prompt: str, names: Sequence[str]) -> bool:
-    text = normalise(prompt)
-    return any(normalise(name) in text for name in names)
+def _require_names(event: FactEvent) -> None:
+    """Refuse what the index would find in any text, or in none. Events that are in the ledger are past this.
+
+    Raises:
+        EventRejected: a name names nothing, or the prompt names no subject.
+    """
+    names, prompt = (event.subject, *event.aliases), event.prompt or ""
+    for name in names if event.op == "assert" else ():
+        if (reason := why_no_name(name, prompt)) is not None:
+            raise EventRejected(
+                "names_nothing",
+                f"the name {printable(name, 60)!r} {reason}: it would be found where nobody means it",
+            )
+    if event.prompt is None or names_subject(prompt, names):
+        return
+    # What an earlier release accepted can be taken back.
+    if event.op == "assert" or not any(normalise(name) in normalise(prompt) for name in names):
+        raise EventRejected("prompt_without_subject", "prompt does not name its subject")
 
 
 def _bounded(key: str) -> str:

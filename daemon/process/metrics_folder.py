@@ -1,51 +1,64 @@
-"""The folder in which the roles of one `upkeep run` count together, a file for each role and kind of metric.
+"""The folder in which the roles of one supervisor count together: bounded over restarts, gone when nobody is left.
 
-A role that is started again goes on counting in its own files: named by process, they would grow by every restart.
+Prometheus' client keeps a file for each kind of metric and process. Files called by the process id stay behind with each
+restart of a role; called by the role, the next one goes on counting in them.
 """
 
+import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import values
 
-MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # set by the supervisor for all of its roles
-_PREFIX = "upkeep-metrics-"
-_NAME = re.compile(rf"{_PREFIX}(\d+)-.+")
+from daemon.process.temporary import require_temporary_folder
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = "upkeep-metrics-"
+LOCK = ".lock"
 
 
-def count_as(role: str) -> None:
-    """Let this process count in the role's files, where it runs under a supervisor; before any metric is made."""
-    if MULTIPROC_VARIABLE in os.environ:
-        values.ValueClass = values.MultiProcessValue(lambda: role)  # type: ignore[no-untyped-call]
+@dataclass(frozen=True, slots=True)
+class MetricsFolder:
+    """The folder; whoever inherits `lock` keeps others from sweeping it away."""
+
+    path: Path
+    lock: int
 
 
 @contextmanager
-def metrics_folder(parent: Path) -> Iterator[Path]:
-    """While the block runs, a fresh folder; those that killed processes of ours left are removed."""
-    for left in parent.glob(f"{_PREFIX}*"):
-        found = _NAME.fullmatch(left.name)
-        if found is not None and not _runs(int(found[1])):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+def metrics_folder() -> Iterator[MetricsFolder]:
+    """A fresh folder, removed at the end; what supervisors left behind that were killed, roles and all, goes first.
+
+    Raises:
+        NoTemporaryFolder: there is nowhere to write to.
+    """
+    _sweep(require_temporary_folder())
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=require_temporary_folder()))
+    # Locked before it has its name: no sweep of another supervisor sees it free.
+    aside = folder / f"{LOCK}-new"
+    lock = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aside.rename(folder / LOCK)
+        yield MetricsFolder(folder, lock)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
-def _runs(pid: int) -> bool:
-    """Whether it may be the folder of another supervisor; in a container, the one before us had our own number."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def count_as(role: str) -> None:
+    """From now on this process's metrics go into the role's files; called before any metric is made, at most once alive."""
+    if VARIABLE in os.environ:
+        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: role)  # type: ignore[no-untyped-call]
+
+
+def _sweep(temporary: Path) -> None:
+    for lock in temporary.glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError), lock.open("rb") as file:  # somebody else's, or gone meanwhile
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)

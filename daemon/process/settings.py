@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from daemon.process import settings_tables as tables
+from daemon.process.console_settings import ConsoleSettings
 from daemon.process.http_settings import GatewaySettings, ServeSettings
 from daemon.process.settings_environment import EnvironmentOrFiles
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     monitoring: tables.MonitoringSettings = Field(default_factory=tables.MonitoringSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     metrics: tables.MetricsSettings = Field(default_factory=tables.MetricsSettings)
     log: tables.LogSettings = Field(default_factory=tables.LogSettings)
 

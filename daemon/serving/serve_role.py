@@ -2,22 +2,22 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from daemon.checks.ledger_metrics import ledger_collector
+from daemon.console.app import create_console
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.listening import listen
+from daemon.process.listening import answering
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Limits, create_app, create_health_app
+from daemon.serving.console_asker import ExecutorAsker
 from daemon.serving.head_watch import HeadWatch
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
@@ -25,7 +25,6 @@ from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
 WATCH_SECONDS = 2.0  # how long health and metrics wait for the ledger
-SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
 
@@ -72,7 +71,8 @@ def _serve(
         Outage("the ledger", "the generation that is loaded goes on answering"),
     )
     try:
-        with _listening(_apps(settings, watched, watch, executor, registry, metrics)) as servers:
+        apps = _apps(settings, ledger, watched, watch, executor, registry, metrics)
+        with answering(apps, settings="serve.host and serve.port") as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
@@ -83,33 +83,6 @@ def _serve(
                     break
     finally:
         executor.close()
-
-
-@contextmanager
-def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[threading.Thread]]:
-    """While the block runs, each application answers on its host and port, in a thread of its own.
-
-    Raises:
-        TemporaryError: a port is not to be had at this moment.
-    """
-    with ExitStack() as stack:
-        # All are bound before the model is loaded.
-        told = "serve.host and serve.port"
-        bound = [(app, stack.enter_context(listen(host, port, settings=told))) for app, host, port in apps]
-        servers = [(_server(app), listener) for app, listener in bound]
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
-            for server, listener in servers
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield threads
-        finally:
-            for server, _ in servers:
-                server.should_exit = True
-            for thread in threads:
-                thread.join()
 
 
 def follow_head(executor: ModelExecutor, watch: HeadWatch, outage: Outage) -> None:
@@ -128,16 +101,17 @@ def follow_head(executor: ModelExecutor, watch: HeadWatch, outage: Outage) -> No
 def _apps(
     settings: Settings,
     ledger: Ledger,
+    watched: Ledger,
     watch: HeadWatch,
     executor: ModelExecutor,
     registry: CollectorRegistry,
     metrics: Metrics,
-) -> list[tuple[FastAPI, str, int]]:
+) -> list[tuple[ASGIApp, str, int]]:
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
     exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
     # A ledger that is known to be away is not waited for.
-    exposed.register(ledger_collector(settings, ledger, require=watch.head))
+    exposed.register(ledger_collector(settings, watched, require=watch.head))
     app = create_app(
         executor=executor,
         read_head=watch.head,
@@ -147,11 +121,19 @@ def _apps(
         model_name=model_name(settings),
         access=Access(serve.key_hashes, serve.cors_origins),
         with_health=serve.metrics_port is None,
+        console=_console(settings, ledger, executor),
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
     health = create_health_app(executor=executor, read_head=watch.head, metrics=metrics, exposed=exposed)
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
+
+
+def _console(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> ASGIApp | None:
+    if not settings.console.enabled:
+        return None
+    asker = ExecutorAsker(executor, max_new_tokens=settings.model.max_new_tokens)
+    return create_console(settings, ledger, host=settings.serve.host, asker=asker)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -168,15 +150,3 @@ def model_name(settings: Settings) -> str:
     """The name under which OpenAI clients ask: of a folder no more than its own, where it lies is nobody's business."""
     path = settings.model.required_path()
     return settings.serve.model_name or (Path(path).name if Path(path).is_absolute() else path)
-
-
-def _server(app: FastAPI) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,  # what configure_logging set up stays
-            access_log=False,  # the metrics count requests; prompts are nobody's business
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            lifespan="off",
-        )
-    )

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from editors.base.architectures import Layout, layout_of, submodule
 from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
+from editors.base.line_stop import LineStop
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base
 from edits.errors import BadRequest, BaseUnreadable, PermanentError
 from edits.prompts import Prompt
 
@@ -53,7 +54,7 @@ class Base(PromptReader):
         model: Any,
         tokenizer: Any,
         *,
-        base_hash: str,
+        base_hash: str | BaseHash,
         layer: int | None = None,
         ffn_module: str | None = None,
         chat: ChatMode = "auto",
@@ -64,7 +65,8 @@ class Base(PromptReader):
             BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
         """
         self.model = model.eval().requires_grad_(False)
-        self.hash = base_hash
+        self.known_as = as_base_hash(base_hash)
+        self.hash = self.known_as.current
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
         self.final_norm = submodule(model, self.layout.final_norm)
@@ -179,12 +181,19 @@ class Base(PromptReader):
             output_logits=scored,
             return_dict_in_generate=True,
         )
+        stopping = [LineStop(ending.lines, ids)] if ending.lines.breaks else []
         with device_errors(), torch.inference_mode():
-            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan)
+            return self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=plan,
+                stopping_criteria=StoppingCriteriaList(stopping),
+            )
 
     def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
         """Generated ids as stripped text: one line of it, or all that answers a conversation."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        # Cleaned up, a text is another one: " ," becomes ",".
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return (ending or self.plain_ending).text(text)
 
     def generate(
@@ -231,8 +240,9 @@ class Base(PromptReader):
     ) -> CompletionOutput:
         """Generated ids, of which there could be `limit`, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        truncated = len(output) >= limit
-        new_tokens = len(output) + (not truncated)
+        closed = (ending or self.plain_ending).is_closed(output)  # or it is its last
+        truncated = len(output) >= limit and not closed
+        new_tokens = len(output) + (not truncated and not closed)
         return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 
 
@@ -295,9 +305,7 @@ def load_base(
     target = pick_device(device)
     with device_errors():
         model = model.to(target)
-    return Base(
-        model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module, chat=chat
-    )
+    return Base(model, tokenizer, base_hash=hash_base(folder), layer=layer, ffn_module=ffn_module, chat=chat)
 
 
 def _context(config: Any) -> int:

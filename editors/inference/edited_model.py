@@ -12,6 +12,7 @@ from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, Exper
 from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
@@ -134,7 +135,7 @@ class EditedModel:
         Raises:
             ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
         """
-        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash)
+        require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash)
         self._check_entries(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
@@ -146,7 +147,7 @@ class EditedModel:
             if edit_id in wanted:
                 self.disable([edit_id])
                 expert = self._live[edit_id] = ExpertRow(shard, row)
-                self._names.add(edit_id, shard.header.entries[row].surface_forms)
+                self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
                 self._router(shard.header.routing).add(edit_id, expert)
 
     def _check_entries(self, shard: Shard) -> None:
@@ -169,7 +170,7 @@ class EditedModel:
             expert = self._live.pop(edit_id, None)
             if expert is not None:
                 header = expert.shard.header
-                self._names.remove(edit_id, header.entries[expert.row].surface_forms)
+                self._names.remove(edit_id, spoken_forms(header.entries[expert.row].surface_forms))
                 self._routers[header.routing].remove(edit_id)
                 if not len(self._routers[header.routing]):
                     del self._routers[header.routing]
@@ -306,7 +307,8 @@ class EditedModel:
         """Generated ids of one batch, each row through the expert of its route."""
         experts = [self.expert(route) for route in routes]
         outputs: list[list[int]] = [[] for _ in batch.ids]
-        for group in groups_that_fit(self.bank, experts):
+        # In the order of the batch: a row that no edit fires on is then computed just as the base computes it.
+        for group in map(sorted, groups_that_fit(self.bank, experts)):
             with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
                     [batch.ids[n] for n in group], max_new_tokens=limit, ending=batch.ending
@@ -354,5 +356,5 @@ class EditedModel:
             if self._store is None:
                 raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
             shard = self._shards[digest] = self._store.load(digest, encoder_hash=self._encoder_hash)
-        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash, edit_ids=edit_ids)
+        require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash, edit_ids=edit_ids)
         return shard

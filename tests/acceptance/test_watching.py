@@ -258,7 +258,7 @@ def _live_through_everything(house: House) -> None:
     for _ in range(2):  # drift is told against an earlier check
         _check(house)
     last = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == newer[0].event_id)
-    house.upkeep("rollback", "--edit", last.id)
+    house.upkeep("rollback", "--edit", last.id, "--yes")
     house.wait_served()
     house.answers([item.prompt for item in urgent])
     house.upkeep("hold", "a test")

@@ -59,7 +59,7 @@ def test_a_record_that_swells_when_it_is_decompressed_is_a_dead_letter_and_the_n
         linger_ms=500,
     )
     try:
-        for value in (json.dumps(event(1)).encode(), bytes(80 << 20), json.dumps(event(2)).encode()):
+        for value in (json.dumps(event(1)).encode(), bytes(40 << 20), json.dumps(event(2)).encode()):
             producer.send(kafka_settings.topic, value, b"key")
         producer.flush(30)
     finally:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from daemon.openai_api.errors import ADAPTER_UNAVAILABLE
+from daemon.openai_api.provenance import ADAPTER_HEADER, EDIT_HEADER, GENERATION_HEADER
 from edits.prompts import Conversation, Prompt
 from monitoring.parity import GatewayAnswer, NotMeasured
 
@@ -113,15 +114,13 @@ def _answer(status: int, headers: httpx.Headers, reply: Any, *, is_chat: bool) -
     """What a reply says of the question."""
     generation = _generation(headers)
     if status == 200:
-        edit_id = headers.get("x-upkeep-edit")
-        if edit_id is None or generation is None:
-            return NotMeasured(
-                "what answers at gateway.url is no gateway: it names no edit and no generation"
-            )
-        if headers.get("x-upkeep-adapter") == "failed":
+        if generation is None:
+            return NotMeasured("what answers at gateway.url is no gateway: it names no generation")
+        if headers.get(ADAPTER_HEADER) == "failed":
             return GatewayAnswer("", None, generation, refused=_NO_ADAPTER)
         text = _text(reply, is_chat=is_chat)
-        return GatewayAnswer(text, edit_id[:MAX_ID_CHARS] or None, generation)
+        edit_id = headers.get(EDIT_HEADER)  # absent: the base answered
+        return GatewayAnswer(text, None if edit_id is None else edit_id[:MAX_ID_CHARS], generation)
     if _error_code(reply) == ADAPTER_UNAVAILABLE:
         return GatewayAnswer("", None, generation, refused=_NO_ADAPTER)
     if status in _NOT_ITS_FAULT or status >= 500:
@@ -131,7 +130,7 @@ def _answer(status: int, headers: httpx.Headers, reply: Any, *, is_chat: bool) -
 
 def _generation(headers: httpx.Headers) -> int | None:
     try:
-        return int(headers["x-upkeep-generation"])
+        return int(headers[GENERATION_HEADER])
     except (KeyError, ValueError):
         return None
 

@@ -6,11 +6,12 @@ import structlog
 
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_facts import one_rephrase
-from daemon.checks.check_suites import RETENTION, known_suites, ledger_probes
+from daemon.checks.check_suites import known_suites, ledger_probes
 from edits.errors import PermanentError
 from edits.prompts import Prompt, asked_in_chat
 from monitoring.parity import ParityQuestion
 from monitoring.suites import Probe, ProbeSuite, distinct
+from monitoring.tally import RETENTION
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +32,7 @@ def as_asked(question: ParityQuestion, check: CheckContext) -> Prompt:
 
 def _of_edits(check: CheckContext, seed: int) -> Iterator[ParityQuestion]:
     for edit in check.ledger.samples.live(check.settings.gateway.parity_sample, seed=seed):
-        named = {"edit_id": edit.edit_id, "wanted": edit.target_new}
+        named = {"edit_id": edit.id, "wanted": edit.target_new}
         own = ParityQuestion(form="prompt", prompt=edit.prompt or "", **named)
         rephrase = one_rephrase(edit, check.model, seed)
         if check.model.fits(as_asked(own, check)):
