@@ -1,7 +1,7 @@
 """The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -111,6 +111,20 @@ def changes_between(connection: Connection, before: int, after: int) -> tuple[di
     touched = set(connection.execute(select(generation_changes.c.edit_id).where(between)).scalars())
     enabled = shards_at(connection, after, touched)
     return enabled, touched - enabled.keys()
+
+
+def together(steps: Sequence[Generation]) -> Generation:
+    """The last of some generations that follow each other, with what all of them together switched on and off."""
+    enabled: dict[EditId, str] = {}
+    disabled: dict[EditId, None] = {}
+    for step in steps:
+        for edit_id in step.disabled:
+            enabled.pop(edit_id, None)
+            disabled[edit_id] = None
+        for edit_id, shard in step.enabled.items():
+            disabled.pop(edit_id, None)
+            enabled[edit_id] = shard
+    return replace(steps[-1], enabled=enabled, disabled=tuple(disabled))
 
 
 def append(
