@@ -54,7 +54,8 @@ __all__ = [
 ]
 
 MAX_VALUE_BYTES = 1 << 20
-MAX_FUTURE_DAYS = 366
+# Room for a local time sent as UTC. Until its time has come, an event outranks its corrections.
+MAX_FUTURE_DAYS = 1
 MAX_KEY_CHARS = 200
 
 _SEPARATOR = "\x1f"  # counts as white space, so no normalised text holds it
@@ -238,7 +239,7 @@ def parse_record(
         )
     _require_names(event)
     if event.occurred_at - now > timedelta(days=MAX_FUTURE_DAYS):
-        raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS} days ahead")
+        raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS * 24} hours ahead")
     return event
 
 
