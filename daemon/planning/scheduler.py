@@ -5,12 +5,17 @@ the same settings, and the ledger gives each slot to one of them.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 
 from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
@@ -28,6 +33,7 @@ from monitoring.metrics import Metrics
 KEEP_DAYS = 7.0  # of what the ledger need not keep: sent outcomes, slots, workers long gone
 # The longest sleep: the wall clock may be put forward or back while a job waits for its time.
 MAX_WAIT_SECONDS = 30.0
+CLOCK_LOOK_SECONDS = 5.0  # how often the wall clock is looked at, and by how much it may drift meanwhile
 
 _log = structlog.get_logger(__name__)
 
@@ -83,18 +89,19 @@ class Scheduler:
         self._outage = Outage("the ledger", "no job can start")
         self._done: dict[str, datetime] = {}  # job -> the slot that needs no more tries
         self._latest: datetime | None = None
+        self._running = {job.name: threading.Lock() for job in jobs}
 
     def run(self, stop: threading.Event) -> None:
         """Keep the timetable until `stop` is set; then let the jobs in hand end."""
-        threads = [
-            threading.Thread(target=self._keep, args=(job, stop), name=f"job-{job.name}")
-            for job in self._jobs
-        ]
-        for thread in threads:  # one each: a slow job keeps no other waiting, and is never run beside itself
-            thread.start()
-        _log.info("scheduling", jobs=[job.name for job in self._jobs])
-        for thread in threads:
-            thread.join()
+        with _timer(threads=len(self._jobs)) as timer:
+            self._set_all(timer)
+            _log.info("scheduling", jobs=[job.name for job in self._jobs])
+            behind = _wall_offset()
+            while not stop.wait(CLOCK_LOOK_SECONDS):
+                # APScheduler waits for instants of the wall clock: put back, it would sleep for as long again.
+                if abs(_wall_offset() - behind) > CLOCK_LOOK_SECONDS:
+                    behind = _wall_offset()
+                    self._set_all(timer)
 
     def run_due(self, job: Job) -> float:
         """Run the job if its slot has begun and no scheduler did or does; the seconds until it may be due again.
@@ -118,14 +125,26 @@ class Scheduler:
                 again = min(again, attempt.until)
         return min(max((again - self._clock()).total_seconds(), 0.0), MAX_WAIT_SECONDS)
 
-    def _keep(self, job: Job, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                wait = self.run_due(job)
-            except Exception:  # the scheduler outlives whatever a job meets
-                _log.exception("job not begun", job=job.name)
-                wait = MAX_WAIT_SECONDS
-            stop.wait(wait)
+    def _set_all(self, timer: BackgroundScheduler) -> None:
+        for job in self._jobs:
+            self._set(timer, job, seconds=0)
+
+    def _set(self, timer: BackgroundScheduler, job: Job, *, seconds: float) -> None:
+        """Look at a job after so many seconds; there is one such look ahead of each."""
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        timer.add_job(self._keep, DateTrigger(at, UTC), (timer, job), id=job.name, replace_existing=True)
+
+    def _keep(self, timer: BackgroundScheduler, job: Job) -> None:
+        if not self._running[job.name].acquire(blocking=False):
+            return  # never beside itself: who runs it looks again afterwards
+        wait = MAX_WAIT_SECONDS
+        try:
+            wait = self.run_due(job)
+        except Exception:  # the scheduler outlives whatever a job meets
+            _log.exception("job not begun", job=job.name)
+        finally:
+            self._running[job.name].release()
+        self._set(timer, job, seconds=wait)
 
     def _mind_the_clock(self, now: datetime) -> None:
         """At the first look, and when the clock has been put back: slots that it was ahead in are free again."""
@@ -174,6 +193,31 @@ class Scheduler:
         self._metrics.job_runs.labels(job.name, "succeeded" if ok else "failed").inc()
         self._ledger.jobs.finished(job.name, key, ok, detail)
         return ok
+
+
+@contextmanager
+def _timer(*, threads: int) -> Iterator[BackgroundScheduler]:
+    """While the block runs, APScheduler calls what is due, each job in a thread of its own; at the end it lets them end.
+
+    It steps in UTC from instant to instant; what a job's times are, and who runs it, the timetable and the ledger say.
+    """
+    executor = ThreadPoolExecutor(2 * threads)
+    timer = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": executor},
+        job_defaults={"misfire_grace_time": None, "max_instances": 2},
+    )
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.shutdown(wait=False)  # it would wait under the lock that a job in hand needs to set its next look
+        executor.shutdown(wait=True)
+
+
+def _wall_offset() -> float:
+    """Seconds that the wall clock is ahead of one that nobody can set."""
+    return time.time() - time.monotonic()
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
