@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -169,7 +170,10 @@ def test_a_role_that_is_restarted_goes_on_counting_in_its_own_files(trace: Path)
             return 0.0
         union = CollectorRegistry()
         MultiProcessCollector(union, path=told.read_text())  # type: ignore[no-untyped-call]
-        return union.get_sample_value("starts_total") or 0.0
+        try:
+            return union.get_sample_value("starts_total") or 0.0
+        except (struct.error, FileNotFoundError):  # a gauge's file, between an end and the next start
+            return 0.0
 
     with _running(Supervisor([role], stop=stop, backoff=QUICK), stop):
         _wait_for(lambda: total() >= 4)
