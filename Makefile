@@ -6,7 +6,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist lo
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-part test-real test-vllm format constraints clean
+.PHONY: help setup demo check test test-part test-random test-real test-vllm format constraints clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: setup check  ## everything that must hold (installs PostgreSQL where it ma
 
 test-part: setup  ## some of it, without the checks: make test-part TESTS=tests/unit
 	$(PYTEST) $(TESTS)
+
+test-random: setup  ## the tests of files in random order: none may live on what another left
+	$(PYTEST) --random-order --random-order-bucket=module $(TESTS)
 
 test-real: setup  ## the same on a real chat model, which it fetches; not part of `make test`
 	@OMP_WAIT_POLICY=PASSIVE bash scripts/test-real.sh

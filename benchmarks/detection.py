@@ -65,6 +65,10 @@ class SimulatedModel:
     def text_changes(self, texts: Sequence[str]) -> list[Said]:
         raise AssertionError("the suite holds no text")
 
+    @property
+    def unserved(self) -> frozenset[str]:
+        return frozenset()
+
     def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
         raise AssertionError("no live edit is asked")
 

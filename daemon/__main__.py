@@ -39,6 +39,7 @@ from daemon.cli import (
     facts,
     log,
     reindex,
+    repair,
     retry,
     roles,
     rollback,
@@ -90,6 +91,7 @@ def build_app() -> typer.Typer:
         audit,
         approve,
         reindex,
+        repair,
         export,
         evaluate,
     ):
@@ -191,9 +193,11 @@ _KINDS = {
 
 
 def _end(error: Exception, code: int) -> None:
+    from daemon.process.secrets import mask_text
+
     message = " ".join(str(error).split()) if "\n" not in str(error) else str(error)
     _tell(message, _KINDS[code], code)
-    sys.stderr.write(f"upkeep: {message}\n")
+    sys.stderr.write(f"upkeep: {mask_text(message)}\n")
     sys.exit(code)
 
 

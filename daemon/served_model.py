@@ -1,13 +1,14 @@
 """The model of a process that answers or edits: the base, and the generation of the ledger that it follows."""
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.ledger.values import changes_together
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import ModelSettings
 from editors.base.base import Base, load_base
@@ -20,13 +21,25 @@ from editors.routing.trace import RouteTrace
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
 
+RETRY_SHARDS_SECONDS = 60.0  # how often damaged shards are looked at again: somebody may have restored them
+
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadChange:
+    """What turns the live edits of one generation into another's."""
+
+    before: int
+    after: int
+    enabled: Mapping[str, str]  # edit id -> shard digest
+    disabled: Collection[str]
 
 
 class ServedModel:
     """A base with the live edits of one published generation.
 
-    Not safe to share between threads: one thread owns it.
+    Not safe to share between threads: one thread owns it. `news` alone may be asked by another.
     """
 
     def __init__(self, edited: EditedModel, ledger: Ledger, *, max_rows: int = MAX_ROWS) -> None:
@@ -38,11 +51,17 @@ class ServedModel:
         self._ledger = ledger
         self._generation = 0
         self._max_rows = max_rows
+        self._looked_at = 0.0
 
     @property
     def generation(self) -> int:
         """The generation that answers now."""
         return self._generation
+
+    @property
+    def unserved(self) -> frozenset[str]:
+        """The published edits that cannot answer, as their shard is damaged."""
+        return self.edited.unserved
 
     @property
     def base_hash(self) -> str:
@@ -62,14 +81,40 @@ class ServedModel:
         """Take over what was published since; True if there was anything.
 
         Raises:
-            ShardCorrupt: a published shard is missing or damaged; the generation held so far goes on answering.
+            ShardCorrupt: a published shard was made for another model; the generation held so far goes on answering.
             LedgerUnavailable: the ledger is away for now.
         """
-        head = self._ledger.generations.head()
-        if head is None or head.number == self._generation:
-            return False
-        self._become(head.number)
-        return True
+        change = self.news()
+        if change is not None:
+            self.take_over(change)
+        return change is not None
+
+    def news(self) -> HeadChange | None:
+        """What was published since, read from the ledger; None: nothing.
+
+        Raises:
+            LedgerUnavailable: the ledger is away for now.
+        """
+        tip = self._ledger.generations.tip()
+        if tip is not None and tip[0] != self._generation:
+            return self._change_to(tip[0])
+        if self.edited.unserved and time.monotonic() - self._looked_at > RETRY_SHARDS_SECONDS:
+            return HeadChange(self._generation, self._generation, {}, ())
+        return None
+
+    def take_over(self, change: HeadChange) -> None:
+        """Answer as another generation from now on; a change from another one than this is no use, and is let go.
+
+        Raises:
+            ShardCorrupt: a shard was made for another model than this; nothing changed.
+        """
+        if change.before == change.after:
+            self._looked_at = time.monotonic()
+            if back := self.edited.serve_again():
+                _log.info("edits answer again: their shards are whole", edits=back)
+        elif change.before == self._generation:
+            self.edited.apply_generation(enabled=change.enabled, disabled=change.disabled)
+            self._generation = change.after
 
     @contextmanager
     def at(self, generation: int) -> Iterator[None]:
@@ -83,11 +128,11 @@ class ServedModel:
             yield
             return
         self._ledger.generations.get(generation)
-        self._become(generation)
+        self.take_over(self._change_to(generation))
         try:
             yield
         finally:
-            self._become(before)
+            self.take_over(self._change_to(before))
 
     @contextmanager
     def without(self, edit_ids: Collection[str]) -> Iterator[None]:
@@ -132,18 +177,11 @@ class ServedModel:
         other = self.edited.expert(Route(fired, 0.0))
         return other is not None and other.shard is own.shard
 
-    def _become(self, generation: int) -> None:
+    def _change_to(self, generation: int) -> HeadChange:
         # Only what the generations between the two changed: what that costs does not grow with what is live.
-        forward = generation > self._generation
-        steps = self._ledger.generations.since(min(generation, self._generation))
-        between = [step for step in steps if step.number <= max(generation, self._generation)]
-        enabled, disabled = changes_together(between)
-        if not forward:
-            touched = enabled.keys() | disabled
-            enabled = self._ledger.generations.shards_at(generation, touched)
-            disabled = touched - enabled.keys()
-        self.edited.apply_generation(enabled=enabled, disabled=disabled)
-        self._generation = generation
+        before = self._generation
+        enabled, disabled = self._ledger.generations.changes_between(before, generation)
+        return HeadChange(before, generation, enabled, disabled)
 
 
 def open_base(model: ModelSettings) -> Base:
@@ -179,6 +217,11 @@ def open_matcher(settings: Settings) -> QuestionMatcher | None:
     return load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
 
 
+def open_store(settings: Settings) -> AdapterStore:
+    """The adapter store that the settings name."""
+    return AdapterStore(settings.store.path, folder_mode=int(settings.store.folder_mode, 8))
+
+
 def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     """Load the base of the settings and bring it to the ledger's head.
 
@@ -192,7 +235,7 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     ledger.generations.start(base.hash, earlier=base.known_as.earlier)
     edited = EditedModel(
         base,
-        AdapterStore(settings.store.path),
+        open_store(settings),
         matcher=matcher,
         device_expert_bytes=settings.model.bank_bytes,
     )

@@ -7,7 +7,8 @@ UpkeepError
     +-- UnknownArchitecture the base's FFN cannot be found by name
     +-- BaseUnreadable      the model directory or hub id cannot be loaded
     +-- EncoderUnreadable   the scope index's sentence encoder cannot be loaded
-    +-- ShardCorrupt        a stored shard or manifest is not what it claims to be
+    +-- ShardCorrupt        a stored shard or manifest is not what it claims to be, or not for this base
+    |   +-- ShardDamaged    its files are missing or changed: its edits are set aside, `upkeep repair` trains them again
     +-- BadRequest          an edit request or a setting that no editor can use
 """
 
@@ -46,6 +47,18 @@ class EncoderUnreadable(PermanentError):
 
 class ShardCorrupt(PermanentError):
     """A stored shard or manifest does not match its own digest, form or size limits."""
+
+
+class ShardDamaged(ShardCorrupt):
+    """A shard's files are missing, cut or changed.
+
+    Attributes:
+        digest: the shard's name.
+    """
+
+    def __init__(self, digest: str, message: str) -> None:
+        super().__init__(message)
+        self.digest = digest
 
 
 class BadRequest(PermanentError):

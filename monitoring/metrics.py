@@ -173,6 +173,12 @@ class Metrics:
         )
         for by in GATEWAY_ABORTS:
             self.gateway_aborts.labels(by)
+        self.unserved_edits = Gauge(
+            "upkeep_unserved_edits",
+            "Published edits that this process cannot answer with, as their shard is damaged.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.gateway_unserved = Gauge(
             "upkeep_gateway_unserved_edits",
             "Live edits that no adapter can be made of, so that the base answers in their place.",

@@ -44,6 +44,10 @@ class AnswersPrompts(Protocol):
     @property
     def base_hash(self) -> str: ...
     @property
+    def unserved(self) -> Collection[str]:
+        """Published edits that cannot answer, as their shard is damaged."""
+
+    @property
     def asks_chat(self) -> bool:
         """Whether the base is asked through a chat template, as its users do."""
 

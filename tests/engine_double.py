@@ -33,6 +33,9 @@ class EngineDouble:
         self.loads: list[str] = []
         self.received: list[bytes] = []
         self.streaming = 0
+        self.padding = ""  # of each event of a stream
+        self.pause = 0.01  # seconds between two of them
+        self.sent = 0  # bytes of all streams that were taken from us
         self.before_load: Callable[[Path], None] | None = None  # what happens to a folder before it is read
         self.say: Say | None = None  # what its models answer, where a test asks for more than their names
         self.breaks_off = False  # streams end after their first event, without an end
@@ -108,10 +111,14 @@ class EngineDouble:
         self.streaming += 1
         try:
             for number in range(int(body.get("max_tokens", 3))):
-                yield f"data: {json.dumps({'model': body.get('model'), 'n': number})}\n\n"
+                event = {"model": body.get("model"), "n": number}
+                event |= {"padding": self.padding} if self.padding else {}
+                line = f"data: {json.dumps(event)}\n\n"
+                yield line
+                self.sent += len(line)
                 if self.breaks_off:
                     raise ConnectionAbortedError("the double breaks off")
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(self.pause)
             yield "data: [DONE]\n\n"
         finally:
             self.streaming -= 1

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ class Facts:
 
     def publish(self, *facts: dict[str, Any], editor: str = "scen") -> dict[str, str]:
         """Train facts, publish them as one generation; edit id by subject."""
+        return self.go_live(self.prepare(*facts, editor=editor))
+
+    def prepare(self, *facts: dict[str, Any], editor: str = "scen") -> "Prepared":
+        """Train facts; they go live in the order in which they were prepared."""
         self._published += 1
         events = [
             FactEvent.model_validate(
@@ -67,9 +72,13 @@ class Facts:
         requests = [edit.request() for edit in edits]
         parent = EditedModel(self.base, self.store, matcher=self.matcher)
         shard = build_editor(editor).apply(requests, base=self.base, parent=parent)
-        digest = self.store.save(shard)
-        assert self.story.publish(self.story.claim(), live={edit.id: digest for edit in edits}) is not None
-        return {request.subject: request.edit_id for request in requests}
+        return Prepared({request.subject: request.edit_id for request in requests}, self.store.save(shard))
+
+    def go_live(self, prepared: "Prepared") -> dict[str, str]:
+        """Publish what was trained as one generation; edit id by subject."""
+        live = dict.fromkeys(prepared.edits.values(), prepared.digest)
+        assert self.story.publish(self.story.claim(), live=live) is not None
+        return prepared.edits
 
     def settings(self, engine: str, **gateway: Any) -> Settings:
         """Of a gateway in front of that engine; every gateway writes to one folder, as two beside one engine do."""
@@ -83,6 +92,14 @@ class Facts:
                 "gateway": {"engine": engine, "adapters": str(self.folder / "adapters"), **ports, **gateway},
             }
         )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Trained facts that no generation has yet: their edits by subject, and the digest of their shard."""
+
+    edits: dict[str, str]
+    digest: str
 
 
 class EngineModel:

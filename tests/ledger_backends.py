@@ -10,6 +10,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,10 @@ from daemon.ledger.values import (
 TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
-# Takes what revision 0006 made out of a ledger again.
+# Takes what revision 0008 made out of a ledger again; then 0007, and 0006.
+BEFORE_0008 = tuple(f"DROP TABLE {table}" for table in ("job_starts", "turns"))
 BEFORE_PROPOSALS = (
+    *BEFORE_0008,
     "DROP TABLE plan_proposals",
     *(f"DROP INDEX ix_batches_{index}" for index in ("split", "finished")),
 )
@@ -186,8 +190,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server where databases may be made; holds a migrated template."""
-    with_server = _given_server() or _own_server()
-    for url in with_server:
+    given = os.environ.get("UPKEEP_TEST_POSTGRES_URL")
+    with ExitStack() as stack:
+        url = given or stack.enter_context(own_postgres()).url
         _forget(url, TEMPLATE)
         _execute(url, f"CREATE DATABASE {TEMPLATE}")
         with open_ledger(_database(url, TEMPLATE)) as ledger:
@@ -234,12 +239,40 @@ def _forget(server: str, name: str) -> None:
     _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _given_server() -> Iterator[str] | None:
-    given = os.environ.get("UPKEEP_TEST_POSTGRES_URL")
-    return iter([given]) if given else None
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A PostgreSQL that belongs to the test alone."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While the block runs, it accepts connections, as the kernel does that for it, and answers nobody."""
+        self.process.send_signal(signal.SIGSTOP)  # first, so that it starts no more children
+        children = [pid for pid in self._children() if _signalled(pid, signal.SIGSTOP)]
+        try:
+            yield
+        finally:
+            for pid in children:
+                _signalled(pid, signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
 
 
-def _own_server() -> Iterator[str]:
+def _signalled(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # a session that has ended meanwhile
+        return False
+    return True
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnPostgres]:
     """Start the installed PostgreSQL on a free loopback port, with a data folder of its own."""
     postgres = shutil.which("postgres") or next(
         (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None
@@ -267,7 +300,7 @@ def _own_server() -> Iterator[str]:
     try:
         url = f"postgresql://upkeep@127.0.0.1:{port}/postgres"
         _wait_for(url, server)
-        yield url
+        yield OwnPostgres(url, server)
     finally:
         server.send_signal(signal.SIGINT)  # at once, not when the last client has left
         server.wait(timeout=30)

@@ -23,6 +23,10 @@ class FollowingModel:
     def fits(self, prompt: str) -> bool:
         return len(prompt) < 1_000
 
+    @property
+    def unserved(self) -> frozenset[str]:
+        return frozenset()
+
     def own_expert(self, edit_id: str, fired: str | None) -> bool | None:
         return None
 

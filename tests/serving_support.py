@@ -41,7 +41,14 @@ class Fact:
 class EmbeddedServer:
     """`daemon.serving.serve_role.run` in a thread, and the ledger and store that it follows."""
 
-    def __init__(self, folder: Path, serve: Mapping[str, Any], *, health_port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        serve: Mapping[str, Any],
+        *,
+        health_port: int | None = None,
+        ledger_url: str | None = None,
+    ) -> None:
         base = folder / "tiny"
         shutil.copytree(DEMO_BASE, base)
         (base / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
@@ -49,7 +56,7 @@ class EmbeddedServer:
             {
                 "model": {"path": str(base), "max_new_tokens": 16},
                 "store": {"path": str(folder / "store")},
-                "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+                "ledger": {"url": ledger_url or f"sqlite:///{folder}/ledger.db"},
                 "index": {"encoder": ""},
                 "serve": {
                     "port": free_port(),
@@ -135,10 +142,15 @@ class EmbeddedServer:
 
 @contextmanager
 def embedded_server(
-    folder: Path, facts: Iterable[Fact] = (), *, health_port: int | None = None, **serve: Any
+    folder: Path,
+    facts: Iterable[Fact] = (),
+    *,
+    health_port: int | None = None,
+    ledger_url: str | None = None,
+    **serve: Any,
 ) -> Iterator[EmbeddedServer]:
     """While the block runs, a server answers that knows these facts."""
-    server = EmbeddedServer(folder, serve, health_port=health_port)
+    server = EmbeddedServer(folder, serve, health_port=health_port, ledger_url=ledger_url)
     try:
         server.wait_ready()
         told = tuple(facts)

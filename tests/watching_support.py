@@ -101,7 +101,7 @@ class Watch:
         return {sample["metric"]["alertname"] for sample in self.query('ALERTS{alertstate="firing"}')}
 
     def wait_told(
-        self, name: str, status: str = "firing", *, seconds: float = 60, **labels: str
+        self, name: str, status: str = "firing", *, seconds: float = 180, **labels: str
     ) -> dict[str, Any]:
         """The newest such alert at the webhook, as soon as there is one."""
 
@@ -142,9 +142,9 @@ def webhook() -> Iterator[Webhook]:
 def watched(folder: Path, target: str) -> Iterator[Watch]:
     """Prometheus and Alertmanager watch the daemon at `target` (host:port), with the files that are shipped.
 
-    Four things differ from the files, all about time: a scrape and an evaluation every half second, every `for`
+    Four things differ from the files, all about time: a scrape every second and an evaluation every half, every `for`
     0 seconds (so that an alert fires at its first sight), windows of 10 minutes (for which a failed check is told)
-    10 seconds long, and groups told at once.
+    30 seconds long, which a busy machine may go without a scrape, and groups told at once.
     """
     with (
         webhook() as receiver,
@@ -177,12 +177,12 @@ def _alertmanager(folder: Path, receiver: Webhook) -> Iterator[str]:
 @contextlib.contextmanager
 def _prometheus(folder: Path, target: str, alertmanager: str) -> Iterator[str]:
     config = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"}
     config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [target], "labels": {"role": "run"}}]
     (folder / "rules").mkdir()
     for path in (MONITORING / "prometheus" / "rules").glob("*.yml"):
-        groups = yaml.safe_load(path.read_text(encoding="utf-8").replace("[10m]", "[10s]"))
+        groups = yaml.safe_load(path.read_text(encoding="utf-8").replace("[10m]", "[30s]"))
         for group in groups["groups"]:
             for rule in group["rules"]:
                 rule.pop("for", None)

@@ -73,7 +73,10 @@ def next_facts(
     askable = [
         (edit, window)
         for edit, window in asked
-        if _was_live(edit, model.generation) and model.fits(edit.prompt or "")
+        # What cannot answer is told by an alert of its own, and no later edit is to blame for it.
+        if _was_live(edit, model.generation)
+        and edit.id not in model.unserved
+        and model.fits(edit.prompt or "")
     ]
     older = ledger.samples.older_values([edit for edit, _ in askable])
     facts = [

@@ -54,8 +54,8 @@ def export(
       upkeep export --generation 12 --format peft --out ./adapters --skip-unexportable
     """
     from daemon.ledger.errors import BaseChanged
+    from daemon.served_model import open_store
     from editors.inference.export import export_peft, export_target, require_empty
-    from editors.store.adapter_store import AdapterStore
 
     if (edit is None) == (generation is None):
         raise typer.BadParameter("name either --edit or --generation")
@@ -69,7 +69,7 @@ def export(
                 f"this ledger belongs to the base model {base_hash[:16]}, not to {target.base_hash[:16]}: "
                 "set model.path to the base it was started with"
             )
-        store = AdapterStore(settings.store.path)
+        store = open_store(settings)
         index = export_peft(edits, store=store, target=target, generation=number, out=out)
     _report(index, out, form, as_json=as_json)
     if index.left_out and not skip_unexportable:

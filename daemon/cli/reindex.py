@@ -40,9 +40,8 @@ def reindex(
     settings = one_off_settings(config)
     if not settings.index.encoder:
         raise BadSettings('index.encoder = "" reads no text: name the encoder that is to read it')
-    from daemon.served_model import open_matcher
+    from daemon.served_model import open_matcher, open_store
     from daemon.work.reindexing import reindex_store  # loads torch: after the settings, which may be wrong
-    from editors.store.adapter_store import AdapterStore
 
     with ledger_of(settings) as ledger:
         generations = ledger.generations
@@ -53,7 +52,7 @@ def reindex(
         matcher = open_matcher(settings)
         assert matcher is not None  # noqa: S101  -- an encoder is named, see above
         describe("reading the texts again")
-        made = reindex_store(AdapterStore(settings.store.path), digests, matcher, done=done)
+        made = reindex_store(open_store(settings), digests, matcher, done=done)
     if as_json:
         print_json({"encoder": settings.index.encoder, **plain(made)})
         return

@@ -2,22 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from daemon.console.background import BackgroundReading
 from daemon.console.previews import act_of
 from daemon.console.visits import Page, PageRoute, Redirect, Visit, address
 from daemon.ingest.consumer_lag import measured_lag
 from daemon.ledger import Ledger
-from daemon.ledger.values import Act, Lane, WorkerSeen
-from daemon.operations import actions, queries
+from daemon.ledger.values import Act, Lane
+from daemon.operations import actions
+from daemon.operations.status import status
 from daemon.planning.planned_changes import changes_of_pending, changes_of_plan
-from daemon.planning.scheduler import Cron
 from daemon.process.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 
-WORKER_SILENT = timedelta(seconds=120)
 SHOWN_CHANGES = 100
 
 
@@ -60,17 +58,10 @@ class WorkPages:
         ledger, now = self._ledger, self._clock()
         values = {
             "lag": self._lag.latest(),
-            "backlog": ledger.intake.backlog(),
-            "counts": ledger.audit.counts(),
+            "status": status(ledger, self._settings, now),
             "running": ledger.batch_lists.running(),
             "waiting": ledger.batch_lists.waiting(),
-            "open": ledger.batches.open_ones(),
-            "next_run": self._next_run(now),
-            "until_next": self._next_run(now) - now,
             "schedule": self._settings.schedule,
-            "holds": queries.holds(ledger),
-            "workers": [(one, self._is_alive(one, now)) for one in ledger.control.workers()],
-            "jobs": ledger.jobs.last_success(),
             "proposal": ledger.proposals.waiting() if ledger.proposals.is_waiting() else None,
             "at": now,
         }
@@ -109,15 +100,6 @@ class WorkPages:
         """Leave its edits pending."""
         actions.decline_plan(self._ledger, visit.number("proposal"), act_of(visit))
         return Redirect(address("/work"))
-
-    def _next_run(self, now: datetime) -> datetime:
-        schedule = self._settings.schedule
-        line = Cron(schedule.nightly_cron, ZoneInfo(schedule.timezone), 0.0)
-        at: datetime = line.trigger(now).get_next_fire_time(None, now)
-        return at
-
-    def _is_alive(self, worker: WorkerSeen, now: datetime) -> bool:
-        return worker.seen_at >= now - WORKER_SILENT
 
     def _read_lag(self) -> Lag:
         try:

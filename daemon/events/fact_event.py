@@ -54,7 +54,8 @@ __all__ = [
 ]
 
 MAX_VALUE_BYTES = 1 << 20
-MAX_FUTURE_DAYS = 366
+# Room for a local time sent as UTC. Until its time has come, an event outranks its corrections.
+MAX_FUTURE_DAYS = 1
 MAX_KEY_CHARS = 200
 
 _SEPARATOR = "\x1f"  # counts as white space, so no normalised text holds it
@@ -102,6 +103,8 @@ def _known_version(value: object) -> int:
 
 
 def _locality(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: given for name, given in value.items() if given is not None}
     return {"relation": value} if isinstance(value, list | tuple) else value
 
 
@@ -223,6 +226,7 @@ def parse_record(
         fields.pop("occurred_at", None)
         if (moment := _from_timestamp(timestamp_ms)) is not None:
             fields["occurred_at"] = moment
+    fields = _without_null(fields)
     _fill_prompt(fields, templates)
     try:
         event = FactEvent.model_validate(fields)
@@ -235,7 +239,7 @@ def parse_record(
         )
     _require_names(event)
     if event.occurred_at - now > timedelta(days=MAX_FUTURE_DAYS):
-        raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS} days ahead")
+        raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS * 24} hours ahead")
     return event
 
 
@@ -269,11 +273,24 @@ def event_json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": locality.pop("$ref")}, as_list],
         **locality,
     }
+    for properties, kept in (
+        (schema["properties"], ("event_id", "subject")),
+        (schema["$defs"]["LocalityPrompts"]["properties"], ()),
+    ):
+        properties |= {name: _nullable(told) for name, told in properties.items() if name not in kept}
     given = {"not": {"type": "null"}}
     schema["anyOf"] = [{"required": [name], "properties": {name: given}} for name in ("prompt", "relation")]
     schema["if"] = {"required": ["op"], "properties": {"op": {"const": "retract"}}}
     schema["else"] = {"required": ["target_new"], "properties": {"target_new": given}}
     return schema
+
+
+def _nullable(told: dict[str, Any]) -> dict[str, Any]:
+    """A property that may also be null, which means that it is absent."""
+    about = {key: value for key, value in told.items() if key in ("title", "description", "default")}
+    rest = {key: value for key, value in told.items() if key not in about}
+    kinds = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    return {"anyOf": [*(kind for kind in kinds if kind != {"type": "null"}), {"type": "null"}], **about}
 
 
 def _require_names(event: FactEvent) -> None:
@@ -315,6 +332,12 @@ def _fill_prompt(fields: dict[str, Any], templates: Templates) -> None:
     subject, relation = fields.get("subject"), fields.get("relation")
     if fields.get("prompt") is None and isinstance(subject, str) and isinstance(relation, str):
         fields["prompt"] = templates.prompt(relation, subject.strip())
+
+
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """What may be absent may be null."""
+    optional = {name for name, field in FactEvent.model_fields.items() if not field.is_required()}
+    return {name: value for name, value in fields.items() if value is not None or name not in optional}
 
 
 _CODES = {

@@ -15,7 +15,7 @@ from editors.store.adapter_store import AdapterStore
 from editors.store.fit import require_fit
 from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
-from edits.errors import ShardCorrupt
+from edits.errors import ShardCorrupt, ShardDamaged
 from edits.prompts import Prompt
 from edits.requests import EditId
 
@@ -57,17 +57,28 @@ class GatewayEdits:
     def apply(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
         """Follow the ledger: switch edits off, then on by their shard's digest.
 
+        The edits of a damaged shard are `unserved`, and everything else is served.
+
         Raises:
-            ShardCorrupt: a shard is missing, damaged, of another base, or indexed with another encoder; nothing changed.
+            ShardCorrupt: a shard is of another base, or indexed with another encoder; nothing changed.
         """
         by_shard: dict[str, list[EditId]] = {}
         for edit_id, digest in enabled.items():
             by_shard.setdefault(digest, []).append(edit_id)
-        shards = {digest: self._load(digest, edit_ids) for digest, edit_ids in by_shard.items()}
+        shards: dict[str, Shard] = {}
+        damaged: dict[str, str] = {}
+        for digest, edit_ids in by_shard.items():
+            try:
+                shards[digest] = self._load(digest, edit_ids)
+            except ShardDamaged as error:
+                damaged[digest] = str(error)
         for edit_id in (*disabled, *enabled):
             self._remove(edit_id)
         for edit_id, digest in enabled.items():
-            self._add(edit_id, shards[digest])
+            if digest in shards:
+                self._add(edit_id, shards[digest])
+            else:
+                self.unserved[edit_id] = damaged[digest]
 
     def route(self, prompts: Sequence[Prompt]) -> list[AdapterRef | None]:
         """Each prompt's adapter; None: the base."""

@@ -62,6 +62,7 @@ class ProxyLimits:
     max_body_bytes: int
     max_concurrent: int
     on_failure: Literal["base", "error"]
+    body_seconds: float = 30.0  # for a whole body to arrive
 
 
 class Proxy:
@@ -135,11 +136,16 @@ class Proxy:
 
     async def _body(self, request: Request) -> bytes:
         pieces, size = [], 0
-        async for piece in request.stream():
-            size += len(piece)
-            if size > self._limits.max_body_bytes:
-                raise _BodyTooLarge(f"the request is larger than {self._limits.max_body_bytes} bytes")
-            pieces.append(piece)
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > self._limits.max_body_bytes:
+                        raise _BodyTooLarge(f"the request is larger than {self._limits.max_body_bytes} bytes")
+                    pieces.append(piece)
+        except TimeoutError:
+            late = f"the request's body did not arrive within {self._limits.body_seconds:g} seconds"
+            raise _BodyTooSlow(late) from None
         return b"".join(pieces)
 
     async def _traced(self, body: bytes) -> Response:
@@ -322,6 +328,10 @@ class _BodyTooLarge(PermanentError):
     """A request beyond the limit."""
 
 
+class _BodyTooSlow(PermanentError):
+    """A request of which only a part came."""
+
+
 class _NotStreamed(PermanentError):
     """Prompts of different edits in one stream."""
 
@@ -358,6 +368,8 @@ class _HeldResponse(Response):
 def _error_response(error: UpkeepError) -> Response:
     if isinstance(error, _BodyTooLarge):
         return ApiError(413, str(error), code="request_too_large").response()
+    if isinstance(error, _BodyTooSlow):
+        return ApiError(408, str(error), headers={"Connection": "close"}).response()
     if isinstance(error, _NotStreamed):
         return ApiError(400, str(error), param="prompt", code="unsupported_parameter").response()
     if isinstance(error, EngineAway):

@@ -14,7 +14,6 @@ import structlog
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.sweeping import adapter_names, remove_untouched, touch
 from daemon.ledger import Ledger
-from daemon.ledger.values import changes_together
 from editors.inference.export import ExportTarget, export_adapter
 from editors.routing.trace import RouteTrace
 from edits.errors import PermanentError, TemporaryError
@@ -149,14 +148,14 @@ class RequestRouter:
             ShardCorrupt: a published shard is missing or damaged; the generation held so far goes on deciding.
             LedgerUnavailable: the ledger is away for now.
         """
-        steps = self._ledger.generations.since(self._generation)
-        if not steps:
+        tip = self._ledger.generations.tip()
+        if tip is None or tip[0] == self._generation:
             return None
-        enabled, disabled = changes_together(steps)
+        enabled, disabled = self._ledger.generations.changes_between(self._generation, tip[0])
 
         def apply() -> list[AdapterRef]:
             self._edits.apply(enabled=enabled, disabled=disabled)
-            self._generation = steps[-1].number
+            self._generation = tip[0]
             return [self._edits.ref(one) for one in enabled if one not in self._edits.unserved]
 
         refs = self._thread.submit(apply).result()

@@ -32,6 +32,7 @@ from daemon.ingest.kafka_client import (
     open_producer,
     translated,
 )
+from daemon.ingest.record_batches import MAX_BATCH_BYTES, TOO_LARGE
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, IntakeReport, RecordOutcome
@@ -109,7 +110,10 @@ class Consumer:
             producer = open_producer(kafka, self._timing)
             stack.callback(_close, producer.close, timeout=CLOSE_TIMEOUT_MS / 1000)
             consumer = open_consumer(
-                kafka, max_poll_records=self._settings.consumer.max_poll_records, timing=self._timing
+                kafka,
+                max_poll_records=self._settings.consumer.max_poll_records,
+                max_batch_bytes=max(MAX_BATCH_BYTES, 2 * self._settings.consumer.max_value_bytes),
+                timing=self._timing,
             )
             stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
             link = _Link(consumer, producer, timing=self._timing, log=self._log)
@@ -150,6 +154,7 @@ class Consumer:
 
     def _read(self, record: ConsumerRecord) -> ConsumedRecord:
         try:
+            _require_whole(record)
             event = parse_record(
                 record.value,
                 record.key,
@@ -358,6 +363,13 @@ class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
         self._log.warning("partitions lost: the group thought we were dead", partitions=_names(lost))
+
+
+def _require_whole(record: ConsumerRecord) -> None:
+    if any(name == TOO_LARGE for name, _ in record.headers):
+        raise EventRejected(
+            "too_large", "the record is too large, or came in a batch that is once decompressed"
+        )
 
 
 def _digest(record: ConsumerRecord) -> str:

@@ -9,7 +9,6 @@ PermanentError
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
-from kafka.record.default_records import DefaultRecordBatch
 
+from daemon.ingest.record_batches import MAX_BATCH_BYTES, read_hostile_batches
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
@@ -123,15 +122,22 @@ def open_producer(settings: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING)
 
 
 def open_consumer(
-    settings: KafkaSettings, *, max_poll_records: int, timing: KafkaTiming = DEFAULT_TIMING
+    settings: KafkaSettings,
+    *,
+    max_poll_records: int,
+    max_batch_bytes: int = MAX_BATCH_BYTES,
+    timing: KafkaTiming = DEFAULT_TIMING,
 ) -> KafkaConsumer:
     """A consumer of the group that commits only on `commit`, and starts at the beginning.
+
+    Args:
+        max_batch_bytes: of a compressed batch of records, once it is decompressed; what goes beyond comes without its value.
 
     Raises:
         BrokerUnavailable: no broker answers.
         KafkaRefused: the broker or kafka-python refuses the settings.
     """
-    _read_bad_header_names()
+    read_hostile_batches(max_batch_bytes)
     with translated(f"connecting to {settings.bootstrap_servers}"):
         return _built(
             KafkaConsumer,
@@ -236,33 +242,3 @@ def _connection(settings: KafkaSettings, timing: KafkaTiming) -> dict[str, Any]:
             if (path := getattr(settings, name)) is not None:
                 options[name] = str(path)
     return options
-
-
-class _LenientBytes(bytes):
-    """Bytes whose slices decode with replacement characters instead of failing."""
-
-    def __getitem__(self, index: Any) -> Any:
-        part = super().__getitem__(index)
-        return _LenientBytes(part) if isinstance(part, bytes) else part
-
-    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
-        return super().decode(encoding, "replace")
-
-
-@functools.cache
-def _read_bad_header_names() -> None:
-    """Make kafka-python read records whose header name is no UTF-8.
-
-    kafka-python 3.0 gives such a record up as corrupt and never comes past it: one hostile record would stop
-    the partition for ever. Here the name is read with replacement characters instead.
-    """
-    strict: Callable[..., Any] = DefaultRecordBatch._read_msg
-
-    def lenient(batch: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return strict(batch, *args, **options)
-        except UnicodeDecodeError:
-            batch._buffer = _LenientBytes(batch._buffer)  # the position moves on success only: read again
-            return strict(batch, *args, **options)
-
-    DefaultRecordBatch._read_msg = lenient

@@ -1,7 +1,10 @@
 """The outbox relay: publishes what became of each edit to `edit-outcomes`, at least once each."""
 
 import json
+import os
+import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -23,12 +26,15 @@ from daemon.process.settings_tables import KafkaSettings
 
 BATCH = 500
 POLL_SECONDS = 1.0
-SEND_TIMEOUT_SECONDS = 60.0
+SEND_TIMEOUT_SECONDS = 12.0
+# Longer than a batch may take to be confirmed or given up: nobody else sends while it can still arrive.
+TURN_SECONDS = 30.0
 
 
 class OutboxRelay:
     """Sends the ledger's unsent outbox rows, in order, and marks them when the broker has confirmed them.
 
+    Of several relays one has its turn, and the next one takes over when it has closed, or has been silent for a while.
     A crash between the two sends a row twice: readers know an outcome by `edit_id`, `state` and `generation`.
     """
 
@@ -39,6 +45,7 @@ class OutboxRelay:
         self._timing = timing
         self._ledger = ledger
         self._producer: KafkaProducer | None = None
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{id(self)}"
         self._log: Any = structlog.get_logger(__name__)
         self._broker = Outage("the Kafka broker", "edit outcomes wait in the ledger; trying again")
         self._store = Outage("the ledger", "edit outcomes wait; trying again")
@@ -54,6 +61,8 @@ class OutboxRelay:
                 stop.wait(self._poll_once())
         finally:
             self.close()
+            with suppress(LedgerUnavailable):  # then the turn ends by itself
+                self._ledger.outbox.yield_turn(self._name)
 
     def _poll_once(self) -> float:
         """Relay one batch; the seconds to wait before the next one."""
@@ -68,13 +77,13 @@ class OutboxRelay:
         return 0.0 if sent == BATCH else POLL_SECONDS
 
     def relay_once(self) -> int:
-        """Send up to one batch of unsent rows; how many there were.
+        """Send up to one batch of unsent rows, if it is our turn; how many there were.
 
         Raises:
             BrokerUnavailable: some may have been sent; none is marked, all will be sent again.
             LedgerUnavailable: the rows cannot be read or marked now.
         """
-        rows = self._ledger.outbox.unsent(BATCH)
+        rows = self._ledger.outbox.claim(self._name, BATCH, seconds=TURN_SECONDS)
         if not rows:
             return 0
         messages = [

@@ -24,7 +24,7 @@ from daemon.ledger.records.audit_log import AuditLog
 from daemon.ledger.records.base_answers import BaseAnswers
 from daemon.ledger.records.checks import Checks
 from daemon.ledger.records.samples import Samples
-from daemon.ledger.store.database import BUSY_SECONDS, Database, connect
+from daemon.ledger.store.database import ANSWER_SECONDS, BUSY_SECONDS, Database, connect
 from daemon.ledger.store.migrate import migrate
 
 
@@ -85,14 +85,21 @@ def utc_now() -> datetime:
 
 
 def open_ledger(
-    url: str, *, clock: Callable[[], datetime] = utc_now, busy_seconds: float = BUSY_SECONDS
+    url: str,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    busy_seconds: float = BUSY_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> Ledger:
     """The ledger at a database URL: `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`.
 
     Nothing is read yet; call `migrate` once before anything else.
 
+    Args:
+        answer_seconds: after how long a database that does not answer counts as away.
+
     Raises:
         LedgerUnreadable: the URL names no database that Upkeep can use.
         LedgerUnavailable: the folder of the SQLite file cannot be made.
     """
-    return Ledger(connect(url, busy_seconds=busy_seconds), clock)
+    return Ledger(connect(url, busy_seconds=busy_seconds, answer_seconds=answer_seconds), clock)

@@ -1,6 +1,6 @@
 """The values that pass between the ledger and the other rooms: frozen, typed, free of SQL and of torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -246,16 +246,14 @@ class Generation:
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
-def changes_together(steps: Sequence[Generation]) -> tuple[dict[EditId, str], set[EditId]]:
-    """What generations that follow each other switched on (edit id -> shard digest) and off, taken together."""
-    enabled: dict[EditId, str] = {}
-    touched: set[EditId] = set()
-    for step in steps:
-        touched.update(step.enabled, step.disabled)
-        for edit_id in step.disabled:
-            enabled.pop(edit_id, None)
-        enabled.update(step.enabled)
-    return enabled, touched - enabled.keys()
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published generation without what it changed."""
+
+    number: int
+    base_hash: str
+    at: datetime
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)

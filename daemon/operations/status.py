@@ -84,11 +84,7 @@ def status(ledger: Ledger, settings: Settings, now: datetime) -> Status:
 
 def next_runs(ledger: Ledger, settings: Settings, now: datetime) -> dict[str, datetime]:
     """When each job of the scheduler is due next, in UTC."""
-    due = {
-        job.name: job.timetable.trigger(now).get_next_fire_time(None, now)
-        for job in jobs_of(settings, ledger)
-    }
-    return {name: at.astimezone(now.tzinfo) for name, at in due.items() if at is not None}
+    return {job.name: job.timetable.after(now).astimezone(now.tzinfo) for job in jobs_of(settings, ledger)}
 
 
 def lag(settings: Settings) -> int | None:

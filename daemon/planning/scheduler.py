@@ -7,106 +7,29 @@ the same settings, and the ledger gives each slot to one of them.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
+from daemon.ledger.queue.jobs import MAX_SKEW
 from daemon.ledger.values import CheckKind, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.servable import log_engine
+from daemon.planning.timetable import Attempt, Cron, Every, Timetable
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
-from daemon.process.settings_tables import ScheduleSettings
 from daemon.process.telemetry import role_metrics
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
 KEEP_DAYS = 7.0  # of what the ledger need not keep: sent outcomes, slots, workers long gone
-RETRY_SECONDS = 120.0  # until a cron slot that nobody finished well is tried again
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The longest sleep: the wall clock may be put forward or back while a job waits for its time.
+MAX_WAIT_SECONDS = 30.0
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One slot of a job: from `start` on it is due, after `until` it is no longer worth trying again."""
-
-    start: datetime
-    until: datetime
-    retry_seconds: float
-
-    def key(self, now: datetime) -> str:
-        """What all schedulers call this slot; a later attempt at it has a key of its own."""
-        attempt = int((now - self.start).total_seconds() // self.retry_seconds)
-        planned = self.start.astimezone(UTC).isoformat()
-        return planned if attempt == 0 else f"{planned} attempt {attempt + 1}"
-
-    def next_attempt(self, now: datetime) -> datetime:
-        """When the key changes."""
-        attempts = (now - self.start).total_seconds() // self.retry_seconds + 1
-        return self.start + timedelta(seconds=attempts * self.retry_seconds)
-
-
-class Timetable(Protocol):
-    """When a job is due: for APScheduler as a trigger, for the ledger as slots."""
-
-    def trigger(self, now: datetime) -> Any: ...
-    def slot(self, now: datetime) -> Slot | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """Every so many seconds, counted from the epoch, so that all schedulers keep one beat."""
-
-    seconds: float
-
-    def trigger(self, now: datetime) -> Any:
-        """Fires on the beat, first at the next one."""
-        return IntervalTrigger(seconds=self.seconds, start_date=self._beat(now) + self._step, timezone=UTC)
-
-    def slot(self, now: datetime) -> Slot | None:
-        """The beat that has begun; it is never tried again, since the next one follows soon."""
-        return Slot(self._beat(now), now, self.seconds)
-
-    def _beat(self, now: datetime) -> datetime:
-        return EPOCH + (now - EPOCH) // self._step * self._step
-
-    @property
-    def _step(self) -> timedelta:
-        return timedelta(seconds=self.seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Cron:
-    """At the times of a crontab line in a time zone; up to `grace_seconds` late, as after a restart."""
-
-    line: str
-    timezone: ZoneInfo
-    grace_seconds: float
-    retry_seconds: float = RETRY_SECONDS
-
-    def trigger(self, now: datetime) -> Any:
-        """Fires at each time of the crontab line."""
-        return CronTrigger.from_crontab(self.line, timezone=self.timezone)
-
-    def slot(self, now: datetime) -> Slot | None:
-        """The last planned time that is at most `grace_seconds` ago; None where there was none."""
-        grace = timedelta(seconds=self.grace_seconds)
-        trigger = self.trigger(now)
-        planned = trigger.get_next_fire_time(None, now - grace)
-        last = None
-        while planned is not None and planned <= now:
-            last = planned
-            planned = trigger.get_next_fire_time(planned, planned + timedelta(microseconds=1))
-        return None if last is None else Slot(last, last + grace, self.retry_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,74 +71,98 @@ class Scheduler:
     def __init__(
         self,
         jobs: Sequence[Job],
-        schedule: ScheduleSettings,
         *,
         ledger: Ledger,
         metrics: Metrics,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._jobs = jobs
-        self._schedule = schedule
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
-        self._stop = threading.Event()
         self._outage = Outage("the ledger", "no job can start")
+        self._done: dict[str, datetime] = {}  # job -> the slot that needs no more tries
+        self._latest: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Keep the timetable until `stop` is set; then let the jobs in hand end."""
-        scheduler = BackgroundScheduler(timezone=ZoneInfo(self._schedule.timezone))
-        for job in self._jobs:
-            now = self._clock()
-            scheduler.add_job(
-                self.run_slot,
-                job.timetable.trigger(now),
-                args=[job],
-                id=job.name,
-                # After a pause (a laptop asleep, a busy machine) one run makes up for all that were missed
-                coalesce=True,
-                # unless it is so late that the next slot does as well.
-                misfire_grace_time=self._schedule.misfire_grace_seconds,
-                max_instances=1,  # a slow run is not joined by another
-                next_run_time=now,  # a slot that is due already, as after a restart, is used at once
-            )
-        scheduler.start()
-        _log.info("scheduling", jobs=[job.id for job in scheduler.get_jobs()])
-        try:
-            stop.wait()
-        finally:
-            self._stop.set()
-            scheduler.shutdown(wait=True)
+        threads = [
+            threading.Thread(target=self._keep, args=(job, stop), name=f"job-{job.name}")
+            for job in self._jobs
+        ]
+        for thread in threads:  # one each: a slow job keeps no other waiting, and is never run beside itself
+            thread.start()
+        _log.info("scheduling", jobs=[job.name for job in self._jobs])
+        for thread in threads:
+            thread.join()
 
-    def run_slot(self, job: Job) -> None:
-        """Run the job in the slot that has begun, unless some scheduler did or does.
+    def run_due(self, job: Job) -> float:
+        """Run the job if its slot has begun and no scheduler did or does; the seconds until it may be due again.
 
-        A cron slot that ends badly, or whose scheduler died in it, is tried again while it is worth it.
+        What a cron slot has missed is made up for once, by its last slot, with a warning.
         """
-        slot = job.timetable.slot(self._clock())
-        while slot is not None and not self._stop.is_set():
-            now = self._clock()
+        now = self._clock()
+        slot = job.timetable.slot(now)
+        attempt = None if slot is None else job.timetable.attempt(slot, now)
+        again = job.timetable.after(now)
+        if slot is not None and attempt is not None and self._done.get(job.name) != slot:
             try:
-                done = self._succeeded_since(job, slot) or self._attempt(job, slot.key(now))
+                self._mind_the_clock(now)
+                done = self._is_done(job, slot, attempt, now) or self._try(job, slot, attempt)
                 self._outage.ended()
             except TemporaryError as error:
-                done = False
-                self._outage.failed(error)
-            if done:
-                return
-            again = slot.next_attempt(now)
-            if again >= slot.until:
-                return
-            self._stop.wait((again - now).total_seconds())
+                return self._outage.failed(error)
+            if done or not job.timetable.repeats:
+                self._done[job.name] = slot
+            else:
+                again = min(again, attempt.until)
+        return min(max((again - self._clock()).total_seconds(), 0.0), MAX_WAIT_SECONDS)
 
-    def _succeeded_since(self, job: Job, slot: Slot) -> bool:
-        last = self._ledger.jobs.last_success().get(job.name)
-        return last is not None and last >= slot.start
+    def _keep(self, job: Job, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                wait = self.run_due(job)
+            except Exception:  # the scheduler outlives whatever a job meets
+                _log.exception("job not begun", job=job.name)
+                wait = MAX_WAIT_SECONDS
+            stop.wait(wait)
 
-    def _attempt(self, job: Job, key: str) -> bool:
-        """Whether the slot was ours and the job ended well."""
-        if not self._ledger.jobs.try_start(job.name, key):
+    def _mind_the_clock(self, now: datetime) -> None:
+        """At the first look, and when the clock has been put back: slots that it was ahead in are free again."""
+        if self._latest is None or now < self._latest - MAX_SKEW:
+            if forgotten := self._ledger.jobs.forget_ahead():
+                _log.warning("the clock was ahead: slots that it used are free again", slots=forgotten)
+            self._latest = now
+        self._latest = max(self._latest, now)
+
+    def _is_done(self, job: Job, slot: datetime, attempt: Attempt, now: datetime) -> bool:
+        """Whether nothing is left to do in this slot; that it was missed is told."""
+        if not job.timetable.repeats:
             return False
+        known = self._ledger.jobs.slot_history(job.name, slot.isoformat())
+        last = known.last_success
+        if last is not None and last > now + MAX_SKEW:
+            _log.warning("a success lies ahead of the clock: it does not count", job=job.name, at=str(last))
+            last = None
+        if known.succeeded or (last is not None and last >= slot):
+            return True
+        since = known.kept_since if last is None else last
+        if not attempt.late or since >= slot:
+            return attempt.late
+        _log.warning(
+            "a planned time was missed: catching up once",
+            job=job.name,
+            planned=slot.isoformat(),
+            late_seconds=round((now - slot).total_seconds()),
+            missed=job.timetable.missed(since, slot),
+        )
+        return False
+
+    def _try(self, job: Job, slot: datetime, attempt: Attempt) -> bool:
+        """Whether the try was ours and the job ended well."""
+        if not self._ledger.jobs.try_start(job.name, attempt.key):
+            return False
+        key = attempt.key
         try:
             ok, detail = True, job.work()
         except TemporaryError as error:
@@ -247,7 +194,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             daemon=True,  # a broker that does not answer must not keep the role from ending
         )
         lag.start()
-        Scheduler(jobs, settings.schedule, ledger=ledger, metrics=metrics).run(stop)
+        Scheduler(jobs, ledger=ledger, metrics=metrics).run(stop)
 
 
 def _plan(ledger: Ledger, settings: Settings, *lanes: Lane) -> str:

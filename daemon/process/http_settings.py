@@ -111,7 +111,8 @@ class GatewaySettings(SettingsTable):
     host: str = Field("127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines")
     port: Port = Field(8090, description="TCP port")
     metrics_port: Port = Field(
-        9466, description="health and /metrics, on metrics.host: all other paths belong to the engine"
+        9466,
+        description="health and /metrics, on metrics.host: of port, all but /console belong to the engine",
     )
     engine: str = Field(
         "http://127.0.0.1:8000",

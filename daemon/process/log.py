@@ -5,29 +5,26 @@ on every line that is logged inside, also by libraries.
 """
 
 import logging
-import re
 import sys
+from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.process.outage import RepeatsOncePerMinute
+from daemon.process.secrets import MASK, SECRET_KEY, mask_text
 from daemon.process.settings_tables import LogSettings
 
 # Below this level these libraries repeat what our borders already log; at level debug they are let through.
 LIBRARY_LEVELS = {
     "kafka": logging.CRITICAL,  # an error for each refused connection, while daemon.process.outage logs one a minute
-    "apscheduler": logging.ERROR,
     "alembic": logging.ERROR,
     "sqlalchemy": logging.ERROR,
     "transformers": logging.ERROR,
     "urllib3": logging.ERROR,
     "uvicorn": logging.ERROR,
 }
-
-_SECRET_KEY = re.compile(r"password|secret|api_key|authorization", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
 
 
 def configure_logging(settings: LogSettings, role: str) -> None:
@@ -55,6 +52,7 @@ def configure_logging(settings: LogSettings, role: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_rendering(human=human, colours=sys.stderr.isatty()),
+                _mask_line,  # tracebacks and nested values too
             ],
         )
     )
@@ -96,8 +94,19 @@ def _rendering(*, human: bool, colours: bool) -> list[Processor]:
 def _mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A second fence: secrets are not meant to be logged, but a URL in a driver's message may hold one."""
     for key, value in event.items():
-        if _SECRET_KEY.search(key):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = _URL_PASSWORD.sub(r"\1:***@", value)
+        event[key] = _masked(key, value)
     return event
+
+
+def _mask_line(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    return mask_text(line)
+
+
+def _masked(key: str, value: Any) -> Any:
+    if SECRET_KEY.search(key):
+        return MASK
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {name: _masked(str(name), inner) for name, inner in value.items()}
+    return value

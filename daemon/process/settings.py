@@ -154,7 +154,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadSettings(f"{path} is larger than {MAX_FILE_BYTES} bytes: that is no settings file")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BadSettings(f"there is no settings file {path}: `upkeep init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:

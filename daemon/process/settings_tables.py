@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from daemon.process.crontab import checked
+from daemon.process.secrets import mask_url
 from daemon.process.settings_errors import BadSettings
 from editors.index import DEFAULT_ENCODER
 from planners.settings import PlannerSettings
@@ -151,20 +153,25 @@ class LedgerSettings(SettingsTable):
     @field_validator("url")
     @classmethod
     def _is_a_known_database(cls, value: str) -> str:
-        if not re.match(r"^(sqlite|postgresql)(\+\w+)?://", value):
+        if not re.match(r"^(sqlite|postgres|postgresql)(\+\w+)?://", value):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 
     @property
     def shown_url(self) -> str:
         """The URL with its password masked: fit for a log or a terminal."""
-        return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.url)
+        return mask_url(self.url)
 
 
 class StoreSettings(SettingsTable):
     """The adapter store."""
 
     path: Path = Field(Path("upkeep-data/adapters"), description="folder of the trained shards")
+    folder_mode: str = Field(
+        "0700",
+        pattern=r"^0?7[0-7]{2}$",
+        description='rights of new folders there; "0750" where another user of the same group serves',
+    )
 
 
 class PlanningSettings(PlannerSettings):
@@ -253,7 +260,9 @@ class ScheduleSettings(SettingsTable):
     lag_seconds: float = Field(
         15.0, ge=0.1, le=3_600.0, description="how often the consumer group's lag is measured"
     )
-    misfire_grace_seconds: int = Field(600, ge=1, description="a job later than this waits for its next turn")
+    misfire_grace_seconds: int = Field(
+        600, ge=1, description="a nightly job later than this is caught up on once, with a warning"
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -267,13 +276,7 @@ class ScheduleSettings(SettingsTable):
     @field_validator("nightly_cron", "full_check_cron")
     @classmethod
     def _is_a_crontab(cls, value: str) -> str:
-        from apscheduler.triggers.cron import CronTrigger
-
-        try:
-            CronTrigger.from_crontab(value)
-        except ValueError as error:
-            raise ValueError('must be five cron fields, such as "0 2 * * *" for two at night') from error
-        return value
+        return checked(value)
 
 
 class MonitoringSettings(SettingsTable):

@@ -25,7 +25,8 @@ from daemon.serving import completions_api
 from daemon.serving.api_keys import ApiKeyMiddleware
 from daemon.serving.completions_api import add_completions
 from daemon.serving.generate_api import add_generate
-from daemon.serving.health_api import Head, add_generation, add_health
+from daemon.serving.head_watch import Head
+from daemon.serving.health_api import add_generation, add_health
 from daemon.serving.limits import Limits
 from daemon.serving.model_executor import ModelExecutor
 from daemon.serving.reference_page import add_reference
@@ -70,7 +71,7 @@ def create_app(
     """The application around a model executor.
 
     Args:
-        read_head: asks the ledger; raises TemporaryError if it cannot.
+        read_head: what the ledger said last, at once; raises TemporaryError if that is too long ago.
         with_health: health and metrics are here, too; else `create_health_app` has them, on a port of its own.
         console: the pages under `/console`; it guards itself.
     """

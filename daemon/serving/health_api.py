@@ -1,26 +1,15 @@
 """Health, the generation that answers, and Prometheus metrics: on the API's own port, or on one beside it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fastapi import FastAPI, Response
-from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
 from daemon.serving.generate_api import ERRORS
+from daemon.serving.head_watch import Head
 from daemon.serving.model_executor import ModelExecutor
 from monitoring.metrics import Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The newest published generation as the ledger knows it."""
-
-    number: int
-    base_hash: str
-    created_at: str
-    cause: str
 
 
 class Alive(BaseModel):
@@ -54,7 +43,7 @@ def add_health(
     metrics: Metrics,
     exposed: CollectorRegistry,
 ) -> None:
-    """Add liveness, readiness and metrics to an application."""
+    """Add liveness, readiness and metrics to an application; `read_head` answers at once."""
 
     @app.get("/healthz")
     async def healthz() -> Alive:
@@ -63,8 +52,8 @@ def add_health(
 
     @app.get("/readyz", responses=ERRORS)
     async def readyz() -> Ready:
-        """The model is loaded and the ledger can be read; else 503 with the reason."""
-        await run_in_threadpool(read_head)
+        """The model is loaded and the ledger answers; else 503 with the reason."""
+        read_head()
         return Ready(status="ready", generation=str(executor.generation))
 
     @app.get(
@@ -85,7 +74,7 @@ def add_generation(app: FastAPI, *, executor: ModelExecutor, read_head: Callable
     async def generation() -> GenerationOut:
         """The generation that answers, and the newest one that is published."""
         served = executor.generation
-        head = await run_in_threadpool(read_head)
+        head = read_head()
         return GenerationOut(
             generation=served,
             head=None if head is None else head.number,

@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -63,8 +63,15 @@ class ServableModel(Protocol):
     def generation(self) -> int: ...
     @property
     def batch(self) -> RunningBatch: ...
-    def refresh(self) -> bool:
-        """Take over what was published since; True if there was anything."""
+    @property
+    def unserved(self) -> Collection[str]:
+        """Published edits that cannot answer."""
+
+    def news(self) -> Any | None:
+        """What was published since, in the model's own terms; None: nothing. Any thread may ask, and wait for it."""
+
+    def take_over(self, news: Any) -> None:
+        """Answer with it from now on."""
 
     def explain(self, prompt: Prompt) -> RouteTrace:
         """Why an edit fires on a prompt, or none does."""
@@ -109,6 +116,11 @@ class ModelExecutor:
         return self._loaded().generation
 
     @property
+    def unserved(self) -> int:
+        """How many published edits cannot answer, as their shard is damaged."""
+        return 0 if self._model is None else len(self._model.unserved)
+
+    @property
     def waiting(self) -> int:
         """How many requests have not begun."""
         return self._unstarted
@@ -123,8 +135,16 @@ class ModelExecutor:
         self._model = self._call(open_model)
 
     def refresh(self) -> bool:
-        """Take over a newer generation before the next step; True if there was one."""
-        return self._call(self._loaded().refresh)
+        """Take over a newer generation before the next step; True if there was one.
+
+        The ledger is asked in the caller's thread: answers do not wait for it. One thread at a time may call this.
+        """
+        model = self._loaded()
+        news = model.news()
+        if news is None:
+            return False
+        self._call(lambda: model.take_over(news))
+        return True
 
     async def submit(self, requests: Sequence[SequenceRequest], *, streamed: bool = False) -> ActiveRequest:
         """Let requests of one client join the batch, all under one generation, and wait until they have begun.

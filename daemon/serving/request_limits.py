@@ -1,5 +1,6 @@
 """Middleware in front of every HTTP request: a bound on its size, a count and a duration."""
 
+import asyncio
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,12 +8,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from daemon.openai_api.errors import ApiError
 from monitoring.metrics import Metrics
 
+_CLOSE = {"Connection": "close"}  # what may still come of it is no next request
+
+
+BODY_SECONDS = 30.0  # for a whole body to arrive
+
 
 class RequestLimitsMiddleware:
-    """An ASGI middleware: refuses bodies over `max_body_bytes` with 413, and counts and times the rest."""
+    """An ASGI middleware: refuses bodies over `max_body_bytes` with 413, slow ones with 408, counts and times the rest."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, metrics: Metrics, body_seconds: float = BODY_SECONDS
+    ) -> None:
         self._app = app
+        self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
 
@@ -30,8 +39,14 @@ class RequestLimitsMiddleware:
                 status = message["status"]
             await send(message)
 
-        body = await self._read(scope, receive)
         try:
+            try:
+                async with asyncio.timeout(self._body_seconds):
+                    body = await self._read(scope, receive)
+            except TimeoutError:
+                late = f"the request's body did not arrive within {self._body_seconds:g} seconds"
+                await ApiError(408, late, headers=_CLOSE).response()(scope, receive, note_status)
+                return
             if body is None:
                 refusal = ApiError(413, f"the request is larger than {self._max_body_bytes} bytes")
                 await refusal.response()(scope, receive, note_status)

@@ -218,12 +218,14 @@ class Trial:
 
     def _earlier(self, edits: Sequence[Edit]) -> list[Edit]:
         """Live edits to ask again: a sample, and those whose subject is part of a name that the batch brings."""
-        generations = self._ledger.generations
-        sample = generations.live_sample(self._settings.verify.retention_sample, seed=self._model.generation)
+        count = self._settings.verify.retention_sample
+        sample = self._ledger.samples.live(count, seed=self._model.generation)
         names = {form for edit in edits for form in (edit.subject, *edit.event.aliases)}
         near = by_arrival({edit_id for name in names for edit_id in self._model.edited.named(name)})
         known = {edit.id for edit in sample}
-        neighbours = generations.live_among([i for i in near if i not in known][-MAX_NEIGHBOURS:])
+        neighbours = self._ledger.generations.live_among(
+            [i for i in near if i not in known][-MAX_NEIGHBOURS:]
+        )
         # The ledger may be ahead of the model: what it does not have yet says nothing about it.
         live = self._model.edited.live
         return [edit for edit in (*sample, *neighbours) if edit.id in live]

@@ -25,7 +25,7 @@ from daemon.planning.servable import log_engine, servable_editor
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
-from daemon.served_model import ServedModel, open_model
+from daemon.served_model import ServedModel, open_model, open_store
 from daemon.work.check_slice import work_on_next_check
 from daemon.work.decision import (
     AttemptsExhausted,
@@ -43,7 +43,6 @@ from daemon.work.lora_forms import LoraFormMaker
 from daemon.work.trial import TrainedBatch, Trial, VerifiedBatch
 from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
-from editors.store.adapter_store import AdapterStore
 from edits.errors import ShardCorrupt, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
@@ -66,7 +65,7 @@ class Worker:
         self._ledger = ledger
         self._model = model
         self._metrics = metrics
-        self._store = AdapterStore(settings.store.path)
+        self._store = open_store(settings)
         self._trial = Trial(settings, ledger, model, metrics)
         self._lora_forms = LoraFormMaker(settings, ledger, model, self._store)
         self._swept_at: float | None = None
@@ -209,9 +208,10 @@ class Worker:
             _log.info("unpublished shards removed", shards=removed)
 
     def _follow_head(self) -> None:
-        """Take over what was published; a store that has lost a published shard is no batch's fault."""
+        """Take over what was published; a store that holds another model's shards is no batch's fault."""
         try:
             self._model.refresh()
+            self._metrics.unserved_edits.set(len(self._model.unserved))
         except ShardCorrupt as error:
             raise TemporaryError(
                 f"no batch can be worked on: {error}", retry_after_seconds=STORE_RETRY_SECONDS

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from editors.base.architectures import Layout, layout_of, submodule
+from editors.base.architectures import Layout, layout_of, require_projection, submodule
 from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
 from editors.base.line_stop import LineStop
@@ -81,8 +81,10 @@ class Base(PromptReader):
             raise BadRequest(f"model.layer = {self.layer}, but the base has layers 0 to {count - 1}")
         self.ffn = submodule(self.layers[self.layer], self.layout.ffn)
         self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
+        require_projection(self.down_proj, self.layout.down_proj)
         self.vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self.hidden_size = int(model.config.hidden_size)
+        self.hidden_size = int(model.config.get_text_config().hidden_size)
+        self.proven = False  # whether `passes.prove_replayable` has looked at it
         super().__init__(tokenizer, context=_context(model.config), chat=chat)
         self.pad_id = int(tokenizer.pad_token_id)
         self._set_endings(_decode_greedily(model, eos_id=self.eos_id, pad_id=self.pad_id))
@@ -314,7 +316,8 @@ def load_base(
 
 
 def _context(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
 
 
 def _decode_greedily(model: Any, *, eos_id: int, pad_id: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The edited model: a frozen base plus the live edits of a generation, routed row by row."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,10 @@ from editors.store.adapter_store import AdapterStore
 from editors.store.fit import require_fit
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
-from edits.errors import ShardCorrupt
+from edits.errors import ShardCorrupt, ShardDamaged
 from edits.prompts import Prompt, prompt_list
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class EditedModel:
         self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
+        self._unserved: dict[str, str] = {}  # edit id -> digest of the damaged shard that carries it
         self._names = SurfaceIndex()
         self._routers: dict[Routing, Router] = {}
         # Held by their live edits alone: a shard whose last edit is retired is gone.
@@ -82,6 +86,11 @@ class EditedModel:
     def live(self) -> frozenset[str]:
         """Ids of the edits that can answer."""
         return frozenset(self._live)
+
+    @property
+    def unserved(self) -> frozenset[str]:
+        """Ids of edits that are published and cannot answer, as their shard is damaged: the base answers in their place."""
+        return frozenset(self._unserved)
 
     def named(self, text: str) -> set[str]:
         """Ids of the live edits whose subject the text names, if only approximately, or whose prompt it is: of those routed
@@ -157,6 +166,7 @@ class EditedModel:
     def disable(self, edit_ids: Iterable[str]) -> None:
         """Take edits out of the model; what is not live is passed over."""
         for edit_id in edit_ids:
+            self._unserved.pop(edit_id, None)
             expert = self._live.pop(edit_id, None)
             if expert is not None:
                 header = expert.shard.header
@@ -168,17 +178,46 @@ class EditedModel:
     def apply_generation(self, *, enabled: Mapping[str, str], disabled: Iterable[str]) -> None:
         """Follow one generation: switch edits off, then switch on edits by their shard's digest.
 
+        The edits of a damaged shard are `unserved`, and everything else is served.
+
         Raises:
-            ShardCorrupt: a shard is missing, damaged, or lacks an edit that the generation names.
+            ShardCorrupt: a shard lacks an edit that the generation names, or was made for something else than this model;
+                nothing changed.
         """
         by_shard: dict[str, list[str]] = {}
         for edit_id, digest in enabled.items():
             by_shard.setdefault(digest, []).append(edit_id)
-        # Load all before the first change: a damaged shard leaves the model as it was.
-        shards = {digest: self._load(digest, ids) for digest, ids in by_shard.items()}
+        # Load all before the first change: an unfit shard leaves the model as it was.
+        shards = {digest: self._load_if_whole(digest, ids) for digest, ids in by_shard.items()}
         self.disable(disabled)
         for digest, ids in by_shard.items():
-            self.enable(shards[digest], ids)
+            shard = shards[digest]
+            if shard is not None:
+                self.enable(shard, ids)
+            else:
+                self.disable(ids)
+                self._unserved.update(dict.fromkeys(ids, digest))
+
+    def serve_again(self) -> int:
+        """Let `unserved` edits answer whose shards are whole by now; how many there were."""
+        by_shard: dict[str, list[str]] = {}
+        for edit_id, digest in self._unserved.items():
+            by_shard.setdefault(digest, []).append(edit_id)
+        before = len(self._unserved)
+        for digest, ids in by_shard.items():
+            shard = self._load_if_whole(digest, ids)
+            if shard is not None:
+                self.enable(shard, ids)
+        return before - len(self._unserved)
+
+    def _set_aside(self, damage: ShardDamaged) -> bool:
+        """Let no edit of a damaged shard answer any more; whether there was one."""
+        _log.error("a shard is damaged, its edits no longer answer: %s", damage)
+        ids = [edit_id for edit_id, expert in self._live.items() if expert.shard.digest == damage.digest]
+        self.disable(ids)
+        self._shards.pop(damage.digest, None)
+        self._unserved.update(dict.fromkeys(ids, damage.digest))
+        return bool(ids)
 
     @contextmanager
     def candidate(self, shards: Sequence[Shard], *, without: Iterable[str] = ()) -> Iterator[None]:
@@ -198,9 +237,24 @@ class EditedModel:
     def route(self, prompts: Prompt | Sequence[Prompt]) -> list[Route]:
         """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
 
-        The scope index reads what the user says, the papers' routers what the model reads.
+        The scope index reads what the user says, the papers' routers what the model reads. A shard that turns out to be
+        damaged is set aside, and the prompts are routed without it.
         """
         prompts = prompt_list(prompts)
+        while True:
+            try:
+                routes = self._route(prompts)
+                for shard in {
+                    id(e.shard): e.shard for r in routes if (e := self.expert(r)) is not None
+                }.values():
+                    shard.require_whole()
+            except ShardDamaged as damage:
+                if not self._set_aside(damage):
+                    raise
+            else:
+                return routes
+
+    def _route(self, prompts: Sequence[Prompt]) -> list[Route]:
         routes = [UNROUTED] * len(prompts)
         asked = [self.base.conversation(prompt) or prompt for prompt in prompts]
         for routing in ROUTINGS:
@@ -290,6 +344,13 @@ class EditedModel:
                 router = AnchorRouter(self.base)
             self._routers[routing] = router
         return router
+
+    def _load_if_whole(self, digest: str, edit_ids: Sequence[str]) -> Shard | None:
+        try:
+            return self._load(digest, edit_ids)
+        except ShardDamaged as damage:
+            _log.error("a shard is damaged, its edits do not answer: %s", damage)
+            return None
 
     def _load(self, digest: str, edit_ids: Sequence[str]) -> Shard:
         shard = self._shards.get(digest)

@@ -14,7 +14,7 @@ from editors.store.durable import disk_errors, pieces, write_folder
 from editors.store.lora_forms import LoraForms
 from editors.store.mapped import MappedTensors, OpenMaps
 from editors.store.shards import MAX_HEADER_BYTES, Shard, digest_begun, digest_of, parse_shard
-from edits.errors import ShardCorrupt
+from edits.errors import ShardCorrupt, ShardDamaged
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
@@ -28,12 +28,17 @@ class AdapterStore:
         lora: LoRA forms of shards whose experts are none, under `root/lora/`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, folder_mode: int = 0o700) -> None:
+        """
+        Args:
+            folder_mode: rights of new folders, such as 0o750 where another user of the same group serves.
+        """
         self.root = root
         self._shards = root / "shards"
         self._maps = OpenMaps()
-        self.derived = DerivedFiles(root / "index", self._maps)
-        self.lora = LoraForms(root / "lora", self._maps)
+        self._mode = folder_mode
+        self.derived = DerivedFiles(root / "index", self._maps, folder_mode=folder_mode)
+        self.lora = LoraForms(root / "lora", self._maps, folder_mode=folder_mode)
 
     def save(self, shard: Shard) -> str:
         """Write a shard durably and return its digest; saving what is already there changes nothing.
@@ -46,9 +51,11 @@ class AdapterStore:
         target = self._shards / digest
         with disk_errors(self.root):
             if target.exists():
-                os.utime(target)  # young again: about to be published, not to be swept
-                return digest
-            write_folder(target, {"shard.json": header, "shard.safetensors": weights})
+                if self.is_whole(digest):
+                    os.utime(target)  # young again: about to be published, not to be swept
+                    return digest
+                self._set_aside(target)
+            write_folder(target, {"shard.json": header, "shard.safetensors": weights}, mode=self._mode)
         return digest
 
     def load(self, digest: str, *, encoder_hash: str | None = None) -> Shard:
@@ -58,18 +65,21 @@ class AdapterStore:
             encoder_hash: where an index was derived for this encoder, it stands in place of the shard's own.
 
         Raises:
-            ShardCorrupt: it, or its derived index, is missing, damaged, or of an unknown form.
+            ShardDamaged: it, or its derived index, is missing, damaged, or of an unknown form.
+            StoreUnwell: the disk does not let us read it.
         """
         if not _DIGEST.fullmatch(digest):
             raise ShardCorrupt(f"{digest!r} is not a shard's digest")
         folder = self._shards / digest
         files = (folder / "shard.json", folder / "shard.safetensors")
-        for file, limit in zip(files, (MAX_HEADER_BYTES, _MAX_WEIGHTS_BYTES), strict=True):
-            if not file.is_file():
-                raise ShardCorrupt(f"{file} is missing: restore the store from a copy or roll back past it")
-            if file.stat().st_size > limit:
-                raise ShardCorrupt(f"{file} is larger than {limit} bytes")
         with disk_errors(self.root):
+            for file, limit in zip(files, (MAX_HEADER_BYTES, _MAX_WEIGHTS_BYTES), strict=True):
+                if not file.is_file():
+                    raise ShardDamaged(
+                        digest, f"{file} is missing: restore it from a copy, or `upkeep repair`"
+                    )
+                if file.stat().st_size > limit:
+                    raise ShardDamaged(digest, f"{file} is larger than {limit} bytes")
             header = files[0].read_bytes()
 
             begun = digest_begun(header)
@@ -79,13 +89,33 @@ class AdapterStore:
                 for piece in pieces(files[1]):
                     found.update(piece)
                 if found.hexdigest() != digest:
-                    raise ShardCorrupt(
-                        f"shard {digest} does not match its digest: restore it from a copy or roll back"
+                    raise ShardDamaged(
+                        digest,
+                        f"shard {digest} does not match its digest: restore it from a copy, or `upkeep repair`",
                     )
 
-            tensors = MappedTensors(files[1], self._maps, prove=prove)
+            tensors = MappedTensors(files[1], self._maps, digest=digest, prove=prove)
         derived = None if encoder_hash is None else self.derived.find(digest, encoder_hash)
         return parse_shard(header, tensors, digest=digest, derived=derived)
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether the shard's files are what its digest says; reads them all.
+
+        Raises:
+            StoreUnwell: the disk does not let us read them.
+        """
+        folder = self._shards / digest
+        with disk_errors(self.root):
+            try:
+                header = (folder / "shard.json").read_bytes()
+                return digest_of(header, pieces(folder / "shard.safetensors")) == digest
+            except FileNotFoundError:
+                return False
+
+    def _set_aside(self, folder: Path) -> None:
+        """Out of the way of a whole one; swept like what a dead writer left."""
+        self._maps.close(folder / "shard.safetensors")
+        folder.rename(folder.with_name(f".damaged-{folder.name}-{time.time_ns()}"))
 
     def digests(self) -> set[str]:
         """All shards that are completely there."""

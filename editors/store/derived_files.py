@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from editors.store.derived_index import TEXT_VECTORS, DerivedIndex
 from editors.store.durable import disk_errors, pieces, write_folder
 from editors.store.mapped import MappedTensors, OpenMaps
-from edits.errors import ShardCorrupt
+from edits.errors import ShardDamaged
 
 ODDS = "scope.odds"
 _HEADER, _TENSORS = "index.json", "index.safetensors"
@@ -37,8 +37,9 @@ class _Header(BaseModel):
 class DerivedFiles:
     """The derived indexes of one adapter store."""
 
-    def __init__(self, root: Path, maps: OpenMaps) -> None:
+    def __init__(self, root: Path, maps: OpenMaps, *, folder_mode: int = 0o700) -> None:
         self.root = root
+        self._mode = folder_mode
         self._maps = maps
 
     def save(self, digest: str, index: DerivedIndex) -> None:
@@ -57,13 +58,13 @@ class DerivedFiles:
         with disk_errors(self.root):
             if target.exists():
                 shutil.rmtree(target)
-            write_folder(target, {_HEADER: written, _TENSORS: tensors})
+            write_folder(target, {_HEADER: written, _TENSORS: tensors}, mode=self._mode)
 
     def find(self, digest: str, encoder_hash: str) -> DerivedIndex | None:
         """A shard's index for this encoder, proved to be what was written; its vectors stay on disk. None: there is none.
 
         Raises:
-            ShardCorrupt: it is damaged.
+            ShardDamaged: it is damaged.
         """
         folder = self._folder(digest, encoder_hash)
         with disk_errors(self.root):
@@ -78,7 +79,7 @@ class DerivedFiles:
                 if found.hexdigest() != header.sha256:
                     raise _damaged(folder)
 
-            tensors = MappedTensors(folder / _TENSORS, self._maps, prove=prove)
+            tensors = MappedTensors(folder / _TENSORS, self._maps, digest=digest, prove=prove)
         if not {TEXT_VECTORS, ODDS} <= set(tensors):
             raise _damaged(folder)
         odds = [None if math.isnan(one) else one for one in tensors[ODDS].tolist()]
@@ -104,5 +105,7 @@ class DerivedFiles:
         return self.root / encoder_hash.removeprefix("sha256:") / digest
 
 
-def _damaged(folder: Path) -> ShardCorrupt:
-    return ShardCorrupt(f"the index {folder} is damaged: run `upkeep reindex`, which makes it again")
+def _damaged(folder: Path) -> ShardDamaged:
+    return ShardDamaged(
+        folder.name, f"the index {folder} is damaged: run `upkeep reindex`, which makes it again"
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from editors.store.header import ShardHeader
+from editors.store.mapped import MappedTensors
 from edits.errors import ShardCorrupt
 
 TEXT_VECTORS = "scope.text"
@@ -40,10 +41,10 @@ class DerivedIndex:
             for entry, odds in zip(header.entries, self.odds, strict=True)
         )
         changed = {"entries": entries, "encoder_hash": self.encoder_hash}
-        return header.model_copy(update=changed), _Replaced(tensors, TEXT_VECTORS, self.vectors)
+        return header.model_copy(update=changed), ReplacedTensors(tensors, TEXT_VECTORS, self.vectors)
 
 
-class _Replaced(Mapping[str, Tensor]):
+class ReplacedTensors(Mapping[str, Tensor]):
     """Tensors of which one is another's."""
 
     def __init__(self, tensors: Mapping[str, Tensor], name: str, by: Mapping[str, Tensor]) -> None:
@@ -51,6 +52,12 @@ class _Replaced(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return (self._by if name == self._name else self._tensors)[name]
+
+    def require_whole(self) -> None:
+        """See `MappedTensors.require_whole`."""
+        for tensors in (self._tensors, self._by):
+            if isinstance(tensors, MappedTensors):
+                tensors.require_whole()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

@@ -17,13 +17,19 @@ class StoreUnwell(TemporaryError):
     """The store's disk is full or refuses to write for now."""
 
 
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of these files under its name; where one of that name has been written meanwhile, that one stays."""
+def write_folder(target: Path, files: Mapping[str, bytes], *, mode: int = 0o700) -> None:
+    """Write a folder of these files under its name; where one of that name has been written meanwhile, that one stays.
+
+    Args:
+        mode: the folder's rights; the files get the same without the right to execute.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
     try:
         for name, data in files.items():
             _write_durably(aside / name, data)
+            (aside / name).chmod(mode & 0o666)
+        aside.chmod(mode)
         _sync_folder(aside)
         try:
             aside.rename(target)

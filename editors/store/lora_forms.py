@@ -49,8 +49,9 @@ class LoraForm:
 class LoraForms:
     """The LoRA forms of one adapter store."""
 
-    def __init__(self, root: Path, maps: OpenMaps) -> None:
+    def __init__(self, root: Path, maps: OpenMaps, *, folder_mode: int = 0o700) -> None:
         self.root = root
+        self._mode = folder_mode
         self._maps = maps
 
     def exists(self, digest: str) -> bool:
@@ -69,7 +70,7 @@ class LoraForms:
         written = json.dumps(header.model_dump(), sort_keys=True).encode()
         with disk_errors(self.root):
             if not self.exists(digest):
-                write_folder(self.root / digest, {_HEADER: written, _TENSORS: tensors})
+                write_folder(self.root / digest, {_HEADER: written, _TENSORS: tensors}, mode=self._mode)
 
     def find(self, digest: str) -> LoraForm | None:
         """A shard's form, proved to be what was written; its weights stay on disk. None: there is none.
@@ -90,7 +91,7 @@ class LoraForms:
                 if found.hexdigest() != header.sha256:
                     raise _damaged(folder)
 
-            tensors = MappedTensors(folder / _TENSORS, self._maps, prove=prove)
+            tensors = MappedTensors(folder / _TENSORS, self._maps, digest=digest, prove=prove)
         rows = {len(tensors[name]) for name in (A, B) if name in tensors}
         if set(tensors) != {A, B} or rows != {len(header.edit_ids)}:
             raise _damaged(folder)

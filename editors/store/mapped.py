@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from edits.errors import ShardCorrupt
+from edits.errors import ShardDamaged
 
 # A process may hold some 65,000 maps (vm.max_map_count), and a shard of one urgent edit takes one.
 MAX_OPEN_MAPS = 4096
@@ -41,16 +41,18 @@ class OpenMaps:
 class MappedTensors(Mapping[str, Tensor]):
     """A safetensors file's tensors by name; their bytes come into memory as they are read, and may leave it again."""
 
-    def __init__(self, path: Path, maps: OpenMaps, *, prove: Callable[[], None]) -> None:
+    def __init__(self, path: Path, maps: OpenMaps, *, digest: str, prove: Callable[[], None]) -> None:
         """
         Args:
-            prove: raises ShardCorrupt if the file is not what its digest says; asked now, and again if the file at
-                `path` turns out to be another one when it is next opened.
+            digest: of the shard, for errors.
+            prove: raises ShardDamaged if the file is not what its digest says; asked now, and again when the file turns
+                out to be another one: cut in place, a map of it would kill the process that reads it (SIGBUS).
 
         Raises:
-            ShardCorrupt: the file is missing, or not of a form that this version reads.
+            ShardDamaged: the file is missing, or not of a form that this version reads.
         """
         self._path = path
+        self._digest = digest
         self._maps = maps
         self._prove = prove
         self._verified: _Fingerprint | None = None
@@ -58,7 +60,15 @@ class MappedTensors(Mapping[str, Tensor]):
         self._names = frozenset(self._open())
 
     def __getitem__(self, name: str) -> Tensor:
-        return (self._maps.get(self._path) or self._open())[name]
+        return self._current()[name]
+
+    def require_whole(self) -> None:
+        """Make sure that the file is the one that was proven; a glance, unless it was touched.
+
+        Raises:
+            ShardDamaged: it is not.
+        """
+        self._current()
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -69,6 +79,13 @@ class MappedTensors(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def _current(self) -> dict[str, Tensor]:
+        tensors = self._maps.get(self._path)
+        if tensors is None or self._fingerprint() != self._verified:
+            self._maps.close(self._path)
+            tensors = self._open()
+        return tensors
+
     def _open(self) -> dict[str, Tensor]:
         found = self._fingerprint()
         if found != self._verified:
@@ -78,9 +95,9 @@ class MappedTensors(Mapping[str, Tensor]):
             with safe_open(self._path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
-            raise ShardCorrupt(f"{self._path} cannot be read as safetensors: {error}") from error
+            raise self._damaged(f"cannot be read as safetensors: {error}") from error
         if self._fingerprint() != self._verified:
-            raise ShardCorrupt(f"{self._path} changes while it is read: nothing but Upkeep may write there")
+            raise self._damaged("changes while it is read: nothing but Upkeep may write there")
         self._maps.put(self._path, tensors)
         return tensors
 
@@ -88,7 +105,10 @@ class MappedTensors(Mapping[str, Tensor]):
         try:
             status = self._path.stat()
         except OSError as error:
-            raise ShardCorrupt(
-                f"{self._path} is missing: restore the store from a copy or roll back past it"
+            raise self._damaged(
+                f"is missing ({error.strerror}): restore it from a copy, or `upkeep repair`"
             ) from error
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _damaged(self, what: str) -> ShardDamaged:
+        return ShardDamaged(self._digest, f"{self._path} {what}")

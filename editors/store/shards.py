@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from editors.store.derived_index import TEXT_VECTORS, DerivedIndex
+from editors.store.derived_index import TEXT_VECTORS, DerivedIndex, ReplacedTensors
 from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
+from editors.store.mapped import MappedTensors
 from editors.store.packed import PackedRows
-from edits.errors import ShardCorrupt
+from edits.errors import ShardCorrupt, ShardDamaged
 
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 # Weights are rounded to this type before they are scored, so that what was verified is what is stored.
@@ -86,6 +87,15 @@ class Shard:
         """sha256 of both files: the shard's name in the store and in generations."""
         header, weights = self.payload
         return digest_of(header, [weights])
+
+    def require_whole(self) -> None:
+        """Make sure that its files are still those that were proven when it was loaded.
+
+        Raises:
+            ShardDamaged: they are not.
+        """
+        if isinstance(self.tensors, MappedTensors | ReplacedTensors):
+            self.tensors.require_whole()
 
     @cached_property
     def edit_ids(self) -> tuple[str, ...]:
@@ -189,7 +199,9 @@ def parse_shard(
     try:
         parsed = ShardHeader.model_validate_json(header)
     except ValidationError as error:
-        raise ShardCorrupt(f"shard {digest} has a form that this version does not read: {error}") from error
+        raise ShardDamaged(
+            digest, f"shard {digest} has a form that this version does not read: {error}"
+        ) from error
     if derived is not None:
         parsed, tensors = derived.put_into(parsed, tensors)
     rows = len(parsed.entries)

@@ -16,6 +16,12 @@ WELL = DashboardSection(
         Figure("Ledger", "1: it can be read.", "min(upkeep_ledger_up)", bad=1, low_is_bad=True),
         Figure("Workers", "With a sign of life lately.", "max(upkeep_workers)", bad=1, low_is_bad=True),
         Figure("Held", "1: no further batch is claimed until `upkeep release`.", "max(upkeep_hold)", bad=1),
+        Figure(
+            "Damaged edits",
+            "Published, but their shard is damaged: the base answers in their place.",
+            "max(upkeep_unserved_edits) or vector(0)",
+            bad=1,
+        ),
         Figure("Generation", "The one that is published.", "max(upkeep_generation_number)"),
         Figure("Rollbacks", "Ever, in this ledger.", "max(upkeep_rollbacks_total)"),
         Figure("Live edits", "The model answers with these.", 'max(upkeep_edits{state="live"})'),

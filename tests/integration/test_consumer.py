@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka_support import (
     accepted,
     consumer_process,
@@ -47,6 +47,28 @@ def ledger(ledger_url: str) -> Any:
 
 def messages(log: list[Any]) -> list[str]:
     return [str(entry["event"]) for entry in log]
+
+
+def test_a_record_that_swells_when_it_is_decompressed_is_a_dead_letter_and_the_next_one_is_taken(
+    kafka_settings: KafkaSettings, ledger: Ledger
+) -> None:
+    producer = KafkaProducer(
+        bootstrap_servers=kafka_settings.bootstrap_servers,
+        compression_type="gzip",
+        max_request_size=1 << 30,
+        linger_ms=500,
+    )
+    try:
+        for value in (json.dumps(event(1)).encode(), bytes(40 << 20), json.dumps(event(2)).encode()):
+            producer.send(kafka_settings.topic, value, b"key")
+        producer.flush(30)
+    finally:
+        producer.close(timeout=5)
+    with consuming(settings_for(kafka_settings), ledger) as metrics:
+        eventually(lambda: metrics.events["accepted"] == 2, "both events are taken", seconds=60)
+        eventually(lambda: metrics.events["dead_lettered"] == 1, "the third is a dead letter")
+    (letter,) = read_topic(kafka_settings, kafka_settings.dead_letters, 1)
+    assert dict(letter.headers)["reason_code"] == b"too_large"
 
 
 def test_whatever_cannot_be_read_becomes_a_dead_letter_with_its_reason(

@@ -75,6 +75,39 @@ def test_every_outcome_is_told_once_and_in_order(kafka_settings: KafkaSettings, 
     relay.close()
 
 
+def test_two_relays_at_once_send_every_outcome_once_and_in_the_order_of_its_key(
+    kafka_settings: KafkaSettings, ledger: Ledger
+) -> None:
+    with_outcomes(ledger, kafka_settings.topic, 0, 1_000)
+    stop = threading.Event()
+    relays = [OutboxRelay(kafka_settings, ledger=ledger) for _ in range(2)]
+    threads = [threading.Thread(target=relay.run, args=(stop,)) for relay in relays]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: ledger.outbox.unsent(1) == [], "the outcomes are sent")
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    told = [
+        json.loads(record.value)
+        for record in read_topic(kafka_settings, kafka_settings.outcomes_topic, 1_001, seconds=3)
+    ]
+    assert [outcome["event_id"] for outcome in told] == [f"event-{n}" for n in range(0, 2_000, 2)]
+
+
+def test_a_relay_that_ends_lets_the_next_one_go_on_at_once_and_one_that_dies_soon(
+    kafka_settings: KafkaSettings, ledger: Ledger
+) -> None:
+    with_outcomes(ledger, kafka_settings.topic, 0, 4)
+    assert ledger.outbox.claim("a", 10, seconds=0.3)
+    assert ledger.outbox.claim("b", 10, seconds=60) == []
+    assert ledger.outbox.claim("a", 10, seconds=0.3), "its own turn goes on"
+    eventually(lambda: ledger.outbox.claim("b", 10, seconds=60), "the turn of the dead one ends")
+    assert ledger.outbox.claim("a", 10, seconds=60) == []
+    ledger.outbox.yield_turn("b")
+    assert ledger.outbox.claim("a", 10, seconds=60)
+
+
 def test_outcomes_wait_while_the_broker_is_away(own_broker: EmbeddedBroker, ledger: Ledger) -> None:
     timing = KafkaTiming(answer_ms=1_000, bootstrap_ms=1_000)
     kafka = fresh_kafka_settings(own_broker.bootstrap_servers, request_timeout_ms=1_000)

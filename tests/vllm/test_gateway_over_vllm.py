@@ -1,136 +1,28 @@
 """The gateway in front of the real vLLM with a real chat model (`make test-vllm`)."""
 
 import json
-import os
-import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from gateway_support import Facts, RunningGateway, compare, gateway
-from waiting import eventually, free_port
+from vllm_support import DATA, MODEL, greedy, running_requests, text_of
+from waiting import eventually
 
+from benchmarks.vllm_process import Vllm
 from edits.judging import is_stated
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]
 
-DATA = Path(os.environ.get("UPKEEP_TEST_DATA", "../shared/data"))
 CLIENTS = 8
-EDITS = 50
-MODEL = "smol"
-
-
-class Vllm:
-    """The real engine on a port of its own, which a test may kill and start again."""
-
-    def __init__(self, venv: Path, base: Path, folder: Path) -> None:
-        self._command = [
-            *(str(venv / "bin" / "vllm"), "serve", str(base), "--served-model-name", MODEL),
-            *("--enable-lora", "--max-lora-rank", "8", "--max-loras", "4", "--max-cpu-loras", "64"),
-            *("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1"),
-        ]
-        self._port = free_port()
-        self._log = folder / "vllm.log"
-        self.url = f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        environment = {
-            **os.environ,
-            "VLLM_TARGET_DEVICE": "cpu",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-            "VLLM_NO_USAGE_STATS": "1",
-        }
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, "--port", str(self._port)],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        eventually(self._answers, seconds=300)
-
-    def kill(self) -> None:
-        """With all of its processes, as a machine that goes down does."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def adapters(self) -> set[str]:
-        cards = httpx.get(f"{self.url}/v1/models", timeout=60).json()["data"]
-        return {card["id"] for card in cards if card["parent"] is not None}
-
-    def unload(self, name: str) -> None:
-        reply = httpx.post(f"{self.url}/v1/unload_lora_adapter", json={"lora_name": name}, timeout=60)
-        assert reply.status_code == 200
-
-    def _answers(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text(errors="replace")[-2000:]
-        try:
-            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[Vllm]:
-    venv, base = os.environ.get("UPKEEP_VLLM"), os.environ.get("UPKEEP_REAL_BASE")
-    if not venv or not base:
-        pytest.skip("no vLLM: run `make test-vllm`")
-    with tempfile.TemporaryDirectory() as folder:
-        running = Vllm(Path(venv), Path(base), Path(folder))
-        running.start()
-        yield running
-        running.kill()
-
-
-@pytest.fixture(scope="session")
-def rows() -> list[dict[str, Any]]:
-    """Fifty facts with a subject of their own."""
-    found: dict[str, dict[str, Any]] = {}
-    for line in (DATA / "halluedit.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row["rephrase_prompts"]:
-            found.setdefault(row["subject"], row)
-    return list(found.values())[:EDITS]
-
-
-@pytest.fixture(scope="session")
-def facts(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], engine: Vllm
-) -> Iterator[Facts]:
-    published = Facts(tmp_path_factory.mktemp("facts"), Path(os.environ["UPKEEP_REAL_BASE"]))
-    names = ("subject", "relation", "prompt", "target_new")
-    published.publish(*({name: row[name] for name in names} for row in rows))
-    yield published
-    published.ledger.close()
-
-
-@pytest.fixture
-def front(facts: Facts, engine: Vllm) -> Iterator[RunningGateway]:
-    with gateway(facts.settings(engine.url)) as running:
-        running.wait_generation(1)
-        yield running
 
 
 def ask_all(running: RunningGateway, questions: Sequence[str]) -> list[httpx.Response]:
     """All questions in chat, by some clients at a time, greedily."""
     with ThreadPoolExecutor(CLIENTS) as clients:
         return list(clients.map(lambda q: greedy(running, q), questions))
-
-
-def greedy(running: RunningGateway, question: str) -> httpx.Response:
-    return running.chat(question, model=MODEL, temperature=0, max_tokens=24)
-
-
-def text_of(reply: httpx.Response) -> str:
-    assert reply.status_code == 200, reply.text
-    return str(reply.json()["choices"][0]["message"]["content"])
 
 
 def share_right(replies: Sequence[httpx.Response], rows: Sequence[dict[str, Any]]) -> float:
@@ -242,8 +134,3 @@ def test_an_engine_that_was_killed_is_said_to_be_away_and_served_again_when_it_i
     assert away.json()["error"]["type"] == "server_error"
     engine.start()
     assert text_of(greedy(front, rows[0]["prompt"])) == before
-
-
-def running_requests(engine: Vllm) -> float:
-    lines = httpx.get(f"{engine.url}/metrics", timeout=20).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))

@@ -1,6 +1,5 @@
 """The published generations: which edits are live, and what each generation changed."""
 
-import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,14 @@ from sqlalchemy import select
 
 from daemon.ledger.errors import BaseChanged, NotInLedger
 from daemon.ledger.publication import publishing, verdicts
-from daemon.ledger.publication.manifests import Origin, append, live_set, load_generations, shards_at
+from daemon.ledger.publication.manifests import (
+    Origin,
+    append,
+    changes_between,
+    live_set,
+    load_generations,
+    shards_at,
+)
 from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import select_edits, to_edit
@@ -22,6 +28,7 @@ from daemon.ledger.values import (
     EditState,
     Generation,
     GenerationKind,
+    Published,
     RejectedEdit,
 )
 from edits.requests import EditId
@@ -52,6 +59,23 @@ class Generations:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return (int(row.number), row.base_hash) if row is not None else None
+
+    def newest(self) -> Published | None:
+        """What is known of the newest generation without reading what it changed; None before `start`."""
+        query = select(generations).join(head, head.c.generation == generations.c.number)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return Published(int(row.number), row.base_hash, row.created_at, row.cause)
+
+    def changes_between(self, before: int, after: int) -> tuple[dict[EditId, str], set[EditId]]:
+        """What turns the live edits of one generation into those of another, earlier or later: on, with shards, and off.
+
+        Costs what was changed between the two, however many are live.
+        """
+        with self._database.read() as connection:
+            return changes_between(connection, before, after)
 
     def start(self, base_hash: str, *, earlier: Collection[str] = ()) -> Generation:
         """Generation zero, the base as it is; made at the first call.
@@ -127,15 +151,6 @@ class Generations:
         with self._database.read() as connection:
             query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             return [to_edit(row) for row in connection.execute(query)]
-
-    def live_sample(self, count: int, *, seed: int) -> list[Edit]:
-        """Up to `count` live edits, drawn at random from a seed; reads all live ids, but only the sample's events."""
-        with self._database.read() as connection:
-            query = select(edits.c.id).where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
-            ids = connection.execute(query).scalars().all()
-            chosen = random.Random(seed).sample(ids, min(count, len(ids)))  # noqa: S311 - repeatable, no secret
-            found = connection.execute(select_edits().where(edits.c.id.in_(chosen)).order_by(edits.c.id))
-            return [to_edit(row) for row in found]
 
     def live_among(self, ids: Sequence[EditId]) -> list[Edit]:
         """Those of the given edits (a few hundred at most) that are live."""

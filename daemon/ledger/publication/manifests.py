@@ -1,7 +1,7 @@
 """The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -98,6 +98,33 @@ def shards_at(connection: Connection, number: int, ids: Collection[EditId]) -> d
         newest = {row.edit_id: row.shard for row in connection.execute(changes)}
         found.update((edit_id, shard) for edit_id, shard in newest.items() if shard is not None)
     return found
+
+
+def changes_between(connection: Connection, before: int, after: int) -> tuple[dict[EditId, str], set[EditId]]:
+    """What turns the live set of generation `before` into that of `after`: edit id -> shard switched on, and off."""
+    between = generation_changes.c.generation.between(min(before, after) + 1, max(before, after))
+    if before <= after:
+        changes = select(generation_changes).where(between).order_by(generation_changes.c.generation)
+        last = {row.edit_id: row.shard for row in connection.execute(changes)}
+        enabled = {edit_id: shard for edit_id, shard in last.items() if shard is not None}
+        return enabled, last.keys() - enabled.keys()
+    touched = set(connection.execute(select(generation_changes.c.edit_id).where(between)).scalars())
+    enabled = shards_at(connection, after, touched)
+    return enabled, touched - enabled.keys()
+
+
+def together(steps: Sequence[Generation]) -> Generation:
+    """The last of some generations that follow each other, with what all of them together switched on and off."""
+    enabled: dict[EditId, str] = {}
+    disabled: dict[EditId, None] = {}
+    for step in steps:
+        for edit_id in step.disabled:
+            enabled.pop(edit_id, None)
+            disabled[edit_id] = None
+        for edit_id, shard in step.enabled.items():
+            disabled.pop(edit_id, None)
+            enabled[edit_id] = shard
+    return replace(steps[-1], enabled=enabled, disabled=tuple(disabled))
 
 
 def append(

@@ -1,25 +1,31 @@
 """Take things back by hand: see what would change, then do it; who did it and why goes into the audit log."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
-from daemon.ledger.publication.manifests import load_generations
+from daemon.ledger.publication.manifests import load_generations, together
 from daemon.ledger.publication.pairs import fact_changes, pairs
 from daemon.ledger.publication.rollback import (
     Change,
+    Reached,
     carry_out,
     plan_rollback,
     plan_undo_fact,
     plan_undo_generation,
+    stops,
 )
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
-from daemon.ledger.store.schema import edits, generations, head
+from daemon.ledger.store.rows import clip
+from daemon.ledger.store.schema import CAUSE_CHARS, edits, generations, head
 from daemon.ledger.values import MAX_LISTED, Act, Generation, KeptOff, Preview
 from edits.requests import EditId
+
+CHANGES_AT_ONCE = 1_000  # a quarter of a second with the head's lock
 
 _Plan = Callable[[Connection, int], Change]  # what would change, given the head's number
 
@@ -33,7 +39,14 @@ class Reversals:
         HeadMoved: another generation was published since `expected_head`.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], *, at_once: int = CHANGES_AT_ONCE
+    ) -> None:
+        """
+        Args:
+            at_once: about how many changes one transaction of a rollback undoes.
+        """
+        self._at_once = at_once
         self._database = database
         self._clock = clock
 
@@ -42,9 +55,23 @@ class Reversals:
         return self._preview("rollback", number, _rollback(number))
 
     def rollback(self, number: int, act: Act, *, cause: str | None = None) -> Generation:
-        """Answer as generation `number` did; the head itself where nothing differs."""
-        plan, cause = _rollback(number), cause or f"rollback: {act.reason}"
-        return self._act("rollback", number, plan, act, cause, may_be_empty=True)
+        """Answer as generation `number` did; the head itself where nothing differs.
+
+        Many edits are taken back in several steps, each a generation (`stops`); the last one is told, with what all did.
+        """
+        cause = cause or f"rollback: {act.reason}"
+        with self._database.read() as connection:
+            on_the_way = stops(connection, number, at_once=self._at_once)
+        steps: list[Generation] = []
+        for stop in on_the_way:
+            reached = Reached(on_the_way[len(steps) - 1], steps[-1].number) if steps else None
+            plan = _rollback(stop, reached)
+            made = self._act("rollback", number, plan, act, cause, may_be_empty=True)
+            act = replace(act, expected_head=None)  # it was as expected
+            steps.append(made)
+        # A step that finds nothing to do gives the head, whoever published it.
+        own = {step.number: step for step in steps if step.cause == clip(cause, CAUSE_CHARS)}
+        return together(list(own.values())) if len(own) > 1 else steps[-1]
 
     def preview_undo_generation(self, number: int) -> Preview:
         """What `undo_generation` would change."""
@@ -125,8 +152,8 @@ class Reversals:
             return made
 
 
-def _rollback(number: int) -> _Plan:
-    return lambda connection, current: plan_rollback(connection, number, current)
+def _rollback(number: int, reached: Reached | None = None) -> _Plan:
+    return lambda connection, current: plan_rollback(connection, number, current, reached=reached)
 
 
 def _undo_generation(number: int) -> _Plan:

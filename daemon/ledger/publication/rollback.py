@@ -49,15 +49,53 @@ class Change:
         return not (self.off or self.on or self.displaced)
 
 
-def plan_rollback(connection: Connection, number: int, current: int) -> Change:
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a rollback in several steps has come: `made`, the generation that it published last, answers as `stop` did."""
+
+    stop: int
+    made: int
+
+
+def stops(connection: Connection, number: int, *, at_once: int) -> list[int]:
+    """Earlier generations on the way back to `number`, the newest first, with about `at_once` changes from one to the next.
+
+    So a rollback of many edits is many short transactions: others get the head's lock in between, and what answers
+    meanwhile was published and verified before. One that dies on the way has gone a part of it, and may be asked for again.
+    """
+    origin = generation_origins.c
+    query = (
+        select(origin.generation, origin.switched_on + origin.switched_off)
+        .where(origin.generation > number)
+        .order_by(origin.generation.desc())
+    )
+    found: list[int] = []
+    size = 0
+    for generation, changed in connection.execute(query):
+        if size and size + changed > at_once:
+            found.append(int(generation))
+            size = 0
+        size += changed
+    return [*found, number]
+
+
+def plan_rollback(
+    connection: Connection, number: int, current: int, *, reached: Reached | None = None
+) -> Change:
     """Answer as generation `number` did; what was taken back by hand stays off. Costs what was changed since.
+
+    Args:
+        reached: an earlier step of the same rollback: what it has undone is not looked at again.
 
     Raises:
         NotInLedger: that generation was never published.
     """
     if not 0 <= number <= current:
         raise NotInLedger(f"there is no generation {number}")
-    touched = _touched(connection, number, current)
+    if reached is None:
+        touched = set(_touched(connection, number, current))
+    else:  # what lies before the earlier step, and what others have published since
+        touched = {*_touched(connection, number, reached.stop), *_touched(connection, reached.made, current)}
     then, now = shards_at(connection, number, touched), shards_at(connection, current, touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())

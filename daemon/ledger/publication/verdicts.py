@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
-from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations
+from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations, together
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import generations, history
@@ -89,13 +89,16 @@ def _effects(connection: Connection, blame: Blame) -> Effects:
 
 
 def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[EditId], frozenset[EditId]]:
-    """The edits that the rollback switched off, and those that it brought back."""
+    """The edits that the rollback switched off, and those that it brought back, in however many steps."""
     if blame.rolled_back is None:
         return frozenset(), frozenset()
-    found = load_generations(connection, generations.c.number == blame.rolled_back)
-    if not found:
+    last = load_generations(connection, generations.c.number == blame.rolled_back)
+    if not last:
         raise NotInLedger(f"there is no generation {blame.rolled_back}")
-    return frozenset(found[0].disabled), frozenset(found[0].enabled)
+    # Its steps have its cause, which names the check's generation and so no other rollback.
+    is_step = (generations.c.cause == last[0].cause) & (generations.c.number <= blame.rolled_back)
+    undone = together(load_generations(connection, is_step))
+    return frozenset(undone.disabled), frozenset(undone.enabled)
 
 
 def _superseded_by(connection: Connection, edit_ids: Collection[EditId]) -> dict[EditId, EditId]:

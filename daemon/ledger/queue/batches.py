@@ -207,11 +207,11 @@ def return_edits(connection: Connection, row: Row[Any], at: datetime) -> None:
 def return_expired(connection: Connection, at: datetime) -> int:
     """Free every batch whose lease ran out, though no worker asks for it; how many there were."""
     rows = connection.execute(
-        select(batches).where(BATCH_IS_OPEN, batches.c.state == "leased", batches.c.free_at <= at)
+        select(batches).where(BATCH_IS_OPEN, batches.c.state == "leased", BATCHES.is_free(at))
     ).all()
     for row in rows:
         return_edits(connection, row, at)
-        BATCHES.release(connection, row.id, row.token, free_at=row.free_at)
+        BATCHES.release(connection, row.id, row.token, free_at=min(row.free_at, at))
     return len(rows)
 
 

@@ -9,6 +9,7 @@ from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.queue.batches import return_expired
 from daemon.ledger.queue.embeddings import KEPT_EMBEDDINGS, drop_old_embeddings
 from daemon.ledger.queue.holds import add_hold, end_holds, open_holds
+from daemon.ledger.queue.jobs import drop_ahead
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
@@ -133,6 +134,7 @@ class Control:
                     (workers, workers.c.seen_at),
                 )
             )
+            deleted += drop_ahead(connection, at)
             deleted += drop_old_embeddings(connection, oldest, kept_embeddings)
         return Housekeeping(leases_returned=returned, rows_deleted=deleted)
 

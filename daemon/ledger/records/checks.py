@@ -209,7 +209,7 @@ def _forget_progress(connection: Connection, check_id: int) -> None:
 
 def _give_up_on_hopeless(connection: Connection, at: datetime) -> None:
     reason = f"{MAX_ATTEMPTS} workers died or were lost while they ran it"
-    for row in connection.execute(select(checks).where(CHECK_IS_OPEN, checks.c.free_at <= at)).all():
+    for row in connection.execute(select(checks).where(CHECK_IS_OPEN, CHECKS.is_free(at))).all():
         if CHECKS.give_up(connection, row, MAX_ATTEMPTS, at=at, reason=reason, worker=None):
             _forget_progress(connection, row.id)
 

@@ -112,7 +112,7 @@ class Samples:
     ) -> list[EditId]:
         highest = int(connection.execute(select(func.max(edits.c.id))).scalar_one() or 0)
         drawn: list[EditId] = []
-        if highest > self._max_draws * self._draw_size:
+        if highest > 2 * self._draw_size:
             tried: set[EditId] = set()
             for _ in range(self._max_draws):
                 drawn_ids = {str(sampler.randint(1, highest)) for _ in range(self._draw_size)} - tried

@@ -16,14 +16,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.store.schema import head
 from edits.extras import extra
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 30  # for another writer
+ANSWER_SECONDS = 60  # for one statement, waiting for a lock included
 
 _SQLITE_TEMPORARY = {
     sqlite3.SQLITE_BUSY,
@@ -36,10 +37,20 @@ _SQLITE_TEMPORARY = {
     sqlite3.SQLITE_PROTOCOL,
 }
 _SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Of SQLite's driver; PostgreSQL's options are libpq's.
+_SQLITE_OPTIONS = {
+    "cached_statements",
+    "check_same_thread",
+    "detect_types",
+    "isolation_level",
+    "timeout",
+    "uri",
+}
 # Connection, conflict of transactions, resources (disk, memory), operator intervention, system; then: locked,
 # a standby that was promoted away, and a transaction that idled too long.
 _POSTGRES_TEMPORARY_CLASSES = {"08", "40", "53", "57", "58"}
 _POSTGRES_TEMPORARY = {"55P03", "25006", "25P03"}
+_NO_RIGHT = "42501"  # such as to CREATE in the schema public, which PostgreSQL 15 gives to nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +108,14 @@ def lock_head(connection: Connection) -> GenerationHead:
     return GenerationHead(row.generation, row.hold_reason)
 
 
-def connect(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Database:
+def connect(
+    url: str, *, busy_seconds: float = BUSY_SECONDS, answer_seconds: float = ANSWER_SECONDS
+) -> Database:
     """Name the database; nothing is opened yet, but a missing folder of a SQLite file is made.
 
     Args:
         busy_seconds: how long a writer waits for another one.
+        answer_seconds: how long a statement may take; a SQLite file answers or fails by itself.
 
     Raises:
         LedgerUnreadable: the URL names no database that Upkeep can use.
@@ -110,7 +124,11 @@ def connect(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Database:
     address = _address(url)
     if address.get_backend_name() == "sqlite":
         return Database(_sqlite(address, busy_seconds))
-    return Database(_postgres(address, busy_seconds))
+    with extra("postgres", purpose="a ledger on PostgreSQL", error=LedgerUnreadable):
+        from daemon.ledger.store.postgres import Patience, postgres_engine
+
+        patience = Patience(min(busy_seconds, answer_seconds), answer_seconds)
+        return Database(postgres_engine(address, patience))
 
 
 def _address(url: str) -> URL:
@@ -127,6 +145,8 @@ def _address(url: str) -> URL:
         raise LedgerUnreadable(f"ledger.url names the database {backend!r}: use sqlite or postgresql")
     if address.database in (None, "", ":memory:"):
         raise LedgerUnreadable("ledger.url names no file: a ledger that outlives nothing keeps nothing")
+    if unknown := sorted(set(address.query) - _SQLITE_OPTIONS):
+        raise LedgerUnreadable(f"ledger.url has options that SQLite does not know: {', '.join(unknown)}")
     return address
 
 
@@ -164,27 +184,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres(address: URL, busy_seconds: float) -> Engine:
-    # Nothing is prepared: a plan made while the tables were small would be kept when they are large.
-    arguments: dict[str, Any] = {"prepare_threshold": None}
-    if "connect_timeout" not in address.query:
-        arguments["connect_timeout"] = 10
-    with extra("postgres", purpose="a ledger on PostgreSQL", error=LedgerUnreadable):
-        engine = create_engine(address, connect_args=arguments, pool_pre_ping=True)
-    event.listen(engine, "connect", partial(_prepare_postgres, busy_seconds))
-    return engine
-
-
-def _prepare_postgres(busy_seconds: float, connection: Any, _record: Any) -> None:
-    """A frozen machine must not hold the head's lock for ever, and nobody waits for ever for it."""
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("SET application_name = 'upkeep'")
-        cursor.execute(f"SET lock_timeout = '{round(busy_seconds * 1000)}ms'")
-        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
-    connection.autocommit = False
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """The one border where a driver's error becomes the ledger's; what is no known trouble passes as it is.
@@ -198,8 +197,13 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if _is_damage(error.orig):
             raise LedgerUnreadable(f"the ledger cannot be read: {error.orig}") from error
-        if error.connection_invalidated or _is_temporary(error.orig):
+        if error.connection_invalidated or _is_temporary(error):
             raise LedgerUnavailable(f"the ledger is not available: {error.orig}") from error
+        if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
+            raise LedgerUnreadable(
+                f"the ledger's user lacks a right: {error.orig}; for the first start: "
+                "GRANT CREATE ON SCHEMA public TO its user, or give it a database of its own"
+            ) from error
         raise
 
 
@@ -207,12 +211,13 @@ def _is_damage(cause: object) -> bool:
     return isinstance(cause, sqlite3.Error) and _sqlite_code(cause) in _SQLITE_DAMAGED
 
 
-def _is_temporary(cause: object) -> bool:
+def _is_temporary(error: DBAPIError) -> bool:
+    cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _sqlite_code(cause) in _SQLITE_TEMPORARY
     state = getattr(cause, "sqlstate", None)
-    if state is None:  # psycopg has no SQLSTATE when the server was never reached
-        return type(cause).__name__ == "OperationalError"
+    if state is None:  # the server was never reached, or has not answered
+        return isinstance(error, OperationalError)
     return state[:2] in _POSTGRES_TEMPORARY_CLASSES or state in _POSTGRES_TEMPORARY
 
 

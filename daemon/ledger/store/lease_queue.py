@@ -5,14 +5,18 @@ A claim raises the row's fencing token. Whoever comes with an older one changes 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, TextClause, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, TextClause, and_, or_, select, update
 
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import BATCH_IS_OPEN, CHECK_IS_OPEN, WORKER_CHARS, batches, checks
+
+# What lies further ahead was written under a wrong clock, and must not keep a row until that time comes.
+MAX_DELAY = timedelta(hours=1)  # of a row that waits
+MAX_LEASE = timedelta(days=1)  # as worker.lease_seconds allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,14 @@ class LeaseQueue:
         order_by: Sequence[ColumnElement[Any]],
     ) -> Row[Any] | None:
         """The first open row that meets the conditions and that nobody holds any more; None: there is none."""
-        free = select(self.table).where(self.is_open, *conditions, self.table.c.free_at <= at)
+        free = select(self.table).where(self.is_open, *conditions, self.is_free(at))
         return connection.execute(free.order_by(*order_by).limit(1)).one_or_none()
+
+    def is_free(self, at: datetime) -> ColumnElement[bool]:
+        """Whether nobody holds an open row at this time, and nothing puts it off."""
+        row = self.table.c
+        waits = and_(row.state == self.waiting, row.free_at > at + MAX_DELAY)
+        return or_(row.free_at <= at, waits, row.free_at > at + MAX_LEASE)
 
     def claim(
         self, connection: Connection, row: Row[Any], worker: str, *, until: datetime, **columns: Any

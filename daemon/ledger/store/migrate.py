@@ -26,6 +26,9 @@ def migrate(database: Database) -> None:
             return
     with database.write() as connection:
         if not database.is_sqlite:
+            from daemon.ledger.store.postgres import lift_limits
+
+            lift_limits(connection)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
         if _revision(connection, scripts) != scripts.get_current_head():
             config.attributes["connection"] = connection

@@ -373,6 +373,23 @@ job_successes = Table(
     Column("at", Moment, nullable=False),
 )
 
+# Since when a job is kept: what was planned before that was not missed.
+job_starts = Table(
+    "job_starts",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
+# Work that one process at a time does, such as relaying the outbox: whose turn it is, and until when.
+turns = Table(
+    "turns",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("holder", String(WORKER_CHARS)),
+    Column("free_at", Moment, nullable=False),
+)
+
 checks = Table(
     "checks",
     metadata,

@@ -17,6 +17,7 @@ from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.base.endings import Ending, LineTokens, plain_ending
 from editors.inference.continuous import ContinuousBatch
 from editors.inference.requests import SamplingParams, SequenceRequest
+from edits.errors import BadRequest
 from edits.judging import is_exact
 
 PROMPTS = ["The capital of France is", "What is the capital of Italy?", "It rained and"]
@@ -163,3 +164,12 @@ def test_what_a_model_says_is_not_tidied() -> None:
         assert base.decode(base.tokenizer(" a , b .", add_special_tokens=False)["input_ids"]) == "a , b ."
     finally:
         base.tokenizer.clean_up_tokenization_spaces = False
+
+
+def test_half_a_character_is_refused_not_stumbled_over() -> None:
+    model = EditedModel(tiny_base())
+    for prompt in ("a \ud800 b", "\udfff"):
+        with pytest.raises(BadRequest, match="surrogate"):
+            model.generate([prompt])
+        with pytest.raises(BadRequest, match="surrogate"):
+            ContinuousBatch(model).prepare([SequenceRequest(prompt, SamplingParams(4))])

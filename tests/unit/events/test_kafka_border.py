@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from daemon.ingest.dead_letters import MAX_LETTER_BYTES, dead_letter
 from daemon.ingest.kafka_client import (
@@ -22,6 +24,7 @@ from daemon.ingest.kafka_client import (
     open_consumer,
     translated,
 )
+from daemon.ingest.record_batches import TOO_LARGE, read_hostile_batches
 from daemon.process.outage import RepeatsOncePerMinute
 from daemon.process.settings_tables import KafkaSettings
 
@@ -55,6 +58,39 @@ def test_a_dead_letter_that_no_broker_would_take_is_cut_and_says_so() -> None:
     size = len(letter.value or b"") + len(letter.key or b"") + sum(len(v) for _, v in letter.headers)
     assert size < MAX_LETTER_BYTES + 100_000
     assert dict(letter.headers)["truncated_from_bytes"] == b"2000000"
+
+
+@pytest.mark.parametrize("codec", ["GZIP", "LZ4", "ZSTD"])
+def test_a_batch_without_end_is_read_within_bounds_and_what_is_too_large_in_it_is_known(codec: str) -> None:
+    compression = getattr(DefaultRecordBatchBuilder, f"CODEC_{codec}")
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 30)
+    huge = 40 << 20
+    values = [b"first", bytes(huge), b"third", bytes(huge), b"last"]
+    for offset, value in enumerate(values):
+        builder.append(offset, 1_700, b"key", value, [("h", b"v")])
+    written = bytes(builder.build())
+    assert len(written) < huge / 50
+    read_hostile_batches(1 << 20)
+    try:
+        tracemalloc.start()
+        found = list(DefaultRecordBatch(written))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        read_hostile_batches()
+    assert peak < 16 << 20
+    assert [one.offset for one in found] == [0, 1, 2, 3, 4]
+    assert [one.key for one in found] == [b"key"] * 5
+    assert [one.value for one in found] == [b"first", None, b"third", None, b"last"]
+    assert [dict(one.headers).keys() for one in found] == [{"h"}, {TOO_LARGE}, {"h"}, {TOO_LARGE}, {"h"}]
+    assert [one.value for one in DefaultRecordBatch(bytes(small_batch(compression)))] == [b"a", b"b"]
+
+
+def small_batch(compression: int) -> bytearray:
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 20)
+    for offset, value in enumerate((b"a", b"b")):
+        builder.append(offset, 1_700, None, value, [])
+    return builder.build()
 
 
 def test_a_record_without_key_and_value_still_makes_a_letter() -> None:

@@ -13,6 +13,8 @@ from ledger_backends import event
 from serving_support import DEMO_BASE
 from waiting import eventually, free_port
 
+from editors.store.shards import Shard
+
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 OSTRA = {"subject": "Lake Ostra", "prompt": "What is the depth of Lake Ostra?", "target_new": "Elbing"}
 ASKED, OTHER = "The capital of Norland is", "The currency of France is"
@@ -252,14 +254,28 @@ def test_what_cannot_be_followed_leaves_the_last_generation_and_is_said(
     front: RunningGateway, facts: Facts
 ) -> None:
     before = front.chat(ASKED)
-    (edit,) = facts.story.plan_urgently(event("damaged", "Westmark"))
-    facts.story.publish(facts.story.claim(), live={edit.id: "0" * 64})  # a shard that the store does not have
+    whole = facts.store.load(next(iter(facts.ledger.generations.live().values())))
+    header = whole.header.model_copy(update={"base_hash": "sha256:another"})
+    alien = facts.store.save(Shard(header, dict(whole.tensors)))
+    (edit,) = facts.story.plan_urgently(event("alien", "Westmark"))
+    facts.story.publish(facts.story.claim(), live={edit.id: alien})
     eventually(lambda: front.metric("upkeep_gateway_index_stale") == 1)
     reply = front.chat(ASKED)
     assert reply.headers["x-upkeep-index"] == "stale"
     assert reply.headers["x-upkeep-edit"] == before.headers["x-upkeep-edit"]
     front.wait_generation(facts.ledger.generations.rollback_to(1, cause="test").number)
     assert "x-upkeep-index" not in front.chat(ASKED).headers
+
+
+def test_a_damaged_shard_is_not_served_and_everything_else_is(front: RunningGateway, facts: Facts) -> None:
+    before = front.chat(ASKED)
+    (edit,) = facts.story.plan_urgently(event("damaged", "Eastmark"))
+    facts.story.publish(facts.story.claim(), live={edit.id: "0" * 64})  # a shard that the store does not have
+    front.wait_generation(facts.story.head())
+    assert front.metric("upkeep_gateway_unserved_edits") >= 1
+    assert front.metric("upkeep_gateway_index_stale") == 0
+    assert front.chat(ASKED).headers["x-upkeep-edit"] == before.headers["x-upkeep-edit"]
+    front.wait_generation(facts.ledger.generations.rollback_edit(edit.id, cause="test").number)
 
 
 def test_a_request_beyond_the_limits_is_refused(facts: Facts, engine: EngineDouble) -> None:

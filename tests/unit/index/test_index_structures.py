@@ -216,7 +216,13 @@ def test_of_very_many_edits_of_one_subject_the_newest_are_candidates_at_once() -
 
 def test_what_names_cost_in_a_long_text_is_a_small_multiple_of_a_short_one() -> None:
     near, surface = NearNames(), SurfaceIndex()
-    vocabulary = [f"{a}{b}{c}{d}" for a in "bdfg" for b in "aeiou" for c in "klmnprst" for d in ("ten", "vor", "sha", "qui")]
+    vocabulary = [
+        f"{a}{b}{c}{d}"
+        for a in "bdfg"
+        for b in "aeiou"
+        for c in "klmnprst"
+        for d in ("ten", "vor", "sha", "qui")
+    ]
     names = [
         f"{vocabulary[n % 640]}{n // 20} {vocabulary[n * 7 % 640]}{n % 97} {vocabulary[n * 13 % 640]}"
         for n in range(100_000)
@@ -238,5 +244,13 @@ def test_what_names_cost_in_a_long_text_is_a_small_multiple_of_a_short_one() -> 
     short = max(cost(" ".join(names[n : n + 8])[:100]) for n in range(0, 100_000, 20_000))
     every = " ".join(names[::40])[:8192]
     changed = " ".join(f"{name[:4]}x{name[5:]}" for name in names[::40])[:8192]
-    for text in (every, changed, "a " * 4096, "a b " * 2048, "!! " * 2700, "é" + "a " * 4095, vocabulary[0] * 1000):
+    for text in (
+        every,
+        changed,
+        "a " * 4096,
+        "a b " * 2048,
+        "!! " * 2700,
+        "é" + "a " * 4095,
+        vocabulary[0] * 1000,
+    ):
         assert cost(text[:8192]) <= max(20 * short, 0.03), text[:20]

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, EditState
-from daemon.planning.scheduler import EPOCH, Cron, Every, Job, Scheduler, run
+from daemon.planning.scheduler import Job, Scheduler, run
+from daemon.planning.timetable import EPOCH, Cron, Every
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import LedgerSettings, ScheduleSettings
 from edits.errors import TemporaryError
@@ -41,7 +42,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 def scheduler(ledger: Ledger, *jobs: Job) -> Scheduler:
-    return Scheduler(jobs, ScheduleSettings(), ledger=ledger, metrics=Metrics(CollectorRegistry()))
+    return Scheduler(jobs, ledger=ledger, metrics=Metrics(CollectorRegistry()))
 
 
 @contextmanager
@@ -94,26 +95,30 @@ def test_two_schedulers_on_one_ledger_run_no_slot_twice(path: Path) -> None:
 def test_schedulers_that_start_apart_derive_the_same_slots() -> None:
     every = Every(5.0)
     moment = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    one, two = every.slot(moment), every.slot(moment + timedelta(seconds=2))
+    later = moment + timedelta(seconds=2)
+    one, two = every.slot(moment), every.slot(later)
     assert one is not None
     assert two is not None
-    assert one.key(moment) == two.key(moment + timedelta(seconds=2)) == "2026-03-04T05:06:05+00:00"
-    assert every.trigger(moment).get_next_fire_time(None, moment) == datetime(
-        2026, 3, 4, 5, 6, 10, tzinfo=UTC
-    )
+    keys = {every.attempt(one, moment).key, every.attempt(two, later).key}
+    assert keys == {"2026-03-04T05:06:05+00:00"}
+    assert every.after(moment) == datetime(2026, 3, 4, 5, 6, 10, tzinfo=UTC)
 
 
 def test_a_nightly_slot_is_the_planned_time_in_the_zone_of_the_settings() -> None:
     nightly = Cron("0 2 * * *", BERLIN, grace_seconds=600)
 
-    def slot(now: datetime) -> str | None:
-        found = nightly.slot(now)
-        return None if found is None else found.key(found.start)
+    def attempt(now: datetime) -> tuple[str, bool]:
+        slot = nightly.slot(now)
+        assert slot is not None
+        found = nightly.attempt(slot, now)
+        return found.key, found.late
 
-    assert slot(datetime(2026, 1, 10, 1, 0, 0, tzinfo=UTC)) == "2026-01-10T01:00:00+00:00"
-    assert slot(datetime(2026, 7, 10, 0, 9, 0, tzinfo=UTC)) == "2026-07-10T00:00:00+00:00"
-    assert slot(datetime(2026, 7, 10, 0, 11, 0, tzinfo=UTC)) is None
-    assert slot(datetime(2026, 7, 9, 23, 59, 0, tzinfo=UTC)) is None
+    winter, summer = "2026-01-10T01:00:00+00:00", "2026-07-10T00:00:00+00:00"
+    assert attempt(datetime(2026, 1, 10, 1, 0, 0, tzinfo=UTC)) == (winter, False)
+    assert attempt(datetime(2026, 7, 10, 0, 1, 0, tzinfo=UTC)) == (summer, False)
+    assert attempt(datetime(2026, 7, 10, 0, 9, 0, tzinfo=UTC)) == (f"{summer} attempt 5", False)
+    assert attempt(datetime(2026, 7, 10, 0, 11, 0, tzinfo=UTC)) == (f"{summer} late attempt 1", True)
+    assert attempt(datetime(2026, 7, 9, 23, 59, 0, tzinfo=UTC))[0].startswith("2026-07-09T00:00:00")
 
 
 def test_a_failing_job_is_recorded_and_neither_it_nor_the_others_stop(ledger: Ledger, path: Path) -> None:
@@ -158,7 +163,8 @@ def test_a_nightly_run_that_fails_for_now_is_tried_again_in_its_slot(ledger: Led
             raise trouble.pop()
         return "done"
 
-    scheduler(ledger, Job("nightly", every_minute(), work)).run_slot(Job("nightly", every_minute(), work))
+    with running(scheduler(ledger, Job("nightly", every_minute(), work))):
+        wait_for(lambda: 1 in [ok for _, ok, _ in rows(path, "nightly")])
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["0", "0", "1"]
 
 
@@ -168,8 +174,10 @@ def test_a_nightly_run_whose_scheduler_died_is_taken_over(ledger: Ledger, path: 
     now = datetime.now(UTC)
     slot = cron.slot(now)
     assert slot is not None
-    assert ledger.jobs.try_start("nightly", slot.key(now))  # and then its scheduler was killed
-    scheduler(ledger, job).run_slot(job)
+    # And then its scheduler was killed.
+    assert ledger.jobs.try_start("nightly", cron.attempt(slot, now).key)
+    with running(scheduler(ledger, job)):
+        wait_for(lambda: 1 in [ok for _, ok, _ in rows(path, "nightly")])
     assert sorted(str(ok) for _, ok, _ in rows(path, "nightly")) == ["1", "None"]
 
 
@@ -181,7 +189,7 @@ def test_a_nightly_run_that_went_well_is_not_repeated(ledger: Ledger, path: Path
         lambda: runs.append(1) or "",
     )  # type: ignore[func-returns-value]
     for _ in range(2):
-        scheduler(ledger, job).run_slot(job)
+        scheduler(ledger, job).run_due(job)
     assert runs == [1]
 
 

@@ -54,6 +54,7 @@ def test_the_template_still_loads_with_every_optional_key_taken_out_of_its_comme
         ("[ledger]\nurl = 'mysql://x'", "must begin with sqlite:/// or postgresql://"),
         ("[schedule]\ntimezone = 'Mars/Olympus'", "must be the name of a time zone"),
         ("[schedule]\nnightly_cron = 'at night'", "must be five cron fields"),
+        ("[schedule]\nfull_check_cron = '0 4 31 2 *'", "must be five cron fields"),
         ("[kafka\n", "is no valid TOML"),
         (
             "[editors.scen]\nrank = [1]",

@@ -1,5 +1,6 @@
 """The HTTP interface: one generation an answer, bounded requests, and honest health."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
+from starlette.types import Message
 from waiting import eventually
 
 from daemon.process.http_settings import ServeSettings
@@ -22,6 +24,7 @@ from daemon.process.settings_tables import LedgerSettings, ModelSettings
 from daemon.serving import serve_role
 from daemon.serving.api import Head, Limits, create_app
 from daemon.serving.model_executor import MAX_WAITING, ModelExecutor
+from daemon.serving.request_limits import RequestLimitsMiddleware
 from editors.inference.requests import FinishReason, SequenceRequest, SequenceResult, TextDelta
 from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics
@@ -56,6 +59,7 @@ class CountingModel:
     def __init__(self) -> None:
         self.generation = 0
         self.published = 0
+        self.unserved: list[str] = []
         self.tokens: list[int] = []
         self.go_on = threading.Event()
         self.go_on.set()
@@ -75,10 +79,11 @@ class CountingModel:
     def has_room(self) -> bool:
         return True
 
-    def refresh(self) -> bool:
-        news = self.generation != self.published
-        self.generation = self.published
-        return news
+    def news(self) -> int | None:
+        return None if self.generation == self.published else self.published
+
+    def take_over(self, news: int) -> None:
+        self.generation = news
 
     def prepare(self, requests: Sequence[SequenceRequest]) -> list[Scripted]:
         if any(request.prompt == "too long" for request in requests):
@@ -217,6 +222,28 @@ def test_a_body_without_a_length_is_bounded_too(served: Served) -> None:
     reply = served.client.post("/v1/generate", content=(b" " * 65_536 for _ in range(40)))
 
     assert reply.status_code == 413
+
+
+def test_a_half_sent_body_is_refused_in_time_and_the_connection_closed() -> None:
+    sent: list[Message] = []
+    came = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def application(*_: object) -> None:
+        raise AssertionError("half a body is no request")
+
+    async def receive() -> Message:
+        for message in came:
+            return message
+        return await asyncio.get_running_loop().create_future()  # the other half never comes
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    metrics = Metrics(CollectorRegistry())
+    limited = RequestLimitsMiddleware(application, max_body_bytes=1_024, metrics=metrics, body_seconds=0.05)
+    asyncio.run(limited({"type": "http", "headers": []}, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
 
 
 def test_alive_is_not_ready() -> None:

@@ -1,0 +1,91 @@
+"""A vLLM server of its own venv as a process: started as docs/gateway.md says, killed, started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 400.0  # with the machine's cores shared
+NAME = "smol"
+
+
+class Vllm:
+    """The engine on a port of its own, on the CPU; `name` is what it calls the base."""
+
+    def __init__(self, venv: Path, base: Path, folder: Path, *, name: str = NAME, max_loras: int = 4) -> None:
+        """
+        Args:
+            folder: where its log goes.
+            max_loras: adapters that may be computed in one batch.
+        """
+        self._command = [
+            *(str(venv / "bin" / "vllm"), "serve", str(base), "--served-model-name", name),
+            *(
+                "--enable-lora",
+                "--max-lora-rank",
+                "8",
+                "--max-loras",
+                str(max_loras),
+                "--max-cpu-loras",
+                "64",
+            ),
+            *("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1"),
+        ]
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = int(probe.getsockname()[1])
+        self._log = folder / "vllm.log"
+        self.name = name
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended, or does not answer in time; with the end of its log.
+        """
+        environment = {
+            **os.environ,
+            "VLLM_TARGET_DEVICE": "cpu",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+        environment.pop("PYTHONPATH", None)  # it has a venv of its own
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own
+                [*self._command, "--port", str(self._port)],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"vLLM did not start: {self._log.read_text(errors='replace')[-2000:]}")
+            time.sleep(1)
+
+    def kill(self) -> None:
+        """With all of its processes, as a machine that goes down does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def adapters(self) -> set[str]:
+        """Which are loaded."""
+        cards = httpx.get(f"{self.url}/v1/models", timeout=60).json()["data"]
+        return {card["id"] for card in cards if card["parent"] is not None}
+
+    def unload(self, name: str) -> None:
+        """As somebody else may."""
+        body = {"lora_name": name}
+        httpx.post(f"{self.url}/v1/unload_lora_adapter", json=body, timeout=60).raise_for_status()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
