@@ -175,7 +175,7 @@ def _print_checks(results: "Sequence[CheckResult]", outcome: str) -> None:
     from daemon.cli.output import console, shown, table
 
     if not results:
-        console().print("no suite has probes yet: name some in [monitoring] suites")
+        console().print("no suite has probes yet: name some in [monitoring] suites", markup=False)
         return
     rows = [
         (

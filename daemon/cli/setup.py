@@ -22,8 +22,8 @@ def init(
 ) -> None:
     """Write a commented upkeep.toml.
 
-    It holds the defaults and works as it is, except that it names no model: set `path` under [model], and
-    `bootstrap_servers` under [kafka], then try `upkeep run`.
+    It holds the defaults and works as it is, except that it names no model: set `path` under \\[model],
+    and `bootstrap_servers` under \\[kafka], then try `upkeep run`.
 
     \b
     Example:

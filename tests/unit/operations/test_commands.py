@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cli_support import Upkeep, site, upkeep
-from ledger_backends import Clock, Story, event
+from ledger_backends import Clock, Story, event, record
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
@@ -116,6 +116,22 @@ def test_a_rollback_is_shown_then_asked_for_and_recorded(
     ]
     assert [one["id"] for one in said(upkeep, "audit", "--action", "undo_fact")["entries"]] == [1]
     assert "bad feed" in upkeep("audit", "--since", "1h").out or "bad feed" in upkeep("audit").out
+
+
+def test_apply_that_cannot_finish_its_plan_says_what_is_open_and_to_come_again(
+    upkeep: Upkeep, site: Path
+) -> None:
+    base = Path(__file__).resolve().parents[3] / "demo" / "base"
+    (site / "upkeep.toml").write_text(f'[model]\npath = "{base}"\n[index]\nencoder = ""\n')
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+        ledger.intake.record([record(event("e1"), 0)])
+    assert upkeep("hold", "audit on Monday").code == 0
+
+    told = upkeep("apply", "--wait", "60", "--json")
+    report = json.loads(told.out)
+    assert (told.code, report["held"], report["plan"]) == (75, "audit on Monday", 1)
+    assert [(one["state"], one["edits"]) for one in report["open"]] == [("planned", 1)]
 
 
 def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, site: Path) -> None:

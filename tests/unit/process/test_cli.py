@@ -28,7 +28,12 @@ OURS = (
     *(
         "submit",
         "status",
+        "log",
+        "diff",
         "facts",
+        "why",
+        "dead-letters",
+        "audit",
         "ask",
         "plan",
         "apply",
@@ -92,6 +97,9 @@ def test_every_command_explains_itself(upkeep: Upkeep) -> None:
         told = upkeep(command, "--help")
         assert told.code == 0
         assert "Usage:" in told.out
+    shown = upkeep("init", "--help").out
+    assert "[model]" in shown
+    assert "[kafka]" in shown
 
 
 def test_init_never_overwrites_by_accident(upkeep: Upkeep, site: Path) -> None:
