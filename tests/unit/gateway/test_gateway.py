@@ -53,7 +53,12 @@ def test_a_trace_says_why_an_edit_fires_or_none_does_and_asks_no_engine(
 ) -> None:
     fired = front.post("/v1/trace", {"prompt": "Tell me, which city is the capital of Norland?"}).json()
     (one,) = fired["candidates"]
-    assert (one["subject"], one["chosen"], one["base_agrees"], one["reliance"]) == ("Norland", True, None, 0.0)
+    assert (one["subject"], one["chosen"], one["base_agrees"], one["reliance"]) == (
+        "Norland",
+        True,
+        None,
+        0.0,
+    )
     assert one["probability"] == one["score"] == fired["score"] >= one["threshold"]
     assert one["asked"] == ["tell me, which city is the capital of x?"]
 
