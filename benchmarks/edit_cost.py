@@ -2,7 +2,8 @@
 
     python benchmarks/edit_cost.py --model DIR --facts FACTS.jsonl [--paper-edits 200]
 
-Prints one JSON object. All ratios are medians of measurements that take turns in one process:
+Prints one JSON object. Edits are found by the text index (`--encoder`), as everywhere; what it costs is part of the edit.
+All ratios are medians of measurements that take turns in one process:
 
 * `forwards_per_edit`: training, scope entries, storing and switching on a batch of 50, over one batched forward of the base
   over the same prompts with their answers; the larger of the two editors; in plain form alone;
@@ -35,6 +36,7 @@ from synthetic_edits import read_requests, shards_like
 from editors import AdapterStore, EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.base.passes import training_rows
+from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.methods.registry import EDITORS
 from editors.store.shards import Shard
 from edits.requests import EditRequest
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--editors", nargs="+", default=list(EDITORS))
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, help='"": the base\'s agreement alone')
     parser.add_argument("--batches", type=int, default=4, help="batches of 50 that are measured")
     parser.add_argument("--repetitions", type=int, default=2, help="how often each is appended to each model")
     parser.add_argument(
@@ -86,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         appended = {name: measure(base, name, requests, options, Path(folder)) for name in options.editors}
     memory = {name: memory_growth(name, options) for name in options.editors}
-    paper = against_paper(base, requests, options.paper_edits)
+    paper = against_paper(base, requests, options)
     print(
         json.dumps(
             {
@@ -124,7 +127,7 @@ def forwards_of(
 ) -> float:
     """Forwards per edit, by processor time, of batches appended to a model with one batch."""
     with tempfile.TemporaryDirectory() as folder:
-        house = House(base, editor, requests[:BATCH], BATCH, Path(folder))
+        house = House(base, editor, requests[:BATCH], BATCH, Path(folder), encoder=options.encoder)
         starts = range(BATCH, BATCH * (1 + options.batches), BATCH)
         costs = [append(house, editor, requests[start : start + BATCH])[0] for start in starts]
     return round(statistics.median(cost.processor / cost.processor_forward for cost in costs), 2)
@@ -134,7 +137,10 @@ def measure(
     base: Base, editor: str, requests: Sequence[EditRequest], options: argparse.Namespace, folder: Path
 ) -> dict[str, float]:
     """Append the same batches to a model with 100 live edits and to one with 5,000, in turns."""
-    houses = {count: House(base, editor, requests[:BATCH], count, folder) for count in (EARLY, LATE)}
+    houses = {
+        count: House(base, editor, requests[:BATCH], count, folder, encoder=options.encoder)
+        for count in (EARLY, LATE)
+    }
     costs: dict[int, list[Cost]] = {EARLY: [], LATE: []}
     sizes = []
     for turn in range(options.repetitions):
@@ -174,11 +180,18 @@ class House:
     """A model, the store that it follows, and so many live edits in both, the first batch of them trained."""
 
     def __init__(
-        self, base: Base, editor: str, requests: Sequence[EditRequest], live: int, folder: Path
+        self,
+        base: Base,
+        editor: str,
+        requests: Sequence[EditRequest],
+        live: int,
+        folder: Path,
+        *,
+        encoder: str,
     ) -> None:
         self.store = AdapterStore(folder / f"{editor}-{live}")
-        self.model = EditedModel(base, self.store)
-        shard = build_editor(editor).apply(requests, base=base)
+        self.model = EditedModel(base, self.store, matcher=load_matcher(encoder) if encoder else None)
+        shard = build_editor(editor).apply(requests, base=base, parent=self.model)
         for one in (shard, *shards_like(shard, live - BATCH, first=BATCH)):
             self.publish(one)
         told(f"{editor}: {len(self.model.live)} edits are live")
@@ -226,13 +239,16 @@ def forward_seconds(base: Base, requests: Sequence[EditRequest], times: int = 5)
     return statistics.median(seconds), statistics.median(processor)
 
 
-def against_paper(base: Base, requests: Sequence[EditRequest], edits: int) -> dict[str, float | None]:
+def against_paper(
+    base: Base, requests: Sequence[EditRequest], options: argparse.Namespace
+) -> dict[str, float | None]:
     """SCEN's paper mode and ours on the same facts; the paper's is given a few facts in any case, for its bytes."""
-    chosen = requests[: max(edits, 4)]
+    chosen = requests[: max(options.paper_edits, 4)]
     seconds: dict[str, float] = {}
     sizes: dict[str, float] = {}
     for mode in ("default", "paper"):
-        model = EditedModel(base)
+        text = mode == "default" and options.encoder
+        model = EditedModel(base, matcher=load_matcher(options.encoder) if text else None)
         editor = build_editor("scen", {"mode": mode})
         begun = time.perf_counter()
         shards = []
@@ -254,7 +270,7 @@ def memory_growth(editor: str, options: argparse.Namespace) -> dict[str, float]:
     """Peak resident memory while one batch is appended, in a process of its own for each number of live edits."""
     rest, peak = {}, {}
     for count in (EARLY, LATE):
-        rest[count], peak[count] = in_a_child(editor, count, options.model, options.facts)
+        rest[count], peak[count] = in_a_child(editor, count, options)
         told(f"{editor}, {count} live: rest {rest[count] >> 20} MiB, peak {peak[count] >> 20} MiB")
     live = rest[LATE] - rest[EARLY]
     return {
@@ -265,10 +281,10 @@ def memory_growth(editor: str, options: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def in_a_child(editor: str, live: int, model: str, facts: Path) -> tuple[int, int]:
+def in_a_child(editor: str, live: int, options: argparse.Namespace) -> tuple[int, int]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=peak_of_one_batch, args=(theirs, editor, live, model, facts))
+    child = context.Process(target=peak_of_one_batch, args=(theirs, editor, live, options))
     child.start()
     theirs.close()
     try:
@@ -278,12 +294,12 @@ def in_a_child(editor: str, live: int, model: str, facts: Path) -> tuple[int, in
     return found
 
 
-def peak_of_one_batch(answer: Connection, editor: str, live: int, path: str, facts: Path) -> None:
+def peak_of_one_batch(answer: Connection, editor: str, live: int, options: argparse.Namespace) -> None:
     """Send resident bytes before a batch is appended, and the peak while it is."""
-    requests = read_requests(facts, 2 * BATCH)
+    requests = read_requests(options.facts, 2 * BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        base = load_base(path)
-        house = House(base, editor, requests[:BATCH], live, Path(folder))
+        base = load_base(options.model)
+        house = House(base, editor, requests[:BATCH], live, Path(folder), encoder=options.encoder)
         rest = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
         append(house, editor, requests[BATCH:])

@@ -29,13 +29,13 @@ import torch
 from torch import Tensor
 
 from editors import load_base
-from editors.adapters.apply import apply_adapters
 from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
-from editors.base.passes import capture
+from editors.inference.given_experts import generate_through
 from editors.methods.common.schedule import form_of_step
-from editors.methods.common.training_batch import OPENINGS, TrainingBatch, make_training_batch
+from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
+from editors.methods.lemoe.lora_form import LoraPair, cut_by_outputs, read_and_added, ridge_map
 from editors.methods.lemoe.settings import LemoeSettings
 from editors.methods.lemoe.training import TrainedExpert, train_expert
 from editors.methods.scen.settings import ScenSettings
@@ -46,9 +46,7 @@ from edits.judging import Form, as_prompt, judge_of
 from edits.requests import EditRequest
 
 TOKENS = 24
-RIDGES = (1e-4, 1e-3)  # of the median squared length of h
 FORMS: tuple[Form, Form] = ("plain", "chat")
-LoraPair = tuple[Tensor, Tensor]  # A (r, f), B (d, r)
 
 
 def main() -> None:
@@ -57,7 +55,12 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--ranks", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
-    parser.add_argument("--trained-ranks", type=int, nargs="+", default=[8, 64, 128])
+    parser.add_argument("--scen", action="store_true", help="SCEN's experts of the same facts, too")
+    parser.add_argument("--fits", nargs="*", choices=FITS, default=list(FITS))
+    parser.add_argument(
+        "--ridges", type=float, nargs="+", default=[1e-4], help="of h's median squared length"
+    )
+    parser.add_argument("--trained-ranks", type=int, nargs="*", default=[8, 64, 128])
     parser.add_argument("--steps", type=int, default=100, help="of the trained form; LEMoE takes 50")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.03], help="of the trained form")
     options = parser.parse_args()
@@ -81,10 +84,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     begun = time.process_time()
     expert = rounded(train_expert(base, batch, LemoeSettings(), lambda *_: None))
     tell("lemoe", {"seconds": time.process_time() - begun, **asking.lemoe(expert)})
-    tell("scen", asking.scen())
+    if options.scen:
+        tell("scen", asking.scen())
     seen = Seen.of(base, requests, expert)
-    for name, fit in (("batch_svd", batch_svd), ("batch_fit", batch_fit), ("edit_fit", edit_fit)):
-        tell(name, {str(rank): best(asking, fit(seen, rank)) for rank in options.ranks})
+    for name in options.fits:
+        fit = FITS[name]
+        for rank in options.ranks:
+            tell(f"{name}_{rank}", best(asking, {f"{r}": fit(seen, rank, r) for r in options.ridges}))
     rows = [CachedRows(base, base.down_proj, rows) for rows in batch.forms]
     for rank in options.trained_ranks:
         trained = (trained_lora(base, rows, rank, options.steps, rate) for rate in options.rates)
@@ -161,21 +167,18 @@ class Asking:
         )
         size = sum(w.numel() for w in weights.values()) * STORED_DTYPE.itemsize
         scores: dict[str, Any] = {"bytes_per_edit": size / len(self._requests)}
-        for form in FORMS:
+        for form in FORMS if self._base.chat else FORMS[:1]:
             for name, texts in self._texts.items():
                 scores[f"{form}_{name}"] = self._share(shard, texts, form)
         return scores
 
     def _share(self, shard: Shard, texts: Sequence[str], form: Form) -> float:
-        base, right = self._base, 0
-        for batch in base.batches([as_prompt(form, text) for text in texts], 64):
-            limit = base.new_token_limit(batch.columns, TOKENS)
-            with apply_adapters(base, [ExpertRow(shard, place) for place in batch.places]):
-                outputs = base.generate_ids(batch.ids, max_new_tokens=limit, ending=batch.ending)
-            for place, output in zip(batch.places, outputs, strict=True):
-                text = base.completion(output, limit=limit, ending=batch.ending).text
-                right += judge_of(form)(text, self._requests[place].target_new, None)
-        return right / len(texts)
+        prompts = [as_prompt(form, text) for text in texts]
+        experts = [ExpertRow(shard, row) for row in range(len(texts))]
+        answers = generate_through(self._base, prompts, experts, max_new_tokens=TOKENS)
+        right = judge_of(form)
+        pairs = zip(answers, self._requests, strict=True)
+        return sum(right(text, request.target_new, None) for text, request in pairs) / len(texts)
 
     def _header(self, editor: str) -> ShardHeader:
         entries = tuple(
@@ -221,56 +224,29 @@ class Seen:
     @classmethod
     def of(cls, base: Base, requests: Sequence[EditRequest], expert: TrainedExpert) -> "Seen":
         """Each prompt bare, behind other text, and in chat, with its answer."""
-        h, y = [], []
-        for owner, request in enumerate(requests):
-            texts = [request.prompt, *(f"{opening} {request.prompt}" for opening in OPENINGS)]
-            prompts = [*texts, *([as_prompt("chat", request.prompt)] if base.chat else [])]
-            reads = [_reads(base, *_ids(base, prompt, request.target_new)) for prompt in prompts]
-            x = torch.cat([of_x for of_x, _ in reads])
-            gate = x @ expert.w_in.T + expert.gate[owner]
-            y.append(torch.nn.functional.silu(gate) @ expert.w_out.T)
-            h.append(torch.cat([of_h for _, of_h in reads]))
-        return cls(h, y)
-
-
-def _ids(base: Base, prompt: Any, answer: str) -> tuple[list[int], list[int]]:
-    ids = base.prompt_ids(prompt)
-    return ids, base.answer_ids(prompt, answer, prompt_ids=ids)
-
-
-def _reads(base: Base, prompt: list[int], answer: list[int]) -> tuple[Tensor, Tensor]:
-    """x (T, d) and h (T, f) at every position where something is predicted."""
-    ids = torch.tensor([prompt + answer[:-1]])
-    with torch.no_grad(), capture(base.ffn, "input") as x, capture(base.down_proj, "input") as h:
-        base.model.base_model(input_ids=ids, use_cache=False)
-    return x[0][0].float(), h[0][0].float()
-
-
-Fits = dict[str, Sequence[LoraPair]]
-
-
-def batch_svd(seen: Seen, rank: int) -> Fits:
-    """One map for all tokens, cut by the singular values of its weights."""
-    return {str(ridge): [_cut_weights(_ridge(seen, ridge), rank)] for ridge in RIDGES}
-
-
-def batch_fit(seen: Seen, rank: int) -> Fits:
-    """One map for all tokens, cut by the singular values of what it puts out."""
-    h = torch.cat(seen.h)
-    return {
-        str(ridge): [_cut_outputs(weight, h, rank)] for ridge in RIDGES for weight in [_ridge(seen, ridge)]
-    }
-
-
-def edit_fit(seen: Seen, rank: int) -> Fits:
-    """A map for each edit's tokens."""
-    return {
-        str(ridge): [
-            _cut_outputs(_dual_ridge(h, y, ridge * seen.typical), h, rank)
-            for h, y in zip(seen.h, seen.y, strict=True)
+        pairs = [
+            read_and_added(
+                base, r.prompt, r.target_new, expert=(expert.w_in, expert.w_out, expert.gate[owner])
+            )
+            for owner, r in enumerate(requests)
         ]
-        for ridge in RIDGES
-    }
+        return cls([h for h, _ in pairs], [y for _, y in pairs])
+
+
+def batch_svd(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+    """One map for all tokens, cut by the singular values of its weights."""
+    return [_cut_weights(_ridge(seen, ridge), rank)]
+
+
+def batch_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+    """One map for all tokens, cut by the singular values of what it puts out."""
+    return [cut_by_outputs(_ridge(seen, ridge), torch.cat(seen.h), rank)]
+
+
+def edit_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+    """A map for each edit's tokens: what workers make."""
+    pairs = zip(seen.h, seen.y, strict=True)
+    return [cut_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in pairs]
 
 
 def _ridge(seen: Seen, ridge: float) -> Tensor:
@@ -280,24 +256,10 @@ def _ridge(seen: Seen, ridge: float) -> Tensor:
     return torch.linalg.solve(gram, h.T @ y).T
 
 
-def _dual_ridge(h: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """(d, f), through the tokens, which are fewer than what is read."""
-    return (h.T @ torch.linalg.solve(h @ h.T + ridge * torch.eye(len(h)), y)).T
-
-
 def _cut_weights(weight: Tensor, rank: int) -> LoraPair:
     u, s, v = torch.linalg.svd(weight, full_matrices=False)
     root = s[:rank].sqrt()
     return root[:, None] * v[:rank], u[:, :rank] * root
-
-
-def _cut_outputs(weight: Tensor, h: Tensor, rank: int) -> LoraPair:
-    """Reduced-rank regression: the r directions in which the outputs (T, d) are largest."""
-    _, _, v = torch.linalg.svd(h @ weight.T, full_matrices=False)
-    kept = v[:rank]
-    short = rank - len(kept)  # fewer tokens than ranks: the rest is zero
-    a, b = kept @ weight, kept.T
-    return torch.nn.functional.pad(a, (0, 0, 0, short)), torch.nn.functional.pad(b, (0, short))
 
 
 def trained_lora(base: Base, forms: Sequence[CachedRows], rank: int, steps: int, rate: float) -> LoraPair:
@@ -327,6 +289,8 @@ def trained_lora(base: Base, forms: Sequence[CachedRows], rank: int, steps: int,
         falling.step()
     return (a / read).detach(), (b * added).detach()
 
+
+FITS = {"edit_fit": edit_fit, "batch_fit": batch_fit, "batch_svd": batch_svd}
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ One event, in order; each module opens with what it promises:
     daemon/checks/claimed_check.py     is the rest as it was? by monitoring/        (upkeep check)
     daemon/serving/serve_role.py       answers over HTTP                            (upkeep serve, ask)
     daemon/gateway/gateway_role.py     picks the edit in front of vLLM              (upkeep gateway)
+    daemon/console/app.py              what changed, why, and undo it, as pages     (upkeep console)
     daemon/process/supervisor.py       all roles in one process tree                (upkeep run)
 
 Exit codes: 0 done, 1 not to be done as asked, 2 wrong settings or options, 70 a fault in Upkeep, 75 try later.
@@ -27,10 +28,12 @@ from typing import Annotated
 import typer
 
 from daemon.cli import (
+    approve,
     ask,
     assets,
     audit,
     cycle,
+    dead_letters,
     evaluate,
     export,
     facts,
@@ -81,9 +84,11 @@ def build_app() -> typer.Typer:
         status,
         log,
         facts,
+        dead_letters,
         retry,
         rollback,
         audit,
+        approve,
         reindex,
         export,
         evaluate,

@@ -189,7 +189,7 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
     """
     matcher = open_matcher(settings)
     base = open_base(settings.model)
-    ledger.generations.start(base.hash)
+    ledger.generations.start(base.hash, earlier=base.known_as.earlier)
     edited = EditedModel(
         base,
         AdapterStore(settings.store.path),

@@ -24,8 +24,11 @@ def judge_of(form: Form) -> Judge:
 
 
 def is_exact(answer: str, wanted: str, _never: str | None = None) -> bool:
-    """The wanted text and nothing else, after stripping."""
-    return answer.strip() == wanted.strip()
+    """The wanted text and nothing else; composed and decomposed characters and the width of blanks do not count.
+
+    A tokenizer may normalise what it is told: no model then says "é" in two code points.
+    """
+    return _as_tokenized(answer) == _as_tokenized(wanted)
 
 
 def is_stated(answer: str, wanted: str, never: str | None = None) -> bool:
@@ -57,6 +60,10 @@ def folded(text: str) -> str:
 def share(right: Sequence[bool]) -> float | None:
     """The share of what is right; None without any."""
     return sum(right) / len(right) if right else None
+
+
+def _as_tokenized(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _edge(char: str, look: str) -> str:

@@ -1,5 +1,6 @@
 """What a model is asked: a plain text that it continues, or a conversation through its chat template. Imports no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -32,6 +33,11 @@ Prompt: TypeAlias = str | Conversation
 def asked_in_chat(text: str) -> Conversation:
     """One user turn that says just this."""
     return Conversation((Message("user", text),))
+
+
+def prompt_list(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
+    """Several prompts; a single one, which may be a text, is a list of itself, not of its letters."""
+    return [prompts] if isinstance(prompts, str | Conversation) else prompts
 
 
 def user_turns(prompt: Prompt) -> tuple[str, ...]:

@@ -3,8 +3,41 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from edits.errors import BadRequest
+from edits.rules import (
+    MAX_ALIASES,
+    MAX_ID_CHARS,
+    MAX_LOCALITY_PROMPTS,
+    MAX_NAME_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_RELATION_CHARS,
+    MAX_REPHRASES,
+    why_not_one_line,
+    why_not_text,
+)
+
 EditId: TypeAlias = str
 """What an edit is known by everywhere: any text; the ledger's own are its numbers in decimal."""
+
+_REQUIRED = ("edit_id", "subject", "prompt", "target_new")
+_LIMITS = {
+    "edit_id": MAX_ID_CHARS,
+    "subject": MAX_NAME_CHARS,
+    "prompt": MAX_PROMPT_CHARS,
+    "target_new": MAX_NAME_CHARS,
+    "ground_truth": MAX_NAME_CHARS,
+    "relation": MAX_RELATION_CHARS,
+}
+_LISTS = {  # how many texts, and how long
+    "aliases": (MAX_ALIASES, MAX_NAME_CHARS),
+    "rephrase_prompts": (MAX_REPHRASES, MAX_PROMPT_CHARS),
+    "locality_prompts": (3 * MAX_LOCALITY_PROMPTS, MAX_PROMPT_CHARS),
+}
+
+
+def _require(name: str, reason: str | None) -> None:
+    if reason is not None:
+        raise BadRequest(f"{name}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +59,27 @@ class EditRequest:
     rephrase_prompts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
     phrasings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what a fact event of the same content is refused for.
+
+        Raises:
+            BadRequest: a text is blank, too long or not storable; the answer has a line break; a text stands for a list.
+        """
+        for name, limit in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None or name in _REQUIRED:
+                _require(name, why_not_text(value, limit))
+        _require("target_new", why_not_one_line(self.target_new))
+        for name, (count, limit) in _LISTS.items():
+            texts = getattr(self, name)
+            if isinstance(texts, str):
+                raise BadRequest(f"{name}: must be several texts, not one")
+            object.__setattr__(self, name, tuple(texts))
+            if len(texts) > count:
+                raise BadRequest(f"{name}: must be at most {count} texts")
+            for text in texts:
+                _require(name, why_not_text(text, limit))
 
     @property
     def surface_forms(self) -> tuple[str, ...]:

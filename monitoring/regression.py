@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edits.judging import is_exact
 from edits.prompts import Prompt
 from monitoring.suites import Probe
 from monitoring.tally import AGES, Failure, ProbeTally, RetentionTally, Share
@@ -105,7 +106,7 @@ def ask_probes(
     texts = [probe.prompt for probe in probes if probe.kind == "text"]
     changes = model.text_changes(texts) if texts else ()
     known = [
-        answer.text == probe.answer.strip()
+        is_exact(answer.text, probe.answer)
         for answer, probe in zip(answers, probes, strict=True)
         if probe.answer is not None
     ]
@@ -144,7 +145,7 @@ def ask_facts(facts: Sequence[LiveFact], model: AnswersPrompts, *, max_new_token
                 owner=fact.edit_id,
             )
             for fact, answer in zip(facts, own, strict=True)
-            if answer.text != fact.answer.strip() and fact.of_all
+            if not is_exact(answer.text, fact.answer) and fact.of_all
         ),
     )
     stale, routed = Share(), Share()
@@ -175,7 +176,7 @@ def _by_age(facts: Sequence[LiveFact], answers: Sequence[Answered]) -> dict[str,
     found: dict[str, Share] = {}
     for age in AGES:
         right = [
-            answer.text == fact.answer.strip()
+            is_exact(answer.text, fact.answer)
             for fact, answer in zip(facts, answers, strict=True)
             if age in fact.ages
         ]

@@ -6,28 +6,29 @@ drawings out. All texts come from events and models: nothing of them is ever mar
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monitoring.tally import AGES, Failure
+from monitoring.parity import PARITY
+from monitoring.score_words import days, told_scores
+from monitoring.share_plot import SharePoint, share_plot
+from monitoring.tally import AGE_DAYS, AGES, RETENTION, Failure
 
 MAX_TEXT_CHARS = 300
-WIDTH, HEIGHT, MARGIN = 320, 90, 6  # of a drawing, in its own units
+_COMPARED = {RETENTION: ("must be", "edited"), PARITY: ("in process", "through the gateway")}
+_SHARES = {
+    RETENTION: "share of facts that are kept (1: all)",
+    PARITY: "share of answers that agree (1: all)",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One check of one suite; `share` is locality, or for retention the share of facts that are kept."""
+class Point(SharePoint):
+    """One check of one suite, with all its scores and how many probes were asked."""
 
-    generation: int
-    at: datetime
-    passed: bool
     probes: int
-    share: float | None
-    low: float | None
-    high: float | None
     scores: Mapping[str, float | None]
 
 
@@ -49,6 +50,7 @@ class Report:
         worst: failing probes of each suite's newest check.
         generations: the newest ones, the newest first.
         held: why batches are held, if they are.
+        floors: the share below which a suite's check fails.
     """
 
     made_at: datetime
@@ -57,18 +59,7 @@ class Report:
     worst: Mapping[str, Sequence[Failure]]
     generations: Sequence[Step]
     held: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawing:
-    """The shares of one suite's checks as the page draws them; coordinates are text, in the drawing's own units."""
-
-    bottom: float
-    band: str
-    line: str
-    dots: Sequence[tuple[str, str, Point]]
-    width: int = WIDTH
-    height: int = HEIGHT
+    floors: Mapping[str, float] = field(default_factory=dict)
 
 
 def render(report: Report) -> str:
@@ -81,12 +72,27 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page.filters.update(plain=_plain, number=_number, moment=_moment)
+    page.filters.update(
+        plain=_plain, number=_number, moment=_moment, told=told_scores, compared=compared_words
+    )
     return page.get_template("report.html.jinja").render(
         report=report,
-        drawings={name: _drawing(points) for name, points in report.suites.items()},
-        retention=_retention(report.suites.get("retention", ())),
+        drawings={
+            name: share_plot(points, report.floors.get(name)) for name, points in report.suites.items()
+        },
+        words={name: share_words(name) for name in report.suites},
+        retention=_retention(report.suites.get(RETENTION, ())),
     )
+
+
+def share_words(suite: str) -> str:
+    """What the share of a suite's checks is of."""
+    return _SHARES.get(suite, "share of answers that stayed (1: all)")
+
+
+def compared_words(suite: str) -> tuple[str, str]:
+    """What a failing probe's two answers are: the one that is wanted, and the one that came."""
+    return _COMPARED.get(suite, ("the base", "edited"))
 
 
 def _retention(points: Sequence[Point]) -> list[tuple[str, float | None, float | None]]:
@@ -94,36 +100,10 @@ def _retention(points: Sequence[Point]) -> list[tuple[str, float | None, float |
     rows = []
     for age in AGES if points else ():
         end = "" if age == "all" else f"_{age}"
-        live = "all" if age == "all" else f"at most {age.removesuffix('d')} days"
+        live = "all" if age == "all" else f"at most {days(AGE_DAYS[age])}"
         scores = points[-1].scores
         rows.append((live, scores.get(f"retention{end}"), scores.get(f"retention_rephrase{end}")))
     return rows
-
-
-def _drawing(points: Sequence[Point]) -> _Drawing | None:
-    """The share over the checks, with its interval as a band and a dot for each; None of fewer than two."""
-    known = [point for point in points if point.share is not None]
-    if len(known) < 2:
-        return None
-    bottom = min(0.95, *(point.low if point.low is not None else 1.0 for point in known))
-
-    def x(index: int) -> str:
-        return f"{MARGIN + (WIDTH - 2 * MARGIN) * index / (len(known) - 1):.1f}"
-
-    def y(share: float | None) -> str:
-        value = 1.0 if share is None else share
-        return f"{MARGIN + (HEIGHT - 2 * MARGIN) * (1 - value) / (1 - bottom):.1f}"
-
-    def path(values: Sequence[float | None]) -> list[str]:
-        return [f"{x(index)},{y(value)}" for index, value in enumerate(values)]
-
-    band = path([point.high for point in known]) + path([point.low for point in known])[::-1]
-    return _Drawing(
-        bottom=bottom,
-        band=" ".join(band),
-        line=" ".join(path([point.share for point in known])),
-        dots=[(x(index), y(point.share), point) for index, point in enumerate(known)],
-    )
 
 
 def _number(value: float | None) -> str:

@@ -102,7 +102,7 @@ def read_probe_file(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadSuite(f"the probe file {path} is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadSuite(f"the probe file {path} cannot be read: {error}") from error
 

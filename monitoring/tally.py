@@ -11,6 +11,7 @@ from monitoring.suites import MAX_PROBES, sampling_hash
 # The largest 1 % of the largest suite: enough for its 99th percentile.
 MAX_DIVERGENCES = MAX_PROBES // 100 + 1
 MAX_FAILURES = 256  # failing probes that are kept as evidence, chosen by hash sampling where there are more
+RETENTION = "retention"  # the suite that asks live edits for their own facts
 AGE_DAYS = {"1d": 1, "7d": 7, "30d": 30}  # windows: edits that have been live for at most so long
 AGES = (*AGE_DAYS, "all")
 

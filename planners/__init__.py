@@ -2,7 +2,7 @@
 
 from planners.embedding import Embedder, ModelEmbedder, TfidfEmbedder
 from planners.planning import plan
-from planners.plot import render_plot
+from planners.plot import ShownChange, ShownConflict, render_plot
 from planners.settings import PlannerSettings
 from planners.values import DraftBatch, Pending, PlanDraft, ProjectionPoint
 
@@ -14,6 +14,8 @@ __all__ = [
     "PlanDraft",
     "PlannerSettings",
     "ProjectionPoint",
+    "ShownChange",
+    "ShownConflict",
     "TfidfEmbedder",
     "plan",
     "render_plot",

@@ -11,18 +11,47 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edits.requests import EditId
 from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 
-WIDTH, HEIGHT, MARGIN = 1100, 640, 30
+WIDTH, HEIGHT, MARGIN = 760, 520, 30
 ROW_HEIGHT, STRIP_ROWS = 16, 20
 NUMBERED = 150  # of more batches only some bear their number: the others tell it when pointed at
 TEXT_CHARS = 160
+LISTED = 200  # batches in the table
 NAMED = 5  # edits whose texts stand in the tooltip of their batch
 
 
-def render_plot(draft: PlanDraft, texts: Mapping[EditId, str]) -> str:
-    """The page, well-formed as XML; `texts` says what each edit's tooltip shows.
+@dataclass(frozen=True, slots=True)
+class ShownChange:
+    """What a plan changes for one fact: its answer now and then; None: the base's own."""
 
-    Above: the batch lane's edits where they lie (a sample of many), one colour per batch, a line through the
-    batches in their order. Below: every batch of the plan in its order, as wide as it is large.
+    subject: str
+    prompt: str | None
+    old: str | None
+    new: str | None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownConflict:
+    """An edit that is superseded before it is applied: its answer, and that of the newer edit."""
+
+    subject: str
+    loses: str | None
+    wins: str | None
+
+
+def render_plot(
+    draft: PlanDraft,
+    texts: Mapping[EditId, str],
+    *,
+    changes: Sequence[ShownChange] = (),
+    conflicts: Sequence[ShownConflict] = (),
+    more: int = 0,
+) -> str:
+    """The page, well-formed as XML; `texts` says what each edit's tooltip shows, `more` how many changes are not listed.
+
+    First what changes, as a table, and who loses a conflict. Then the batch lane's edits where they lie (a sample of
+    many), one colour per batch, a line through the batches in their order. Last every batch of the plan in its order,
+    as wide as it is large.
     """
     points: dict[int, list[ProjectionPoint]] = {}
     for point in draft.projection:
@@ -40,6 +69,10 @@ def render_plot(draft: PlanDraft, texts: Mapping[EditId, str]) -> str:
     page.filters["readable"] = _readable
     return page.get_template("plan.html.jinja").render(
         batches=draft.batches,
+        listed=[*zip(marks, draft.batches, strict=True)][:LISTED],
+        changes=changes,
+        more_changes=more,
+        conflicts=conflicts,
         summary=_summary(draft),
         map=_map(marks, points, texts) if points else None,
         strip=list(zip(marks, strip, strict=True)),

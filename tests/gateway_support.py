@@ -9,19 +9,25 @@ from typing import Any
 
 import httpx
 from ledger_backends import Clock, Story
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from waiting import eventually, free_port
 
 from daemon.events.fact_event import FactEvent
 from daemon.gateway import gateway_role
 from daemon.gateway.edits import PREFIX
 from daemon.ledger import Ledger, open_ledger
+from daemon.planning.scheduler import jobs_of
 from daemon.process.settings import Settings
+from daemon.served_model import open_model
+from daemon.work.worker import Worker
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.index import load_matcher
 from editors.routing.scope_router import Route
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
+from monitoring.metrics import Metrics
 
 FOLLOW_SECONDS = 0.02
 
@@ -169,6 +175,18 @@ def gateway(settings: Settings, **intervals: float) -> Iterator[RunningGateway]:
         yield running
     finally:
         running.end()
+
+
+def compare(facts: Facts, settings: Settings) -> list[Any]:
+    """The scheduler asks for the check, a worker does it; what was logged."""
+    (job,) = [job for job in jobs_of(settings, facts.ledger) if job.name == "parity_check"]
+    job.work()
+    model = open_model(settings, facts.ledger)
+    worker = Worker(settings, facts.ledger, model, Metrics(CollectorRegistry()))
+    with capture_logs() as logs:
+        while worker.work_once():
+            pass
+    return logs
 
 
 def edits_of(replies: Sequence[httpx.Response]) -> list[str]:

@@ -36,7 +36,12 @@ TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
 # Takes what revision 0006 made out of a ledger again.
+BEFORE_PROPOSALS = (
+    "DROP TABLE plan_proposals",
+    *(f"DROP INDEX ix_batches_{index}" for index in ("split", "finished")),
+)
 BEFORE_0006 = (
+    *BEFORE_PROPOSALS,
     *(f"DROP TABLE {table}" for table in ("audit_log", "holds", "edit_words", "generation_origins")),
     *(
         f"DROP INDEX ix_{index}"

@@ -3,22 +3,30 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from daemon.checks.check_suites import RETENTION
+from daemon.checks.suite_result import floor_of
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
+from daemon.process.settings import Settings
 from monitoring.parity import PARITY
 from monitoring.report import Point, Report, Step
+from monitoring.tally import RETENTION
 
 MAX_RESULTS = 2_000  # of all suites together
 MAX_POINTS = 120  # of one suite: a plot shows no more
 MAX_GENERATIONS = 30
 
 
-def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
-    """The newest checks of every suite, with the failing probes of each one's newest."""
+def check_report(
+    ledger: Ledger,
+    *,
+    clock: Callable[[], datetime],
+    settings: Settings | None = None,
+    max_results: int = MAX_RESULTS,
+) -> Report:
+    """The newest checks of every suite, with the failing probes of each one's newest; the floors are those of `settings`."""
     head = ledger.generations.head()
     suites: dict[str, list[Point]] = {}
-    for result in ledger.checks.results(MAX_RESULTS):  # the newest first
+    for result in ledger.checks.results(max_results):  # the newest first
         points = suites.setdefault(result.suite, [])
         if len(points) < MAX_POINTS:
             points.append(_point(result))
@@ -31,6 +39,7 @@ def check_report(ledger: Ledger, *, clock: Callable[[], datetime]) -> Report:
         worst=ledger.checks.worst(),
         generations=[Step(step.number, step.created_at, step.cause) for step in reversed(steps)],
         held=ledger.control.held(),
+        floors={} if settings is None else {name: floor_of(name, settings) for name in suites},
     )
 
 

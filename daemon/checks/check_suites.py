@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from daemon.events.fact_event import fact_key, prompt_key
 from daemon.ledger import Ledger
-from daemon.ledger.values import Edit, EditState
+from daemon.ledger.values import CheckResult, Edit, EditState
 from daemon.process.settings import Settings
-from editors.index.names.surface import SurfaceIndex, words_of
+from editors.index.names.everyday import why_no_name
+from editors.index.names.naming import spoken_forms
+from editors.index.names.surface import SurfaceIndex
 from edits.requests import EditId
 from monitoring.parity import PARITY
 from monitoring.regression import AnswersPrompts
@@ -27,19 +29,15 @@ from monitoring.suites import (
     load_suite,
     load_texts,
 )
+from monitoring.tally import RETENTION
 
-RETENTION = "retention"
 TEXT = "text"
+FAR = "far"
 OWN_SUITES = (*KINDS, RETENTION)
 MAX_SUITE_NAME = 100
 MAX_NAMED = 64  # live edits that one probe names: of more it is unknown which it may ask for
 
 _NOT_EDITED = frozenset(EditState) - {EditState.LIVE}
-# Names of nothing: were one of these an edited subject, hardly any probe would be left to ask.
-_FUNCTION_WORDS = """
-a an and any are as at be but by can did do for from had has he her his how i if in is it its my no not of on or our out
-she so that the they this to was we what with you
-"""
 
 
 def known_suites(settings: Settings) -> tuple[str, ...]:
@@ -86,6 +84,11 @@ def fixed_probes(name: str, settings: Settings) -> tuple[Probe, ...]:
     if name != TEXT:
         return probes
     return distinct((*probes, *load_texts(name, settings.monitoring.text or SHIPPED_TEXT).probes))
+
+
+def lacks_far(results: Iterable[CheckResult]) -> bool:
+    """Whether nothing of these results says that unrelated prompts are answered as before."""
+    return not any(result.suite == FAR and result.probes for result in results)
 
 
 def baseline_of(name: str, fixed: Sequence[Probe], *, base_hash: str, max_new_tokens: int) -> str:
@@ -174,7 +177,8 @@ class Scope:
         unknown = [edit_id for edit_id in edit_ids if edit_id not in self._prompts]
         for edit in self._ledger.generations.live_among(unknown) if unknown else ():
             names = (edit.subject, *edit.event.aliases)
-            self._subjects.add(edit.id, (name for name in names if not _names_nothing(name)))
+            means = [name for name in names if why_no_name(name, edit.prompt or "") is None]
+            self._subjects.add(edit.id, spoken_forms(means))
             asked = (edit.prompt or "", *edit.event.rephrase_prompts)
             self._prompts[edit.id] = frozenset(_keys(asked))
         return all(edit_id in self._prompts for edit_id in edit_ids)
@@ -182,7 +186,3 @@ class Scope:
 
 def _keys(prompts: Iterable[str]) -> list[str]:
     return [prompt_key(prompt) for prompt in prompts]
-
-
-def _names_nothing(name: str) -> bool:
-    return set(words_of(name)) <= set(_FUNCTION_WORDS.split())

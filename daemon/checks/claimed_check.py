@@ -10,15 +10,20 @@ It is worked on in slices, so that urgent batches never wait for it; what it fin
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
+
 from daemon.checks.blame import Case, work_on_case
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_policy import CheckOutcome, apply_policy
 from daemon.checks.check_run import CheckRun
+from daemon.checks.check_suites import lacks_far
 from daemon.checks.parity.parity_run import work_on_parity
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.process.settings import Settings
 from monitoring.regression import AnswersPrompts
+
+_log = structlog.get_logger(__name__)
 
 
 def work_on_check(
@@ -51,6 +56,11 @@ def work_on_check(
         ledger.checks.pause(claimed.id, claimed.token, run.progress.model_dump(mode="json"))
         return [], "paused"
     results = run.results()
+    if claimed.suite is None and lacks_far(results):
+        _log.warning(
+            "no far probe was asked",
+            consequence="the check does not say whether unrelated prompts are answered as before: set monitoring.suites.far",
+        )
     ledger.checks.finish(claimed.id, claimed.token, results, worst=run.worst())
     return results, apply_policy(ledger, settings, results, failures=run.failures())
 

@@ -5,10 +5,11 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from daemon.checks.check_context import CheckContext
-from daemon.checks.check_suites import RETENTION
 from daemon.ledger.values import CheckResult
+from daemon.process.settings import Settings
 from monitoring.drift import Drift, DriftSettings, Seen, drift
-from monitoring.tally import Failure, ProbeTally, RetentionTally, Scores, Share
+from monitoring.parity import PARITY
+from monitoring.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share
 
 
 class SuiteResult(BaseModel):
@@ -37,7 +38,7 @@ def judge(
     good, scores, settings = tally.good, tally.scores(), check.settings
     if not good.asked:
         return None
-    floor = settings.verify.retention_floor if suite == RETENTION else settings.monitoring.locality_floor
+    floor = floor_of(suite, settings)
     perplexity = scores.get("perplexity_ratio")
     calm = perplexity is None or perplexity <= settings.monitoring.perplexity_ceiling
     moved = _drift(suite, baseline, good, check)
@@ -52,6 +53,13 @@ def judge(
         scores={**scores, **drifted},
         failures=tally.failures,
     )
+
+
+def floor_of(suite: str, settings: Settings) -> float:
+    """The share under which a suite's check fails."""
+    if suite == PARITY:
+        return settings.gateway.parity_floor
+    return settings.verify.retention_floor if suite == RETENTION else settings.monitoring.locality_floor
 
 
 def _holds(good: Share, floor: float, *, whole: bool) -> bool:

@@ -46,7 +46,7 @@ def check(
       upkeep check --parity
       upkeep check --full --report reports/
     """
-    from daemon.checks.check_suites import require_known
+    from daemon.checks.check_suites import lacks_far, require_known
     from daemon.cli.output import console, print_json
     from daemon.ledger.values import CheckKind
 
@@ -64,12 +64,26 @@ def check(
             results, outcome = _check_now(ledger, settings, model, suite, kind=kind)
         if outcome == "not measured":
             raise TemporaryError(ledger.checks.failure() or "the gateway could not be compared")
-        written = _write_report(ledger, report) if report is not None else None
+        written = _write_report(ledger, settings, report) if report is not None else None
     passed = all(result.passed for result in results)
     if as_json:
-        print_json({"checks": results, "passed": passed, "outcome": outcome, "report": written})
+        without_far = suite is None and lacks_far(results)
+        print_json(
+            {
+                "checks": results,
+                "passed": passed,
+                "outcome": outcome,
+                "report": written,
+                "without_far": without_far,
+            }
+        )
     else:
         _print_checks(results, outcome)
+        if suite is None and lacks_far(results):
+            console().print(
+                "no far probe was asked: nothing here says that unrelated prompts are answered as before. Set far in "
+                "[monitoring.suites] to a file of such prompts"
+            )
         if written is not None:
             console().print(f"report: {written}", markup=False)
     if not passed:
@@ -140,7 +154,7 @@ def _run_claimed(
         raise
 
 
-def _write_report(ledger: "Ledger", folder: Path) -> str:
+def _write_report(ledger: "Ledger", settings: "Settings", folder: Path) -> str:
     """Write the page; where it is."""
     from daemon.checks.check_report import check_report
     from daemon.ledger import utc_now
@@ -148,7 +162,7 @@ def _write_report(ledger: "Ledger", folder: Path) -> str:
     from monitoring.report import render
 
     path = folder / "report.html"
-    page = render(check_report(ledger, clock=utc_now))
+    page = render(check_report(ledger, clock=utc_now, settings=settings))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")

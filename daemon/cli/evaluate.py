@@ -73,6 +73,18 @@ def evaluate(
         str | None,
         typer.Option("--encoder", help='Sentence encoder of the scope index; unset: the default, "": none.'),
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="As model.device: auto, cpu, cuda, cuda:1 ...")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="As model.dtype: auto, float32, bfloat16, float16.")
+    ] = "auto",
+    ffn_module: Annotated[
+        str | None, typer.Option("--ffn-module", help="As model.ffn_module: layers|ffn|projection|norm.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", help="As model.layer: which layer is edited.")
+    ] = None,
     edits: Annotated[
         int | None, typer.Option("--edits", min=1, help="The first so many facts; unset: all.")
     ] = None,
@@ -124,6 +136,10 @@ def evaluate(
         baseline=baseline.value if baseline is not None else None,
         turns=turns,
         encoder=encoder,
+        device=device,
+        dtype=dtype,
+        ffn_module=ffn_module,
+        layer=layer,
     )
     with _progress_bars() as progress:
         report = run_evaluation(options, progress=progress)

@@ -64,7 +64,7 @@ def export(
     with ledger_of(settings) as ledger:
         number, edits, base_hash = _asked_for(ledger, edit, generation)
         target = export_target(settings.model.required_path(), ffn_module=settings.model.ffn_module)
-        if target.base_hash != base_hash:
+        if not target.known_as.is_of(base_hash):
             raise BaseChanged(
                 f"this ledger belongs to the base model {base_hash[:16]}, not to {target.base_hash[:16]}: "
                 "set model.path to the base it was started with"

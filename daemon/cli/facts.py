@@ -175,7 +175,7 @@ def print_page(page: "FactPage") -> None:
 
 def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
     return {
-        "edit_id": int(edit.id),
+        "edit_id": edit.id,
         "event_id": edit.event_id,
         "op": edit.op,
         "state": edit.state,
@@ -187,7 +187,7 @@ def _fact(edit: "Edit", history: "list[HistoryEntry]") -> dict[str, Any]:
         "occurred_at": edit.occurred_at,
         "batch_id": edit.batch_id,
         "generation": edit.generation,
-        "superseded_by": int(edit.superseded_by) if edit.superseded_by is not None else None,
+        "superseded_by": edit.superseded_by,
         "reason": edit.reason,
         "source": edit.event.source,
         "history": [

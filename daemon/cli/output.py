@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 NOTHING = "-"
-EDIT_FIELDS = frozenset({"edit_id", "edit_ids", "superseded_by", "loser_id", "winner_id"})
 
 
 def console() -> Console:
@@ -58,19 +57,11 @@ def plain(value: Any) -> Any:
         case str() | int() | float() | None:
             return value
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: _field(value, f.name) for f in dataclasses.fields(value)}
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         case Iterable():
             return [plain(item) for item in value]
         case _:
             return str(value)
-
-
-def _field(value: Any, name: str) -> Any:
-    """A field of a value; what names edits of the ledger is shown as their numbers."""
-    found = getattr(value, name)
-    if name in EDIT_FIELDS or (name == "id" and isinstance(found, str)):
-        return [int(one) for one in found] if isinstance(found, tuple) else found and int(found)
-    return plain(found)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Rows":

@@ -12,9 +12,11 @@ from edits.errors import PermanentError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from daemon.ledger import Ledger
     from daemon.ledger.values import Lane, Plan
     from daemon.planning.cycle import Cycle
 
+SHOWN_CHANGES = 200  # in the plot's table
 SHOWN_EDITS = 20  # explained on the terminal; --json has them all
 
 
@@ -58,7 +60,7 @@ def plan(
     with ledger_of(settings) as ledger:
         cycle = draft_cycle(ledger, settings, lanes=_lanes(lane))
         if cycle is not None and plot is not None:
-            _draw(cycle, plot)
+            _draw(ledger, cycle, plot)
         made = cycle.plan if cycle is not None else None
         if cycle is not None and not dry_run:
             made = store_cycle(ledger, cycle)
@@ -78,12 +80,28 @@ def _lanes(choice: LaneChoice) -> "Sequence[Lane]":
     return (Lane.URGENT, Lane.BATCH) if choice is LaneChoice.ALL else (Lane(choice.value),)
 
 
-def _draw(cycle: "Cycle", file: Path) -> None:
-    from planners import render_plot
+def _draw(ledger: "Ledger", cycle: "Cycle", file: Path) -> None:
+    from daemon.planning.planned_changes import changes_of_plan
+    from planners import ShownChange, ShownConflict, render_plot
 
     texts = {edit.id: f"{edit.subject}: {edit.prompt or '(retraction)'}" for edit in cycle.edits}
+    found = changes_of_plan(ledger, cycle.plan, limit=SHOWN_CHANGES)
+    changes = [
+        ShownChange(
+            one.edit.subject,
+            one.edit.prompt,
+            None if one.old is None else one.old.target_new,
+            one.edit.target_new,
+            one.batch,
+        )
+        for one in found.changes
+    ]
+    conflicts = [
+        ShownConflict(one.loser.subject, one.loser.target_new, one.winner.target_new) for one in found.lost
+    ]
+    page = render_plot(cycle.draft, texts, changes=changes, conflicts=conflicts, more=found.more)
     try:
-        file.write_text(render_plot(cycle.draft, texts), encoding="utf-8", errors="replace")
+        file.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise PermanentError(f"{file} cannot be written: {error.strerror}") from error
 

@@ -56,7 +56,7 @@ def retry(
         else:
             again = actions.retry_quarantined(ledger, act)
     if as_json:
-        print_json({"pending": [int(edit_id) for edit_id in again], "cause": f"retry: {act.reason}"})
+        print_json({"pending": again, "cause": f"retry: {act.reason}"})
     else:
         console().print(
             f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False

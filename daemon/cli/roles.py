@@ -18,7 +18,7 @@ _PANEL = "Run"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the table of contents."""
-    for command in (run, consume, schedule, worker, serve, gateway):
+    for command in (run, consume, schedule, worker, serve, gateway, console):
         app.command(rich_help_panel=_PANEL)(command)
 
 
@@ -130,9 +130,24 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     run_gateway(settings, stop)
 
 
+def console(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run only the console: what changed, why, and undo it; `serve` and `gateway` have it, too.
+
+    \b
+    Example:
+      upkeep console
+      open http://localhost:8091/console/
+    """
+    settings, stop = _start(config, "console")
+    from daemon.console.console_role import run as run_console
+
+    run_console(settings, stop)
+
+
 def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     """What every role begins with; wrong settings end it here, before anything heavy is imported."""
     from daemon.process.log import configure_logging
+    from daemon.process.metrics_folder import count_as
     from daemon.process.parent_watch import stop_on_signals
     from daemon.process.settings import load_settings
     from daemon.process.temporary import require_temporary_folder
@@ -140,4 +155,5 @@ def _start(config: Path, role: str) -> "tuple[Settings, threading.Event]":
     settings = load_settings(config)
     configure_logging(settings.log, role)
     require_temporary_folder()
+    count_as(role)
     return settings, stop_on_signals()

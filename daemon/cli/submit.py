@@ -1,5 +1,10 @@
 """`upkeep submit`: send a file of fact events to Kafka, after every line has been checked."""
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +13,9 @@ import typer
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, one_off_settings
 
 if TYPE_CHECKING:
+    from daemon.ingest.seen_events import Known
     from daemon.ingest.submit import SubmitProgress, SubmitReport
+    from daemon.process.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="One event a line, as docs/fact-event.schema.json says.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="One event a line, as docs/fact-event.schema.json says; -: standard input."),
+    ],
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Send the good lines although there are bad ones.")
     ] = False,
@@ -26,7 +36,8 @@ def submit(
 ) -> None:
     """Check a JSONL file of fact events, then send it to Kafka.
 
-    If one line is bad, nothing is sent. Sending a file twice is harmless: events are known by their event_id.
+    If one line is bad, or has an event_id that was used before with other content, nothing is sent. What the file
+    or the ledger has already is a duplicate, and is not sent again.
 
     \b
     Example:
@@ -39,8 +50,8 @@ def submit(
 
     settings = one_off_settings(config)
     try:
-        with _ProgressBar(hidden=as_json) as bar:
-            report = submit_file(file, settings, on_progress=bar.show, skip_invalid=skip_invalid)
+        with _whole_file(file) as path, _known_to(settings) as known, _ProgressBar(hidden=as_json) as bar:
+            report = submit_file(path, settings, on_progress=bar.show, skip_invalid=skip_invalid, known=known)
     except SubmitRefused as refusal:
         if as_json:
             print_json(refusal.report)
@@ -52,8 +63,43 @@ def submit(
         return
     _print_faults(report)
     console().print(
-        f"{report.sent} events sent to {settings.kafka.topic}, {report.invalid} bad lines left out"
+        f"{report.sent} events sent to {settings.kafka.topic}, {report.duplicates} duplicates and {report.invalid} "
+        "bad lines left out",
+        markup=False,
     )
+
+
+@contextmanager
+def _whole_file(file: Path) -> "Iterator[Path]":
+    """The file, which is read twice; standard input is kept in one until then."""
+    if str(file) != "-":
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="upkeep-submit-") as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+        yield Path(kept.name)
+
+
+@contextmanager
+def _known_to(settings: "Settings") -> "Iterator[Known | None]":
+    """What the ledger knows of event ids; None where this machine has no ledger that can be read."""
+    from daemon.cli.status import missing_ledger
+    from daemon.ledger import open_ledger
+    from edits.errors import UpkeepError
+
+    if missing_ledger(settings) is not None:
+        yield None
+        return
+    with open_ledger(settings.ledger.url, busy_seconds=1.0) as ledger:
+        try:
+            ledger.migrate()
+            ledger.intake.known(["-"])
+        except UpkeepError as error:
+            typer.echo(f"upkeep: the ledger is not asked for duplicates: {error}", err=True)
+            yield None
+        else:
+            yield ledger.intake.known
 
 
 def _print_faults(report: "SubmitReport") -> None:

@@ -52,8 +52,9 @@ def run_embedded(
         path = given.model.required_path()
         with EmbeddedBroker(_broker_port()) as broker:
             try:
+                port = free_port(given.serve.port if own_file else API_PORT)
                 settings = write_embedded(
-                    place, config, path, brokers=broker.bootstrap_servers, port=free_port(API_PORT)
+                    place, config, path, brokers=broker.bootstrap_servers, port=port, own_file=own_file
                 )
             except OSError as error:
                 raise StateUnusable(f"{place / CONFIG} cannot be written: {error.strerror}") from error

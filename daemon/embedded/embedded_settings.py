@@ -66,7 +66,9 @@ def given_settings(config: Path | None, model: str | None, *, decided_too: bool 
     return settings.model_copy(update={"model": settings.model.model_copy(update={"path": named})})
 
 
-def write_embedded(state: Path, config: Path | None, model: str, *, brokers: str, port: int) -> Settings:
+def write_embedded(
+    state: Path, config: Path | None, model: str, *, brokers: str, port: int, own_file: bool = False
+) -> Settings:
     """Write `upkeep.toml` into the folder, and read it back as the roles will.
 
     Args:
@@ -74,6 +76,7 @@ def write_embedded(state: Path, config: Path | None, model: str, *, brokers: str
         model: folder or hub id.
         brokers: where the embedded broker listens.
         port: of the HTTP interface, where the reader's file names none.
+        own_file: `config` is the one of an earlier start, whose port was no reader's choice.
 
     Raises:
         BadSettings: the environment says what only this daemon can know.
@@ -82,7 +85,7 @@ def write_embedded(state: Path, config: Path | None, model: str, *, brokers: str
     tables = _written(config)
     _under(tables, "planner", embedding="tfidf")  # of three copies of the base, the scheduler's can be spared
     _under(tables, "kafka", session_timeout_ms=3_000)  # a joining consumer waits for half of it
-    _under(tables, "serve", port=port)
+    (_over if own_file else _under)(tables, "serve", port=port)
     _under(tables, "gateway", adapters="gateway")
     _over(tables, "model", path=model)
     _over(tables, "kafka", bootstrap_servers=brokers)

@@ -51,7 +51,14 @@ def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
     named = DEFAULT_ENCODER if options.encoder is None else options.encoder
     matcher = load_matcher(named) if named else None
     read_by = None if matcher is None else Encoder(place=named, hash=matcher.hash)
-    return EditedModel(load_base(options.model), matcher=matcher), read_by
+    base = load_base(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        ffn_module=options.ffn_module,
+        layer=options.layer,
+    )
+    return EditedModel(base, matcher=matcher), read_by
 
 
 def _require_chat(base: Base, options: EvaluateOptions) -> None:

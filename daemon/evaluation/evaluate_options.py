@@ -34,6 +34,11 @@ class EvaluateOptions:
     baseline: str | None = None  # or "in-context"
     turns: int = 1
     encoder: str | None = None  # of the scope index; None: the settings' default, "": none
+    # Of the base, as the settings' table `model` has them.
+    device: str = "auto"
+    dtype: str = "auto"
+    ffn_module: str | None = None
+    layer: int | None = None
 
     @property
     def tokens(self) -> int:

@@ -1,5 +1,6 @@
 """Facts and probes for `upkeep evaluate`, read from JSONL files of the form of evaluation.md; every line is checked."""
 
+import codecs
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def _read(path: Path, form: type[_Model], limit: int | None) -> Iterator[_Model]
 
 def _parse(line: bytes, form: type[_Model], where: str) -> _Model:
     try:
-        return form.model_validate_json(line)
+        return form.model_validate_json(line.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"

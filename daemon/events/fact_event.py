@@ -25,6 +25,19 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from daemon.events.cloudevents import Header, unwrap
 from daemon.events.strict_json import EventRejected, printable, read_json
 from daemon.events.templates import Templates
+from editors.index.names.everyday import why_no_name
+from editors.index.names.naming import names_subject
+from edits.rules import (
+    MAX_ALIASES,
+    MAX_ID_CHARS,
+    MAX_LOCALITY_PROMPTS,
+    MAX_NAME_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_RELATION_CHARS,
+    MAX_REPHRASES,
+    why_not_one_line,
+    why_not_storable,
+)
 from edits.text import normalise
 
 __all__ = [
@@ -48,10 +61,8 @@ _SEPARATOR = "\x1f"  # counts as white space, so no normalised text holds it
 
 
 def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise PydanticCustomError("bad_text", "must not hold the character NUL")
-    if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise PydanticCustomError("bad_text", "must not hold half a surrogate pair")
+    if (reason := why_not_storable(text)) is not None:
+        raise PydanticCustomError("bad_text", "{reason}", {"reason": reason})
     return text
 
 
@@ -62,10 +73,8 @@ def _not_blank(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if len(text.splitlines()) > 1:
-        raise PydanticCustomError(
-            "line_break", "must stand on one line: an answer ends at the first line break"
-        )
+    if (reason := why_not_one_line(text)) is not None:
+        raise PydanticCustomError("line_break", "{reason}", {"reason": reason})
     return text
 
 
@@ -93,6 +102,8 @@ def _known_version(value: object) -> int:
 
 
 def _locality(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: given for name, given in value.items() if given is not None}
     return {"relation": value} if isinstance(value, list | tuple) else value
 
 
@@ -100,11 +111,17 @@ def _text(limit: int, *, strip: bool) -> Any:
     return StringConstraints(min_length=1, max_length=limit, strip_whitespace=strip)
 
 
-EventId = Annotated[str, _text(200, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)]
-Name = Annotated[str, _text(512, strip=True), AfterValidator(_storable)]
-Relation = Annotated[str, _text(200, strip=True), AfterValidator(_storable)]
-Target = Annotated[str, _text(512, strip=True), AfterValidator(_storable), AfterValidator(_one_line)]
-Prompt = Annotated[str, _text(2048, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)]
+EventId = Annotated[
+    str, _text(MAX_ID_CHARS, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)
+]
+Name = Annotated[str, _text(MAX_NAME_CHARS, strip=True), AfterValidator(_storable)]
+Relation = Annotated[str, _text(MAX_RELATION_CHARS, strip=True), AfterValidator(_storable)]
+Target = Annotated[
+    str, _text(MAX_NAME_CHARS, strip=True), AfterValidator(_storable), AfterValidator(_one_line)
+]
+Prompt = Annotated[
+    str, _text(MAX_PROMPT_CHARS, strip=False), AfterValidator(_not_blank), AfterValidator(_storable)
+]
 Moment = Annotated[
     datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
@@ -115,12 +132,14 @@ class LocalityPrompts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    far: tuple[Prompt, ...] = Field(default=(), max_length=64, description="Unrelated text and questions.")
+    far: tuple[Prompt, ...] = Field(
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Unrelated text and questions."
+    )
     relation: tuple[Prompt, ...] = Field(
-        default=(), max_length=64, description="Same relation, other subject."
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Same relation, other subject."
     )
     subject: tuple[Prompt, ...] = Field(
-        default=(), max_length=64, description="Same subject, other relation."
+        default=(), max_length=MAX_LOCALITY_PROMPTS, description="Same subject, other relation."
     )
 
     def all(self) -> tuple[str, ...]:
@@ -138,7 +157,9 @@ class FactEvent(BaseModel):
         default="assert", description="assert: from now on this is so. retract: take this fact's edit back."
     )
     subject: Name = Field(description="What the fact is about; also the record's key.")
-    aliases: tuple[Name, ...] = Field(default=(), max_length=32, description="Other names of the subject.")
+    aliases: tuple[Name, ...] = Field(
+        default=(), max_length=MAX_ALIASES, description="Other names of the subject."
+    )
     relation: Relation | None = Field(
         default=None, description="Which fact about the subject; subject and relation name one fact."
     )
@@ -151,7 +172,7 @@ class FactEvent(BaseModel):
     )
     ground_truth: Name | None = Field(default=None, description="What the model answered so far.")
     rephrase_prompts: tuple[Prompt, ...] = Field(
-        default=(), max_length=32, description="Other phrasings of the prompt, to train with."
+        default=(), max_length=MAX_REPHRASES, description="Other phrasings of the prompt, to train with."
     )
     locality_prompts: Annotated[LocalityPrompts, BeforeValidator(_locality)] = Field(
         default=LocalityPrompts(),
@@ -175,8 +196,6 @@ class FactEvent(BaseModel):
             raise PydanticCustomError("missing_field", "an assertion needs target_new")
         if self.prompt is None and self.relation is None:
             raise PydanticCustomError("missing_field", "needs a prompt, or a relation that has a template")
-        if self.prompt is not None and not _names_subject(self.prompt, (self.subject, *self.aliases)):
-            raise PydanticCustomError("prompt_without_subject", "prompt does not name its subject")
         return self
 
 
@@ -206,6 +225,7 @@ def parse_record(
         fields.pop("occurred_at", None)
         if (moment := _from_timestamp(timestamp_ms)) is not None:
             fields["occurred_at"] = moment
+    fields = _without_null(fields)
     _fill_prompt(fields, templates)
     try:
         event = FactEvent.model_validate(fields)
@@ -216,6 +236,7 @@ def parse_record(
             "no_template",
             f"no prompt, and no template for the relation {printable(str(event.relation), 60)!r}",
         )
+    _require_names(event)
     if event.occurred_at - now > timedelta(days=MAX_FUTURE_DAYS):
         raise EventRejected("in_the_future", f"occurred_at is more than {MAX_FUTURE_DAYS} days ahead")
     return event
@@ -251,6 +272,11 @@ def event_json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": locality.pop("$ref")}, as_list],
         **locality,
     }
+    for properties, kept in (
+        (schema["properties"], ("event_id", "subject")),
+        (schema["$defs"]["LocalityPrompts"]["properties"], ()),
+    ):
+        properties |= {name: _nullable(told) for name, told in properties.items() if name not in kept}
     given = {"not": {"type": "null"}}
     schema["anyOf"] = [{"required": [name], "properties": {name: given}} for name in ("prompt", "relation")]
     schema["if"] = {"required": ["op"], "properties": {"op": {"const": "retract"}}}
@@ -258,9 +284,32 @@ def event_json_schema() -> dict[str, Any]:
     return schema
 
 
-def _names_subject(prompt: str, names: Sequence[str]) -> bool:
-    text = normalise(prompt)
-    return any(normalise(name) in text for name in names)
+def _nullable(told: dict[str, Any]) -> dict[str, Any]:
+    """A property that may also be null, which means that it is absent."""
+    about = {key: value for key, value in told.items() if key in ("title", "description", "default")}
+    rest = {key: value for key, value in told.items() if key not in about}
+    kinds = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    return {"anyOf": [*(kind for kind in kinds if kind != {"type": "null"}), {"type": "null"}], **about}
+
+
+def _require_names(event: FactEvent) -> None:
+    """Refuse what the index would find in any text, or in none. Events that are in the ledger are past this.
+
+    Raises:
+        EventRejected: a name names nothing, or the prompt names no subject.
+    """
+    names, prompt = (event.subject, *event.aliases), event.prompt or ""
+    for name in names if event.op == "assert" else ():
+        if (reason := why_no_name(name, prompt)) is not None:
+            raise EventRejected(
+                "names_nothing",
+                f"the name {printable(name, 60)!r} {reason}: it would be found where nobody means it",
+            )
+    if event.prompt is None or names_subject(prompt, names):
+        return
+    # What an earlier release accepted can be taken back.
+    if event.op == "assert" or not any(normalise(name) in normalise(prompt) for name in names):
+        raise EventRejected("prompt_without_subject", "prompt does not name its subject")
 
 
 def _bounded(key: str) -> str:
@@ -282,6 +331,12 @@ def _fill_prompt(fields: dict[str, Any], templates: Templates) -> None:
     subject, relation = fields.get("subject"), fields.get("relation")
     if fields.get("prompt") is None and isinstance(subject, str) and isinstance(relation, str):
         fields["prompt"] = templates.prompt(relation, subject.strip())
+
+
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """What may be absent may be null."""
+    optional = {name for name, field in FactEvent.model_fields.items() if not field.is_required()}
+    return {name: value for name, value in fields.items() if value is not None or name not in optional}
 
 
 _CODES = {

@@ -45,7 +45,7 @@ def read_json(value: bytes, *, max_bytes: int) -> Any:
     if len(value) > max_bytes:
         raise EventRejected("too_large", f"the value has {len(value)} bytes; at most {max_bytes} are read")
     try:
-        text = value.decode("utf-8")
+        text = value.decode("utf-8-sig")  # a byte order mark in front says nothing more
     except UnicodeDecodeError as error:
         raise EventRejected(
             "bad_utf8", f"the value is not UTF-8: {error.reason} at byte {error.start}"

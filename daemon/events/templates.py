@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
     if len(raw) > MAX_FILE_BYTES:
         raise BadTemplates(f"{path}: larger than {MAX_FILE_BYTES} bytes")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadTemplates(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 from editors.adapters.bank import ExpertRow
 from editors.index import QuestionMatcher
+from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
+from editors.pretrained.hashing import BaseHash, as_base_hash
 from editors.routing.scope_router import ScopeRouter
 from editors.routing.trace import RouteTrace, explain
 from editors.store.adapter_store import AdapterStore
 from editors.store.fit import require_fit
+from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
+from edits.errors import ShardCorrupt
 from edits.prompts import Prompt
 from edits.requests import EditId
 
@@ -34,13 +38,15 @@ class AdapterRef:
 class GatewayEdits:
     """The live edits by text. Not safe to share between threads: one thread owns it."""
 
-    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str) -> None:
+    def __init__(self, store: AdapterStore, matcher: QuestionMatcher, *, base_hash: str | BaseHash) -> None:
         self._store = store
         self._matcher = matcher
-        self._base_hash = base_hash
+        self._base_hash = as_base_hash(base_hash)
         self._names = SurfaceIndex()
         self._router = ScopeRouter(None, self._names, matcher)
         self._live: dict[str, ExpertRow] = {}
+        self._waiting: dict[str, Shard] = {}  # of the unserved, those that a LoRA form may yet be made of
+        self._forms: dict[str, LoraForm] = {}  # by the shard's digest
         self.unserved: dict[str, str] = {}  # live edits that no adapter can be made of: edit id -> why
 
     @property
@@ -100,26 +106,61 @@ class GatewayEdits:
             else self._load(ref.digest, [ref.edit_id])
         )
 
+    def form(self, ref: AdapterRef) -> LoraForm | None:
+        """The LoRA form of an adapter's shard, where its own experts are none.
+
+        Raises:
+            ShardCorrupt: it is damaged.
+        """
+        return self._forms.get(ref.digest) or self._store.lora.find(ref.digest)
+
+    def adopt_forms(self) -> list[str]:
+        """Take over LoRA forms that workers have made since, and with them the edits that can answer now."""
+        served = []
+        for edit_id, shard in list(self._waiting.items()):
+            if self._store.lora.exists(shard.digest):
+                self._remove(edit_id)
+                self._add(edit_id, shard)
+                served += [edit_id] if edit_id in self._live else []
+        return served
+
     def _load(self, digest: str, edit_ids: Iterable[EditId]) -> Shard:
         shard = self._store.load(digest, encoder_hash=self._matcher.hash)
         require_fit(shard, base_hash=self._base_hash, encoder_hash=self._matcher.hash, edit_ids=edit_ids)
         return shard
 
-    def _add(self, edit_id: str, shard: Shard) -> None:
+    def _add(self, edit_id: EditId, shard: Shard) -> None:
         row = shard.edit_ids.index(edit_id)
         reason = why_unexportable(shard)
+        if reason is not None and "lemoe.w_in" in shard.tensors:
+            reason = self._why_without_form(edit_id, shard, reason)
         if reason is None and shard.header.entries[row].odds is None:
             reason = "its index has no text, only the base's own answer: run `upkeep reindex`"
         if reason is not None:
             self.unserved[edit_id] = reason
             return
         self._live[edit_id] = expert = ExpertRow(shard, row)
-        self._names.add(edit_id, shard.header.entries[row].surface_forms)
+        self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
         self._router.add(edit_id, expert)
+
+    def _why_without_form(self, edit_id: EditId, shard: Shard, reason: str) -> str | None:
+        """Why a LEMoE edit has no LoRA form that answers; None: it has one."""
+        try:
+            form = self.form(AdapterRef(edit_id, shard.digest))
+        except ShardCorrupt as error:
+            return str(error)
+        if form is None:
+            self._waiting[edit_id] = shard
+            return f'{reason}; a worker with serve.engine = "vllm" makes LoRA forms of such experts'
+        self._forms[shard.digest] = form
+        return (
+            None if edit_id in form.edit_ids else "its LoRA form did not answer as told: send the fact again"
+        )
 
     def _remove(self, edit_id: str) -> None:
         self.unserved.pop(edit_id, None)
+        self._waiting.pop(edit_id, None)
         expert = self._live.pop(edit_id, None)
         if expert is not None:
-            self._names.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)
+            self._names.remove(edit_id, spoken_forms(expert.shard.header.entries[expert.row].surface_forms))
             self._router.remove(edit_id)

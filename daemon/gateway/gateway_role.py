@@ -15,10 +15,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from daemon.checks.ledger_metrics import ledger_collector
+from daemon.console.app import console_routes, create_console
 from daemon.gateway.adapters import AdapterLoader
+from daemon.gateway.console_asker import GatewayAsker
 from daemon.gateway.edits import AdapterRef, GatewayEdits
 from daemon.gateway.proxy import Proxy, ProxyLimits
 from daemon.gateway.routing import RequestRouter
@@ -63,7 +65,7 @@ def run(
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
         tip = ledger.generations.tip()
-        if tip is not None and tip[1] != target.base_hash:
+        if tip is not None and not target.known_as.is_of(tip[1]):
             raise BaseChanged(
                 f"this ledger belongs to the base {tip[1][:16]}, model.path is {target.base_hash[:16]}"
             )
@@ -96,7 +98,7 @@ class _Gateway:
         matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
         tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
         self._router = RequestRouter(
-            GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.base_hash),
+            GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.known_as),
             ledger,
             target=target,
             folder=gateway.adapters,
@@ -127,6 +129,10 @@ class _Gateway:
             metrics=metrics,
             model_name=gateway.model_name,
         )
+        self._console: list[BaseRoute] = []
+        if settings.console.enabled:
+            asker = GatewayAsker(settings)
+            self._console = console_routes(create_console(settings, ledger, host=gateway.host, asker=asker))
         self._ready = False
         self._swept_at = time.monotonic()
         self._outage = Outage("the published generation", "the last one that is known goes on deciding")
@@ -136,7 +142,10 @@ class _Gateway:
         told = "gateway.port and gateway.metrics_port"
         own = listen(self._settings.host, self._settings.port, settings=told)
         health = listen(self._metrics_host, self._settings.metrics_port, settings=told)
-        servers = [_server(self._proxy.app(), self._settings.drain_seconds), _server(self._health_app(), 1)]
+        servers = [
+            _server(self._proxy.app(self._console), self._settings.drain_seconds),
+            _server(self._health_app(), 1),
+        ]
         try:
             async with _serving(servers, [own, health]):
                 _log.info("gateway", address=f"http://{self._settings.host}:{self._settings.port}")
@@ -170,6 +179,7 @@ class _Gateway:
         if time.monotonic() - self._swept_at < self._sweep_seconds:
             return
         self._swept_at = time.monotonic()
+        await self._router.adopt_forms()
         await self._router.touch(self._loader.in_use)
         if not self._ready or self._router.stale:
             return
@@ -244,6 +254,7 @@ def _server(app: Starlette, drain_seconds: int) -> uvicorn.Server:
             app,
             log_config=None,  # what configure_logging set up stays
             access_log=False,  # prompts are nobody's business
+            proxy_headers=False,  # who is at the other end decides whether the console believes a proxy
             timeout_graceful_shutdown=drain_seconds,
             lifespan="off",
             server_header=False,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from daemon.gateway.adapters import AdapterLoader
 from daemon.gateway.bodies import CHAT, COMPLETIONS, Asked, read_request
@@ -95,9 +95,9 @@ class Proxy:
         self._bases: tuple[str, ...] | None = None if model_name is None else (model_name,)
         self._busy = 0
 
-    def app(self) -> Starlette:
-        """The application, which answers every path."""
-        return Starlette(routes=[Route("/{path:path}", self.handle, methods=METHODS)])
+    def app(self, own: Sequence[BaseRoute] = ()) -> Starlette:
+        """The application, which answers every path; `own` are those that the engine is not asked for."""
+        return Starlette(routes=[*own, Route("/{path:path}", self.handle, methods=METHODS)])
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; errors are in OpenAI's form."""

@@ -17,6 +17,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import changes_together
 from editors.inference.export import ExportTarget, export_adapter
 from editors.routing.trace import RouteTrace
+from edits.errors import PermanentError, TemporaryError
 from edits.prompts import Conversation, Prompt
 from monitoring.metrics import Metrics
 
@@ -104,10 +105,12 @@ class RequestRouter:
         if (self._folder / ref.name).is_dir():
             touch(self._folder, [ref.name])
             return False
-        shard = await self._in_thread(lambda: self._edits.shard(ref))
+        shard, form = await self._in_thread(lambda: (self._edits.shard(ref), self._edits.form(ref)))
         await asyncio.get_running_loop().run_in_executor(
             self._disk,
-            lambda: export_adapter(shard, ref.edit_id, target=self._target, folder=self._folder / ref.name),
+            lambda: export_adapter(
+                shard, ref.edit_id, target=self._target, folder=self._folder / ref.name, form=form
+            ),
         )
         return True
 
@@ -123,6 +126,17 @@ class RequestRouter:
         return await loop.run_in_executor(
             self._disk, lambda: remove_untouched(self._folder, unneeded, for_seconds=for_seconds)
         )
+
+    async def adopt_forms(self) -> None:
+        """Serve the edits whose LoRA forms workers have made since."""
+        try:
+            served = await self._in_thread(self._edits.adopt_forms)
+        except (PermanentError, TemporaryError) as error:
+            _log.warning("lora_form_not_read", reason=str(error))
+            return
+        self._metrics.gateway_unserved.set(len(self._edits.unserved))
+        if served:
+            _log.info("edits_served_by_lora_forms", edits=len(served))
 
     async def touch(self, names: Collection[str]) -> None:
         """Say to other gateways that these adapters are needed here."""

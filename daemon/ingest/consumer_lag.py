@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka_client import DEFAULT_TIMING, open_consumer, translated
+from daemon.ingest.kafka_client import DEFAULT_TIMING, KafkaTiming, open_consumer, translated
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -47,16 +47,21 @@ def watch_lag(
             return
 
 
-def records_behind(kafka: KafkaSettings) -> int:
+def records_behind(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> int:
     """How many records of the topic the group has not committed now.
 
     Raises:
         BrokerUnavailable: no broker answers.
         KafkaRefused: we have no right to ask.
     """
-    asking = open_consumer(kafka, max_poll_records=1)
+    return sum(measured_lag(kafka, timing).values())
+
+
+def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> dict[int, int]:
+    """The same of each partition."""
+    asking = open_consumer(kafka, max_poll_records=1, timing=timing)
     try:
-        return sum(group_lag(asking, kafka.topic).values())
+        return {place.partition: behind for place, behind in group_lag(asking, kafka.topic).items()}
     finally:
         with contextlib.suppress(TemporaryError), translated("closing"):
             asking.close(autocommit=False)

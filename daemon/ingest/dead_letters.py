@@ -17,7 +17,7 @@ MAX_KEY_BYTES = 64_000
 REFUSED_LETTER_BYTES = 1_000
 SEND_TIMEOUT_SECONDS = 60.0
 
-_OWN_HEADERS = frozenset(
+OWN_HEADERS = frozenset(
     {
         *("reason_code", "reason", "origin_topic", "origin_partition", "origin_offset"),
         *("origin_timestamp_ms", "truncated_from_bytes"),
@@ -45,7 +45,7 @@ def dead_letter(topic: str, record: ConsumerRecord, reason: str) -> ProducerReco
     key = record.key if record.key is None else record.key[:MAX_KEY_BYTES]
     # kafka-python produces neither a header without value nor a message without both key and value.
     value = b"" if record.value is None and key is None else record.value
-    theirs = [(name, content or b"") for name, content in record.headers if name not in _OWN_HEADERS]
+    theirs = [(name, content or b"") for name, content in record.headers if name not in OWN_HEADERS]
     if sum(len(name.encode()) + len(content) for name, content in theirs) > MAX_ORIGINAL_HEADERS_BYTES:
         theirs = []
     headers = (*theirs, *((name, content.encode("utf-8", "replace")) for name, content in ours.items()))

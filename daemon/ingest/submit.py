@@ -1,11 +1,12 @@
 """Submit a file of fact events to Kafka: every line is checked before the first one is sent."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
+from daemon.events.strict_json import printable
 from daemon.events.templates import Templates
 from daemon.ingest.kafka_client import (
     DEFAULT_TIMING,
@@ -16,6 +17,7 @@ from daemon.ingest.kafka_client import (
     open_producer,
     send_all,
 )
+from daemon.ingest.seen_events import Known, SeenEvents
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError
@@ -45,12 +47,16 @@ class InvalidLine:
 
 @dataclass(frozen=True, slots=True)
 class SubmitReport:
-    """What became of a file's lines; `faults` holds the first hundred of the `invalid` ones."""
+    """What became of a file's lines; `faults` holds the first hundred of the `invalid` ones.
+
+    `duplicates` are those of the `events` that stood in the file, or in the ledger, before; they are not sent.
+    """
 
     events: int
     sent: int
     invalid: int
     faults: tuple[InvalidLine, ...] = ()
+    duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,15 @@ def submit_file(
     skip_invalid: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     timing: KafkaTiming = DEFAULT_TIMING,
+    known: Known | None = None,
 ) -> SubmitReport:
     """Check a JSONL file of fact events line by line, then send it to the topic, key = subject, as it stands.
 
-    Memory does not grow with the file. Sending it a second time is harmless: events are known by their id.
+    Memory does not grow with the file. Sending it a second time is harmless: events are known by their id. One event id with
+    two contents is a fault: the consumer would refuse the second one.
+
+    Args:
+        known: of event ids, those that the ledger has, with the digests of their contents; None: it is not asked.
 
     Raises:
         SubmitRefused: lines are no fact events and `skip_invalid` is not set, or the file cannot be read.
@@ -83,18 +94,37 @@ def submit_file(
     """
     templates = Templates.load(settings.consumer.templates)
     reader = _Reader(path, templates, clock, settings.consumer.max_value_bytes)
+    with SeenEvents(known) as seen:
+        checked = _check(reader, seen, on_progress)
+        if checked.invalid and not skip_invalid:
+            of = checked.events + checked.invalid
+            raise SubmitRefused(f"{path}: {checked.invalid} of {of} lines are no fact events", checked)
+        if checked.events == checked.duplicates:
+            return checked
+        sent = _send(reader, settings.kafka, timing, on_progress, seen)
+    return replace(checked, sent=sent)
+
+
+def _check(
+    reader: "_Reader", seen: SeenEvents, on_progress: Callable[[SubmitProgress], None]
+) -> SubmitReport:
+    """Read every line once; `seen` knows afterwards which of them are not to be sent."""
     faults: list[InvalidLine] = []
-    events = invalid = 0
+    events = invalid = duplicates = 0
     for line in reader.lines("checking", on_progress):
-        events += line.event is not None
-        if line.fault is not None:
+        if line.event is not None:
+            seen.add(line.number, line.event)
+        elif line.fault is not None:
             invalid += 1
             faults += [line.fault] * (len(faults) < MAX_REPORTED_FAULTS)
-    checked = SubmitReport(events=events, sent=0, invalid=invalid, faults=tuple(faults))
-    if invalid and not skip_invalid:
-        raise SubmitRefused(f"{path}: {invalid} of {events + invalid} lines are no fact events", checked)
-    sent = _send(reader, settings.kafka, timing, on_progress) if events else 0
-    return SubmitReport(events=events, sent=sent, invalid=invalid, faults=tuple(faults))
+        events += line.event is not None
+    for number, event_id, where in seen.reused():
+        reason = f"the event_id {printable(event_id, 60)!r} stands {where} with other content"
+        events, invalid = events - 1, invalid + 1
+        faults += [InvalidLine(number, "event_id_reused", reason)] * (len(faults) < MAX_REPORTED_FAULTS)
+    duplicates = seen.duplicates()
+    faults.sort(key=lambda fault: fault.line)
+    return SubmitReport(events, sent=0, invalid=invalid, faults=tuple(faults), duplicates=duplicates)
 
 
 def _send(
@@ -102,12 +132,13 @@ def _send(
     kafka: KafkaSettings,
     timing: KafkaTiming,
     on_progress: Callable[[SubmitProgress], None],
+    seen: SeenEvents,
 ) -> int:
     ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), timing)
     producer = open_producer(kafka, timing)
     sent = 0
     try:
-        for chunk in _chunks(reader, kafka.topic, on_progress):
+        for chunk in _chunks(reader, kafka.topic, on_progress, seen):
             send_all(producer, chunk, timeout_seconds=SEND_TIMEOUT_SECONDS)
             sent += len(chunk)
     except BrokerUnavailable as error:
@@ -120,12 +151,12 @@ def _send(
 
 
 def _chunks(
-    reader: "_Reader", topic: str, on_progress: Callable[[SubmitProgress], None]
+    reader: "_Reader", topic: str, on_progress: Callable[[SubmitProgress], None], seen: SeenEvents
 ) -> Iterator[list[ProducerRecord]]:
     chunk: list[ProducerRecord] = []
     size = 0
     for line in reader.lines("sending", on_progress):
-        if line.event is not None:
+        if line.event is not None and not seen.leaves_out(line.number):
             chunk.append(ProducerRecord(topic, line.event.subject.encode("utf-8"), line.raw))
             size += len(line.raw)
         if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
@@ -137,6 +168,7 @@ def _chunks(
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    number: int
     raw: bytes
     event: FactEvent | None = None
     fault: InvalidLine | None = None
@@ -192,5 +224,5 @@ class _Reader:
                 max_value_bytes=self._max_value_bytes,
             )
         except EventRejected as error:
-            return _Line(raw, fault=InvalidLine(number, error.reason_code, str(error)))
-        return _Line(raw, event=event)
+            return _Line(number, raw, fault=InvalidLine(number, error.reason_code, str(error)))
+        return _Line(number, raw, event=event)

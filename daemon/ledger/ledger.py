@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from daemon.ledger.publication.audit import Audit
+from daemon.ledger.publication.batch_lists import BatchLists
 from daemon.ledger.publication.fact_page import FactPages
 from daemon.ledger.publication.generations import Generations
 from daemon.ledger.publication.reversals import Reversals
@@ -18,6 +19,7 @@ from daemon.ledger.queue.intake import Intake
 from daemon.ledger.queue.jobs import Jobs
 from daemon.ledger.queue.outbox import Outbox
 from daemon.ledger.queue.plans import Plans
+from daemon.ledger.queue.proposals import Proposals
 from daemon.ledger.records.audit_log import AuditLog
 from daemon.ledger.records.base_answers import BaseAnswers
 from daemon.ledger.records.checks import Checks
@@ -37,7 +39,9 @@ class Ledger:
         self._database = database
         self.intake = Intake(database, clock)
         self.plans = Plans(database, clock)
+        self.proposals = Proposals(database, clock)
         self.batches = Batches(database, clock)
+        self.batch_lists = BatchLists(database, clock)
         self.generations = Generations(database, clock)
         self.audit = Audit(database)
         self.timeline = Timeline(database)

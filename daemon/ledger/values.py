@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -159,6 +159,24 @@ class Plan:
     explanation: Mapping[str, Any] = field(default_factory=dict)  # strategy, clusters, similarities: JSON
     id: int | None = field(default=None, compare=False)  # given by the ledger
     created_at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A drafted plan that waits for a person, or what became of it.
+
+    Attributes:
+        state: waiting, approved, declined, or replaced by a newer one.
+        plan_id: of an approved one, the plan that was put to work.
+    """
+
+    id: int
+    created_at: datetime
+    plan: Plan
+    state: str
+    decided_by: str | None = None
+    reason: str | None = None
+    plan_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,7 +519,7 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """One batch, whatever its state."""
+    """One batch, whatever its state; `free_at`: its lease ends then, or it is not tried before."""
 
     id: int
     plan_id: int
@@ -514,7 +532,33 @@ class BatchLine:
     worker: str | None
     created_at: datetime
     finished_at: datetime | None
+    free_at: datetime
     edits: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBatch:
+    """A batch that a worker holds.
+
+    Attributes:
+        took: since it was claimed.
+        expected: what it takes in all, going by the last finished batches of its editor; None: nobody knows yet.
+        left: what remains of that; zero: it takes longer than the others did.
+        is_silent: its lease ran out, so another worker may take it.
+    """
+
+    line: BatchLine
+    took: timedelta | None
+    expected: timedelta | None
+    left: timedelta | None
+    is_silent: bool
+
+    @property
+    def share(self) -> float | None:
+        """Of the expected time, how much is over: 0 to 1; None: nobody knows yet."""
+        if self.took is None or not self.expected:
+            return None
+        return min(self.took / self.expected, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def preview_rollback(ledger: Ledger, to: int) -> Preview:
 
 def rollback(ledger: Ledger, to: int, act: Act) -> Generation:
     """Publish a generation that answers as `to` did; the head itself where nothing differs."""
-    return ledger.reversals.rollback(to, _with_reason(act))
+    return ledger.reversals.rollback(to, with_reason(act))
 
 
 def preview_undo_generation(ledger: Ledger, number: int) -> Preview:
@@ -43,7 +43,7 @@ def preview_undo_generation(ledger: Ledger, number: int) -> Preview:
 
 def undo_generation(ledger: Ledger, number: int, act: Act) -> Generation:
     """Take back what one generation did, as far as it still stands."""
-    return ledger.reversals.undo_generation(number, _with_reason(act))
+    return ledger.reversals.undo_generation(number, with_reason(act))
 
 
 def preview_undo_fact(ledger: Ledger, edit_id: EditId, *, restore_previous: bool = False) -> Preview:
@@ -53,24 +53,24 @@ def preview_undo_fact(ledger: Ledger, edit_id: EditId, *, restore_previous: bool
 
 def undo_fact(ledger: Ledger, edit_id: EditId, act: Act, *, restore_previous: bool = False) -> Generation:
     """Take one live edit back for good; the fact's earlier value comes back where that is asked for."""
-    return ledger.reversals.undo_fact(edit_id, _with_reason(act), restore_previous=restore_previous)
+    return ledger.reversals.undo_fact(edit_id, with_reason(act), restore_previous=restore_previous)
 
 
 def retry(ledger: Ledger, edit_id: EditId, act: Act) -> None:
     """Let one rejected or quarantined edit try again."""
-    act = _with_reason(act)
+    act = with_reason(act)
     ledger.control.retry(edit_id, cause=f"retry: {act.reason}", act=act)
 
 
 def retry_quarantined(ledger: Ledger, act: Act) -> list[EditId]:
     """Let every quarantined edit try again; their ids."""
-    act = _with_reason(act)
+    act = with_reason(act)
     return ledger.control.retry_quarantined(cause=f"retry: {act.reason}", act=act)
 
 
 def hold(ledger: Ledger, act: Act) -> int | None:
     """Let nobody claim a batch; the hold's number, or None where the same person holds for the same reason already."""
-    act = _with_reason(act)
+    act = with_reason(act)
     return ledger.control.hold(act.reason, actor=act.actor)
 
 
@@ -79,7 +79,18 @@ def release(ledger: Ledger, act: Act, *, hold_id: int | None = None) -> list[Hol
     return ledger.control.release(actor=act.actor, reason=act.reason.strip(), hold_id=hold_id)
 
 
-def _with_reason(act: Act) -> Act:
+def approve_plan(ledger: Ledger, proposal_id: int, act: Act) -> int:
+    """Put a plan that waits for a person to work; the plan's number."""
+    return ledger.proposals.approve(proposal_id, with_reason(act))
+
+
+def decline_plan(ledger: Ledger, proposal_id: int, act: Act) -> None:
+    """Leave the edits of a plan that waits pending: the next nightly run drafts them anew."""
+    ledger.proposals.decline(proposal_id, with_reason(act))
+
+
+def with_reason(act: Act) -> Act:
+    """The act, its reason tidied; BadRequest where there is none, or a very long one."""
     reason = " ".join(act.reason.split())
     if not reason:
         raise BadRequest("say why: the reason stands in the audit log")

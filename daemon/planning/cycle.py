@@ -41,10 +41,10 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
     edits = ledger.plans.pending(lane, settings.planner.max_edits_per_cycle)
     if not edits:
         return None
-    rivals = [edit for edit in ledger.plans.rivals(edits) if _in_play(edit)]
+    rivals = [edit for edit in ledger.plans.rivals(edits) if in_play(edit)]
     draft = plan(
-        [_pending(edit) for edit in edits],
-        rivals=[_pending(edit) for edit in rivals],
+        [to_pending(edit) for edit in edits],
+        rivals=[to_pending(edit) for edit in rivals],
         settings=settings.planner,
         embedder=open_embedder(settings, ledger),
     )
@@ -72,11 +72,13 @@ def plan_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> 
     return None if cycle is None else store_cycle(ledger, cycle)
 
 
-def _in_play(edit: Edit) -> bool:
+def in_play(edit: Edit) -> bool:
+    """Whether a plan has to reckon with an edit that it does not plan itself."""
     return edit.state in (_RETRACTIONS_IN_PLAY if edit.op == "retract" else _ASSERTS_IN_PLAY)
 
 
-def _pending(edit: Edit) -> Pending:
+def to_pending(edit: Edit) -> Pending:
+    """An edit as planners know it."""
     return Pending(
         edit_id=edit.id,
         op=edit.op,

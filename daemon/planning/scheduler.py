@@ -19,7 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckKind, Lane
-from daemon.planning.cycle import plan_cycle
+from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.servable import log_engine
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
@@ -131,7 +131,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
         lambda: _request_check(ledger, CheckKind.PARITY),
     )
     return (
-        Job("nightly_plan", nightly, lambda: _plan(ledger, settings, Lane.URGENT, Lane.BATCH)),
+        Job("nightly_plan", nightly, lambda: _nightly_plan(ledger, settings)),
         Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
         Job(
             "locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger, CheckKind.SAMPLE)
@@ -253,6 +253,19 @@ def run(settings: Settings, stop: threading.Event) -> None:
 def _plan(ledger: Ledger, settings: Settings, *lanes: Lane) -> str:
     stored = plan_cycle(ledger, settings, lanes=lanes)
     return "nothing is pending" if stored is None else f"plan {stored.id}: {len(stored.batches)} batches"
+
+
+def _nightly_plan(ledger: Ledger, settings: Settings) -> str:
+    """Plan both lanes; with `schedule.approval` the batch lane's plan waits for a person, and the urgent lane goes on."""
+    if not settings.schedule.approval:
+        return _plan(ledger, settings, Lane.URGENT, Lane.BATCH)
+    done = _plan(ledger, settings, Lane.URGENT)
+    drafted = draft_cycle(ledger, settings, lanes=(Lane.BATCH,))
+    if drafted is None:
+        return done
+    proposal = ledger.proposals.propose(drafted.plan)
+    _log.info("a plan waits for approval", proposal=proposal, batches=len(drafted.plan.batches))
+    return f"{done}; proposed plan {proposal} waits for approval: {len(drafted.plan.batches)} batches"
 
 
 def _request_check(ledger: Ledger, kind: CheckKind) -> str:

@@ -32,7 +32,7 @@ def log_engine(engine: ServingEngine) -> None:
         _log.info(
             "edits are served by vLLM",
             consequence="LEMoE's batches are planned as ever and trained as SCEN experts: vLLM serves LoRA adapters "
-            "alone; LEMoE experts that are live already are answered by the base",
+            "alone; workers give LEMoE edits that are live already LoRA forms, and those that have none are the base's",
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,10 +10,17 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from daemon.process.settings_tables import Port, Ratio, SettingsTable
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+KeyHash = Annotated[str, Field(pattern=r"^((read|operate):)?[0-9a-fA-F]{64}$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 MIN_KEY_CHARS = 16
 ServingEngine = Literal["embedded", "vllm"]
+
+
+class Role(StrEnum):
+    """What a key may do in the console: see, or also act."""
+
+    READ = "read"
+    OPERATE = "operate"
 
 
 class ServeSettings(SettingsTable):
@@ -45,8 +53,11 @@ class ServeSettings(SettingsTable):
     )
     max_rows: int = Field(64, ge=1, le=1_024, description="answers generated together")
     max_waiting: int = Field(64, ge=1, le=65_536, description="requests that wait; further ones get 503")
-    api_keys: tuple[Sha256, ...] = Field(
-        (), max_length=1_024, description="SHA-256 of each API key in hex (printf %s KEY | sha256sum)"
+    api_keys: tuple[KeyHash, ...] = Field(
+        (),
+        max_length=1_024,
+        description="SHA-256 of each API key in hex (printf %s KEY | sha256sum); "
+        '"read:HASH" also opens the console, "operate:HASH" may act there',
     )
     api_key: SecretStr | None = Field(
         None, description="keys, commas between; better in the environment: UPKEEP_SERVE__API_KEY"
@@ -64,7 +75,7 @@ class ServeSettings(SettingsTable):
     @field_validator("api_key")
     @classmethod
     def _are_long_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(key) < MIN_KEY_CHARS for key in _keys(value)):
+        if value is not None and any(len(key) < MIN_KEY_CHARS for _, key in _keys(value)):
             raise ValueError(f"a key needs {MIN_KEY_CHARS} characters: openssl rand -hex 32 makes one")
         return value
 
@@ -72,7 +83,7 @@ class ServeSettings(SettingsTable):
     @classmethod
     def _is_guarded(cls, value: bool, info: ValidationInfo) -> bool:
         keys = info.data.get("api_keys") or info.data.get("api_key")
-        if not (value or keys or _is_loopback(info.data.get("host", ""))):
+        if not (value or keys or is_loopback(info.data.get("host", ""))):
             raise ValueError(
                 "must be true to listen beyond loopback without keys: set serve.api_keys, or UPKEEP_SERVE__API_KEY"
             )
@@ -81,8 +92,17 @@ class ServeSettings(SettingsTable):
     @property
     def key_hashes(self) -> tuple[str, ...]:
         """SHA-256 of every API key, in hex."""
-        plain = () if self.api_key is None else _keys(self.api_key)
-        return (*self.api_keys, *(hashlib.sha256(key.encode()).hexdigest() for key in plain))
+        return tuple(hashed for hashed, _ in self._hashes_and_roles())
+
+    @property
+    def key_roles(self) -> dict[str, Role]:
+        """SHA-256 of every key that opens the console, in small hex, and what it may do there."""
+        return {hashed.lower(): role for hashed, role in self._hashes_and_roles() if role is not None}
+
+    def _hashes_and_roles(self) -> list[tuple[str, Role | None]]:
+        hashed = [(key, role) for role, key in map(_role_and_key, self.api_keys)]
+        plain = [] if self.api_key is None else _keys(self.api_key)
+        return [*hashed, *((hashlib.sha256(key.encode()).hexdigest(), role) for role, key in plain)]
 
 
 class GatewaySettings(SettingsTable):
@@ -91,7 +111,8 @@ class GatewaySettings(SettingsTable):
     host: str = Field("127.0.0.1", min_length=1, description="0.0.0.0 opens it to other machines")
     port: Port = Field(8090, description="TCP port")
     metrics_port: Port = Field(
-        9466, description="health and /metrics, on metrics.host: all other paths belong to the engine"
+        9466,
+        description="health and /metrics, on metrics.host: of port, all but /console belong to the engine",
     )
     engine: str = Field(
         "http://127.0.0.1:8000",
@@ -159,11 +180,18 @@ class GatewaySettings(SettingsTable):
     parity_floor: Ratio = Field(0.95, description="share of those that must agree")
 
 
-def _keys(value: SecretStr) -> list[str]:
-    return [key.strip() for key in value.get_secret_value().split(",")]
+def _keys(value: SecretStr) -> list[tuple[Role | None, str]]:
+    return [_role_and_key(key.strip()) for key in value.get_secret_value().split(",")]
 
 
-def _is_loopback(host: str) -> bool:
+def _role_and_key(text: str) -> tuple[Role | None, str]:
+    """`operate:KEY` in its parts; a key without a role asks the model, and no more."""
+    role, colon, key = text.partition(":")
+    return (Role(role), key) if colon and role in tuple(Role) else (None, text)
+
+
+def is_loopback(host: str) -> bool:
+    """Only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name

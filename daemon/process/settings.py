@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from daemon.process import settings_tables as tables
+from daemon.process.console_settings import ConsoleSettings
 from daemon.process.http_settings import GatewaySettings, ServeSettings
 from daemon.process.settings_environment import EnvironmentOrFiles
 from daemon.process.settings_errors import BadSettings, explain, unknown_variable
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     monitoring: tables.MonitoringSettings = Field(default_factory=tables.MonitoringSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     metrics: tables.MetricsSettings = Field(default_factory=tables.MetricsSettings)
     log: tables.LogSettings = Field(default_factory=tables.LogSettings)
 
@@ -152,7 +154,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadSettings(f"{path} is larger than {MAX_FILE_BYTES} bytes: that is no settings file")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BadSettings(f"there is no settings file {path}: `upkeep init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:

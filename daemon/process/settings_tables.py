@@ -210,6 +210,9 @@ class VerifySettings(SettingsTable):
         0.5, description="share of an edit's own phrasings that must answer as told; its prompt always must"
     )
     locality_floor: Ratio = Field(0.98, description="share of unrelated prompts that must answer as the base")
+    far_ceiling: Ratio = Field(
+        0.001, description="of the shipped texts that concern no edit, the share on which one may fire"
+    )
     retention_sample: int = Field(64, ge=0, le=10_000, description="how many earlier edits are asked again")
     retention_floor: Ratio = Field(0.95, description="share of those that must still answer as told")
     max_attempts: int = Field(
@@ -238,6 +241,9 @@ class ScheduleSettings(SettingsTable):
     nightly_cron: str = Field("0 2 * * *", description="the batch lane: minute hour day month weekday")
     urgent_seconds: float = Field(
         5.0, ge=0.1, le=86_400.0, description="how often the urgent lane is planned"
+    )
+    approval: bool = Field(
+        False, description="true: a nightly plan waits until a person approves it; urgent ones never wait"
     )
     check_seconds: float = Field(900.0, ge=1.0, description="how often a locality regression is asked for")
     full_check_cron: str = Field(

@@ -1,11 +1,9 @@
 """`upkeep run`: one child process for each role, started again when it dies, stopped together."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +14,8 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from daemon.process import parent_watch
-from daemon.process.temporary import require_temporary_folder
+from daemon.process.metrics_folder import VARIABLE as METRICS_FOLDER
+from daemon.process.metrics_folder import MetricsFolder, metrics_folder
 
 ROLES = ("consume", "schedule", "worker", "serve")
 EXIT_PERMANENT = frozenset({1, 2})  # as daemon.__main__ exits on PermanentError and on wrong settings
@@ -99,33 +98,31 @@ class Supervisor:
         Raises:
             NoTemporaryFolder: there is nowhere to write to.
         """
-        # Fresh for each start, so that no dead process of an earlier run is counted.
-        metrics_folder = Path(tempfile.mkdtemp(prefix="upkeep-metrics-", dir=require_temporary_folder()))
-        self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
-        self._environment[parent_watch.VARIABLE] = "stdin"
-        exit_code = 0
-        try:
-            while not self._stop.is_set() and exit_code == 0:
-                exit_code = self._watch_once(metrics_folder)
-                if self._between is not None:
-                    self._between()
-                self._stop.wait(POLL_SECONDS)
-        finally:
-            self._end_all()
-            shutil.rmtree(metrics_folder, ignore_errors=True)
+        with metrics_folder() as folder:
+            self._environment[METRICS_FOLDER] = str(folder.path)
+            self._environment[parent_watch.VARIABLE] = "stdin"
+            exit_code = 0
+            try:
+                while not self._stop.is_set() and exit_code == 0:
+                    exit_code = self._watch_once(folder)
+                    if self._between is not None:
+                        self._between()
+                    self._stop.wait(POLL_SECONDS)
+            finally:
+                self._end_all()
         return exit_code
 
-    def _watch_once(self, metrics_folder: Path) -> int:
+    def _watch_once(self, folder: MetricsFolder) -> int:
         for child in self._children:
             if child.process is None:
                 if self._clock() >= child.start_at:
-                    self._start(child)
+                    self._start(child, folder)
                 continue
             code = child.process.poll()
             if code is None:
                 continue
-            # Its counters stay in the sum; its live gauges go.
-            mark_process_dead(child.process.pid, path=str(metrics_folder))  # type: ignore[no-untyped-call]
+            # Its counters stay, and the next one goes on with them; its live gauges go.
+            mark_process_dead(child.role.name, path=str(folder.path))  # type: ignore[no-untyped-call]
             ran = self._clock() - child.started
             if ran >= self._backoff.healthy_seconds:
                 child.was_healthy, child.failures = True, 0
@@ -136,11 +133,12 @@ class Supervisor:
             self._start_later(child, code, ran)
         return 0
 
-    def _start(self, child: _Child) -> None:
+    def _start(self, child: _Child, folder: MetricsFolder) -> None:
         child.started = self._clock()
         child.process = subprocess.Popen(  # noqa: S603  -- our own interpreter and our own modules
             child.role.command,
             stdin=subprocess.PIPE,  # for its parent-death watch
+            pass_fds=[folder.lock],  # as long as it lives, nobody sweeps the folder away
             env=self._environment,
             # A terminal's Ctrl-C reaches the supervisor alone, which then stops the roles in its own way.
             start_new_session=True,

@@ -5,11 +5,12 @@ import os
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from daemon.process.metrics_folder import VARIABLE
 from daemon.process.settings import Settings
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 
-MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # set by the supervisor for all of its roles
+MULTIPROC_VARIABLE = VARIABLE  # set by the supervisor for all of its roles
 
 
 def role_metrics(settings: Settings, *, expose: bool = True) -> Metrics:

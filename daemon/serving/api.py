@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
+from daemon.console.app import console_routes
 from daemon.openai_api.errors import ApiError, api_error, invalid_request
 from daemon.openai_api.provenance import EDIT_HEADER, GENERATION_HEADER
 from daemon.openai_api.request_ids import HEADER, RequestIdMiddleware
@@ -63,12 +65,14 @@ def create_app(
     model_name: str,
     access: Access | None = None,
     with_health: bool = True,
+    console: ASGIApp | None = None,
 ) -> FastAPI:
     """The application around a model executor.
 
     Args:
         read_head: asks the ledger; raises TemporaryError if it cannot.
         with_health: health and metrics are here, too; else `create_health_app` has them, on a port of its own.
+        console: the pages under `/console`; it guards itself.
     """
     app = FastAPI(
         title=TITLE,
@@ -85,6 +89,8 @@ def create_app(
     if with_health:
         add_health(app, executor=executor, read_head=read_head, metrics=metrics, exposed=exposed)
     add_reference(app)
+    if console is not None:
+        app.router.routes.extend(console_routes(console))
     _add_middleware(app, limits, metrics, access or Access())
     return app
 

@@ -10,6 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -45,6 +47,15 @@ class RunningBatch(Protocol):
         """Let all rows go."""
 
 
+class Answered(Protocol):
+    """A finished answer, and the edit that gave it."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def edit_id(self) -> str | None: ...
+
+
 class ServableModel(Protocol):
     """A model that can be asked, and can be brought to the newest published generation."""
 
@@ -57,6 +68,23 @@ class ServableModel(Protocol):
 
     def explain(self, prompt: Prompt) -> RouteTrace:
         """Why an edit fires on a prompt, or none does."""
+
+    def at(self, generation: int) -> AbstractContextManager[None]:
+        """While the block runs, the model answers as that generation did."""
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Answered]: ...
+    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Answered]:
+        """The frozen base's answers, whatever was edited."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredAt:
+    """The base's answer and an earlier generation's, with the edit that fired and how that was decided."""
+
+    base: str
+    edited: str
+    edit_id: str | None
+    trace: RouteTrace
 
 
 class ModelExecutor:
@@ -128,14 +156,36 @@ class ModelExecutor:
             TemporaryError: the model is not loaded yet, or too many requests are waiting.
         """
         model = self._loaded()
+        return await self._between_steps(lambda: (model.generation, model.explain(prompt)))
+
+    async def ask_at(self, generation: int, prompt: Prompt, *, max_new_tokens: int) -> AnsweredAt:
+        """What an earlier generation answers, and why; all other answers wait meanwhile.
+
+        Raises:
+            TemporaryError: the model is not loaded yet, or too many requests are waiting.
+            NotInLedger: that generation was never published.
+            BadRequest: the prompt cannot be answered.
+        """
+        model = self._loaded()
+
+        def ask() -> AnsweredAt:
+            [base] = model.generate_base([prompt], max_new_tokens=max_new_tokens)
+            with model.at(generation):
+                [edited] = model.generate([prompt], max_new_tokens=max_new_tokens)
+                return AnsweredAt(base.text, edited.text, edited.edit_id, model.explain(prompt))
+
+        return await self._between_steps(ask)
+
+    async def _between_steps(self, work: Callable[[], _T]) -> _T:
+        """Have the thread do something that clients ask for; it counts among the requests that wait."""
         with self._counter:
             if self._unstarted >= self._max_waiting:
                 raise TemporaryError(
                     f"{self._max_waiting} requests are waiting already", retry_after_seconds=2.0
                 )
             self._unstarted += 1
-        done: Future[tuple[int, RouteTrace]] = Future()
-        self._inbox.put(lambda: self._fulfil(done, lambda: (model.generation, model.explain(prompt))))
+        done: Future[_T] = Future()
+        self._inbox.put(lambda: self._fulfil(done, work))
         try:
             return await asyncio.wrap_future(done)
         finally:

@@ -2,27 +2,26 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from daemon.checks.ledger_metrics import ledger_collector
+from daemon.console.app import create_console
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.listening import listen
+from daemon.process.listening import answering
 from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
 from daemon.serving.api import Access, Head, Limits, create_app, create_health_app
+from daemon.serving.console_asker import ExecutorAsker
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from edits.errors import PermanentError, TemporaryError
 from monitoring.metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
-SHUTDOWN_SECONDS = 10  # for the requests in hand
 
 _log = structlog.get_logger()
 
@@ -61,7 +60,8 @@ def _serve(
 ) -> None:
     executor = ModelExecutor(max_waiting=settings.serve.max_waiting)
     try:
-        with _listening(_apps(settings, ledger, executor)) as servers:
+        apps = _apps(settings, ledger, executor)
+        with answering(apps, settings="serve.host and serve.port") as servers:
             _log.info("serving", address=f"http://{settings.serve.host}:{settings.serve.port}")
             executor.load(lambda: open_model(settings, ledger))
             _log.info("model loaded", generation=executor.generation)
@@ -69,33 +69,6 @@ def _serve(
                 follow_head(executor)
     finally:
         executor.close()
-
-
-@contextmanager
-def _listening(apps: Sequence[tuple[FastAPI, str, int]]) -> Iterator[list[threading.Thread]]:
-    """While the block runs, each application answers on its host and port, in a thread of its own.
-
-    Raises:
-        TemporaryError: a port is not to be had at this moment.
-    """
-    with ExitStack() as stack:
-        # All are bound before the model is loaded.
-        told = "serve.host and serve.port"
-        bound = [(app, stack.enter_context(listen(host, port, settings=told))) for app, host, port in apps]
-        servers = [(_server(app), listener) for app, listener in bound]
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
-            for server, listener in servers
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield threads
-        finally:
-            for server, _ in servers:
-                server.should_exit = True
-            for thread in threads:
-                thread.join()
 
 
 def follow_head(executor: ModelExecutor) -> None:
@@ -109,7 +82,7 @@ def follow_head(executor: ModelExecutor) -> None:
         _log.error("cannot take over the published generation", reason=str(error))
 
 
-def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[FastAPI, str, int]]:
+def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[tuple[ASGIApp, str, int]]:
     """The applications with the hosts and ports that they are to answer on."""
     serve = settings.serve
     registry = CollectorRegistry()
@@ -125,6 +98,7 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
         model_name=model_name(settings),
         access=Access(serve.key_hashes, serve.cors_origins),
         with_health=serve.metrics_port is None,
+        console=_console(settings, ledger, executor),
     )
     if serve.metrics_port is None:
         return [(app, serve.host, serve.port)]
@@ -132,6 +106,13 @@ def _apps(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> list[t
         executor=executor, read_head=lambda: _head(ledger), metrics=metrics, exposed=exposed
     )
     return [(app, serve.host, serve.port), (health, settings.metrics.host, serve.metrics_port)]
+
+
+def _console(settings: Settings, ledger: Ledger, executor: ModelExecutor) -> ASGIApp | None:
+    if not settings.console.enabled:
+        return None
+    asker = ExecutorAsker(executor, max_new_tokens=settings.model.max_new_tokens)
+    return create_console(settings, ledger, host=settings.serve.host, asker=asker)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -148,18 +129,6 @@ def model_name(settings: Settings) -> str:
     """The name under which OpenAI clients ask: of a folder no more than its own, where it lies is nobody's business."""
     path = settings.model.required_path()
     return settings.serve.model_name or (Path(path).name if Path(path).is_absolute() else path)
-
-
-def _server(app: FastAPI) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,  # what configure_logging set up stays
-            access_log=False,  # the metrics count requests; prompts are nobody's business
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            lifespan="off",
-        )
-    )
 
 
 def _head(ledger: Ledger) -> Head | None:

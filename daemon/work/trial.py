@@ -12,6 +12,7 @@ from daemon.served_model import ServedModel
 from daemon.work.decision import UnexplainedFault
 from daemon.work.verify import Verification, Verifier
 from editors.base.devices import device_errors
+from editors.index.names.everyday import all_far_texts
 from editors.methods.registry import build_editor
 from editors.methods.scen.settings import ScenSettings
 from editors.store.shards import Shard
@@ -77,7 +78,11 @@ class Trial:
         self._model = model
         self._metrics = metrics
         self._templates = Templates.load(settings.consumer.templates)
-        self._verifier = Verifier(settings.verify, max_new_tokens=settings.model.max_new_tokens)
+        self._verifier = Verifier(
+            settings.verify,
+            max_new_tokens=settings.model.max_new_tokens,
+            far_texts=tuple(all_far_texts()),
+        )
 
     def train(self, editor: str, edits: Sequence[Edit]) -> TrainedBatch | VerifiedBatch:
         """Train a batch, and what fails once more as experts of their own; verified already where nothing failed.

@@ -40,6 +40,7 @@ class Expectation:
         edit_id: the batch's edit that asks; None: an earlier edit or what must stay as it was.
         never: the value that the expected one replaces, if that is known.
         free: the answer may give what is expected in words of its own, must not give `never`, and must end by itself.
+        untouched: what is expected is the base's own answer; where no edit fired, another one is numerical noise.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Expectation:
     edit_id: EditId | None = None
     never: str | None = None
     free: bool = False
+    untouched: bool = False
 
     @property
     def form(self) -> Form:
@@ -55,6 +57,8 @@ class Expectation:
 
     def is_right(self, answer: Answer) -> bool:
         """Whether this answer will do."""
+        if self.untouched and answer.edit_id is None:
+            return True
         if self.free:
             return not answer.truncated and is_stated(answer.text, self.expected, self.never)
         return is_exact(answer.text, self.expected)
@@ -63,9 +67,16 @@ class Expectation:
 class Verifier:
     """Scores candidate shards against the floors of the settings."""
 
-    def __init__(self, settings: VerifySettings, *, max_new_tokens: int) -> None:
+    def __init__(
+        self, settings: VerifySettings, *, max_new_tokens: int, far_texts: Sequence[str] = ()
+    ) -> None:
+        """
+        Args:
+            far_texts: what concerns no edit; each is asked of every batch.
+        """
         self._settings = settings
         self._tokens = max_new_tokens
+        self._far_texts = far_texts
 
     def check(
         self,
@@ -97,9 +108,15 @@ class Verifier:
                 "locality": untouched,
             }
             answers = self._answers(model, asked)
+            captured = self._captured(model, edits)
         scores = _scores(asked, answers, model.base)
+        if self._far_texts:
+            scores["locality_far"] = 1 - len({t for of in captured.values() for t in of}) / len(
+                self._far_texts
+            )
         failed = self._failures([*own, *rephrased], [*answers["reliability"], *answers["generality"]], edits)
         # An earlier edit that stopped firing through this batch is always somebody's fault, however large the sample.
+        failed |= self._capturing(captured)
         failed |= _culprits("retention", scores["retention"], retained, answers["retention"], edits)
         for name in _under_floor("locality", scores, self._settings.locality_floor):
             failed |= _culprits(name, scores[name], untouched, answers["locality"], edits)
@@ -139,6 +156,32 @@ class Verifier:
                     failed.setdefault(edit.id, RejectedEdit(_reason(*wrong[0]), scores))
         return failed
 
+    def _captured(self, model: EditedModel, edits: Sequence[Edit]) -> dict[EditId, list[str]]:
+        """The far texts that each edit fires on, though they are none of its phrasings. Only routes: where none fires, the
+        base answers."""
+        texts = [text for text in self._far_texts if model.named(text)]
+        texts = [text for text in texts if model.base.fits(text)]
+        batch = {edit.id: edit for edit in edits}
+        found: defaultdict[EditId, list[str]] = defaultdict(list)
+        for text, route in zip(texts, model.route(texts), strict=True):
+            edit = batch.get(route.edit_id or "")
+            if edit is not None and text not in (edit.prompt, *edit.event.rephrase_prompts):
+                found[edit.id].append(text)
+        return found
+
+    def _capturing(self, captured: Mapping[EditId, Sequence[str]]) -> dict[EditId, RejectedEdit]:
+        """Edits that fire on more of the far texts than they may."""
+        count, ceiling = len(self._far_texts), self._settings.far_ceiling
+        return {
+            edit: RejectedEdit(
+                f"far: it fires on {len(texts)} of {count} texts that concern no edit (at most {ceiling:.2%} may), such as "
+                f"{texts[0][:100]!r}: name the subject in full, and ask in the prompt for what is to change",
+                {"far": len(texts) / count},
+            )
+            for edit, texts in captured.items()
+            if len(texts) > ceiling * count
+        }
+
     def _untouched(self, model: EditedModel, edits: Sequence[Edit]) -> list[Expectation]:
         """What must be answered as by the base: the batch's locality prompts that name no other edited subject.
 
@@ -150,7 +193,7 @@ class Verifier:
         prompts = [(text, prompt) for text in texts for prompt in _forms_of(text, model.base)]
         base_answers = model.base.generate([prompt for _, prompt in prompts], max_new_tokens=self._tokens)
         return [
-            Expectation(text, prompt, answer)
+            Expectation(text, prompt, answer, untouched=True)
             for (text, prompt), answer in zip(prompts, base_answers, strict=True)
         ]
 

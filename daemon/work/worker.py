@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -39,6 +39,7 @@ from daemon.work.decision import (
     ends_worker,
 )
 from daemon.work.lease import keep_alive
+from daemon.work.lora_forms import LoraFormMaker
 from daemon.work.trial import TrainedBatch, Trial, VerifiedBatch
 from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
@@ -67,6 +68,7 @@ class Worker:
         self._metrics = metrics
         self._store = AdapterStore(settings.store.path)
         self._trial = Trial(settings, ledger, model, metrics)
+        self._lora_forms = LoraFormMaker(settings, ledger, model, self._store)
         self._swept_at: float | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -88,7 +90,7 @@ class Worker:
             return True
         batch = batch or self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.BATCH,))
         if batch is None:
-            return self._check(CheckKind.FULL)
+            return self._check(CheckKind.FULL) or self._lora_forms.make_next()
         # Planned before the engine was changed, perhaps: what is trained must be what can be served.
         batch = replace(batch, editor=servable_editor(batch.editor, self._settings.serve.engine))
         with structlog.contextvars.bound_contextvars(batch_id=batch.id):
@@ -282,13 +284,25 @@ def run(settings: Settings, stop: threading.Event) -> None:
                     stop.wait(settings.worker.poll_seconds)
 
 
-def work_until_idle(settings: Settings) -> None:
-    """Do all the work that there is now, in this process; for `upkeep apply`."""
+def work_until_idle(
+    settings: Settings, done: Callable[[], bool] = lambda: True, *, wait_seconds: float = 0.0
+) -> None:
+    """Do all the work that there is now, in this process; for `upkeep apply`.
+
+    Args:
+        done: whether nothing is left to wait for, such as a batch that another worker has; asked until `wait_seconds` have
+            passed without any work.
+    """
     with open_ledger(settings.ledger.url) as ledger:
         # Beside a running daemon: its metrics port is taken.
         worker = _open_worker(settings, ledger, role_metrics(settings, expose=False))
-        while worker.work_once():
-            pass
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            while worker.work_once():
+                deadline = time.monotonic() + wait_seconds
+            if done() or time.monotonic() >= deadline:
+                return
+            time.sleep(settings.worker.poll_seconds)
 
 
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:

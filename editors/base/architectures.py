@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from edits.errors import UnknownArchitecture
 
@@ -83,5 +83,24 @@ def submodule(root: nn.Module, path: str) -> nn.Module:
             )
         return child
 
-    found: nn.Module = reduce(step, path.split("."), root)
+    found: Any = reduce(step, path.split("."), root)
+    if not isinstance(found, nn.Module):
+        raise UnknownArchitecture(
+            f"{path!r} is a {type(found).__name__} of {type(root).__name__}, no module that runs: experts that share one "
+            "weight (mixture of experts) cannot be edited; name a dense projection in model.ffn_module"
+        )
     return found
+
+
+def require_projection(module: nn.Module, path: str) -> None:
+    """Let a linear map with one weight (out, in) or (in, out) pass.
+
+    Raises:
+        UnknownArchitecture: it is none.
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise UnknownArchitecture(
+            f"{path!r} is a {type(module).__name__}, no linear projection with a weight of two dimensions: correct the "
+            "third part of model.ffn_module"
+        )

@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteriaList
 
-from editors.base.architectures import Layout, layout_of, submodule
+from editors.base.architectures import Layout, layout_of, require_projection, submodule
 from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
+from editors.base.line_stop import LineStop
 from editors.base.prompt_reader import ChatMode, PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base, hash_loaded
 from edits.errors import BadRequest, BaseUnreadable, PermanentError
-from edits.prompts import Prompt
+from edits.prompts import Prompt, prompt_list
 
 SAMPLE_TEXT = "The capital of France is"  # to try out what the code of a family says nowhere
 UNBOUNDED_CONTEXT = 1 << 20  # for configurations that state none
@@ -53,18 +54,23 @@ class Base(PromptReader):
         model: Any,
         tokenizer: Any,
         *,
-        base_hash: str,
+        base_hash: str | BaseHash | None = None,
         layer: int | None = None,
         ffn_module: str | None = None,
         chat: ChatMode = "auto",
     ) -> None:
         """
+        Args:
+            base_hash: what `load_base` found over the files; None, for a model that is loaded already: over its weights,
+                configuration and tokenizer, which takes a pass over the weights.
+
         Raises:
             BadRequest: the layer does not exist, or chat is on for a tokenizer without a chat template.
             BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
         """
         self.model = model.eval().requires_grad_(False)
-        self.hash = base_hash
+        self.known_as = as_base_hash(hash_loaded(model, tokenizer) if base_hash is None else base_hash)
+        self.hash = self.known_as.current
         self.layout: Layout = layout_of(model.config.model_type, ffn_module=ffn_module)
         self.layers: nn.ModuleList = submodule(model, self.layout.layers)  # type: ignore[assignment]
         self.final_norm = submodule(model, self.layout.final_norm)
@@ -75,8 +81,10 @@ class Base(PromptReader):
             raise BadRequest(f"model.layer = {self.layer}, but the base has layers 0 to {count - 1}")
         self.ffn = submodule(self.layers[self.layer], self.layout.ffn)
         self.down_proj = submodule(self.layers[self.layer], self.layout.down_proj)
+        require_projection(self.down_proj, self.layout.down_proj)
         self.vocabulary = int(model.get_input_embeddings().num_embeddings)
-        self.hidden_size = int(model.config.hidden_size)
+        self.hidden_size = int(model.config.get_text_config().hidden_size)
+        self.proven = False  # whether `passes.prove_replayable` has looked at it
         super().__init__(tokenizer, context=_context(model.config), chat=chat)
         self.pad_id = int(tokenizer.pad_token_id)
         self._set_endings(_decode_greedily(model, eos_id=self.eos_id, pad_id=self.pad_id))
@@ -179,12 +187,19 @@ class Base(PromptReader):
             output_logits=scored,
             return_dict_in_generate=True,
         )
+        stopping = [LineStop(ending.lines, ids)] if ending.lines.breaks else []
         with device_errors(), torch.inference_mode():
-            return self.model.generate(input_ids=ids, attention_mask=mask, generation_config=plan)
+            return self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=plan,
+                stopping_criteria=StoppingCriteriaList(stopping),
+            )
 
     def decode(self, ids: Sequence[int], *, ending: Ending | None = None) -> str:
         """Generated ids as stripped text: one line of it, or all that answers a conversation."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        # Cleaned up, a text is another one: " ," becomes ",".
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return (ending or self.plain_ending).text(text)
 
     def generate(
@@ -195,9 +210,10 @@ class Base(PromptReader):
         return [output.text for output in outputs]
 
     def generate_outputs(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
+        self, prompts: Prompt | Sequence[Prompt], *, max_new_tokens: int = 32, batch_size: int = 64
     ) -> list[CompletionOutput]:
         """The same, each with whether it was truncated."""
+        prompts = prompt_list(prompts)
         found = [CompletionOutput("", truncated=False)] * len(prompts)
         for chunk in self.batches(prompts, batch_size):
             limit = self.new_token_limit(chunk.columns, max_new_tokens)
@@ -231,8 +247,9 @@ class Base(PromptReader):
     ) -> CompletionOutput:
         """Generated ids, of which there could be `limit`, as an answer."""
         # The token that stops an answer is not among them: as many as there could be have none.
-        truncated = len(output) >= limit
-        new_tokens = len(output) + (not truncated)
+        closed = (ending or self.plain_ending).is_closed(output)  # or it is its last
+        truncated = len(output) >= limit and not closed
+        new_tokens = len(output) + (not truncated and not closed)
         return CompletionOutput(self.decode(output, ending=ending), truncated, prompt_tokens, new_tokens)
 
 
@@ -295,13 +312,12 @@ def load_base(
     target = pick_device(device)
     with device_errors():
         model = model.to(target)
-    return Base(
-        model, tokenizer, base_hash=hash_folder(folder), layer=layer, ffn_module=ffn_module, chat=chat
-    )
+    return Base(model, tokenizer, base_hash=hash_base(folder), layer=layer, ffn_module=ffn_module, chat=chat)
 
 
 def _context(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", 0) or UNBOUNDED_CONTEXT)
 
 
 def _decode_greedily(model: Any, *, eos_id: int, pad_id: int) -> tuple[int, ...]:

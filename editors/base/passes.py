@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from editors.base.base import SAMPLE_TEXT, Base
-from editors.base.devices import device_errors
+from editors.base.devices import device_errors, first_line
 from edits.errors import UnknownArchitecture
 
 
@@ -99,7 +99,7 @@ class Replay:
         with device_errors():
             for layer, call in zip(self._upper[first:], self._calls[first:], strict=True):
                 args = tuple(self._select(value, rows) for value in call.args)
-                kwargs = {name: self._select(value, rows) for name, value in call.kwargs.items()}
+                kwargs = {name: self._select(value, rows, name) for name, value in call.kwargs.items()}
                 out = layer(hidden, *args, **kwargs)
                 hidden = out[0] if isinstance(out, tuple) else out
             return self.base.final_norm(hidden)  # type: ignore[no-any-return]
@@ -118,23 +118,60 @@ class Replay:
                 "its final hidden states differ; this architecture cannot be edited yet"
             )
 
-    def _select(self, value: Any, rows: Tensor | None) -> Any:
+    def _select(self, value: Any, rows: Tensor | None, name: str = "") -> Any:
         # A tensor of two or more dimensions that starts with the batch is per row; all else is shared.
         if rows is None or not isinstance(value, Tensor | tuple):
             return value
+        if name == "alibi" and isinstance(value, Tensor) and value.shape[0] > self.rows:
+            # Position biases of all heads one behind the other: (B * H, 1, T).
+            return value.reshape(self.rows, -1, *value.shape[1:])[rows].flatten(0, 1)
         if isinstance(value, tuple):
             return tuple(self._select(part, rows) for part in value)
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
 
 
 def prove_replayable(base: Base) -> None:
-    """Prove once that a base can be trained as this module does.
+    """Prove once that a base can be edited and trained as this package does.
 
     Raises:
-        UnknownArchitecture: see `Replay.check`.
+        UnknownArchitecture: see `Replay.check`; or its FFN, as `model.ffn_module` names it, takes or gives something else
+            than one vector a token.
     """
+    if base.proven:
+        return
     ids, mask = base.pad([base.prompt_ids(SAMPLE_TEXT), base.prompt_ids("Two")], side="right")
-    Replay(base, ids, mask).check()
+    seen: dict[str, Any] = {}
+    last, whole = "the FFN's last projection", "the FFN"
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_: Any, args: tuple[Any, ...], out: Any) -> None:
+            seen[f"what {name} reads"] = args[0] if args else None
+            seen[f"what {name} puts out"] = out
+
+        return hook
+
+    try:
+        with hooked(base.down_proj, note(last)), hooked(base.ffn, note(whole)):
+            replay = Replay(base, ids, mask)
+        replay.check()
+        with torch.no_grad():
+            replay.hidden(torch.tensor([1], device=ids.device))  # rows leave a batch one by one
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UnknownArchitecture(
+            f"{type(base.model).__name__} cannot be edited: its layers do not run one by one ({first_line(error)})"
+        ) from error
+    shape = tuple(ids.shape)
+    for name, tensor in seen.items():
+        if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tuple(tensor.shape[:2]) != shape:
+            raise UnknownArchitecture(
+                f"{type(base.model).__name__} cannot be edited with this model.ffn_module: {name} is not one vector for "
+                "each token of each prompt (rows, tokens, width), as in a dense FFN"
+            )
+    if len(seen) < 4:
+        raise UnknownArchitecture(
+            f"{type(base.model).__name__} cannot be edited with this model.ffn_module: the model does not run these modules"
+        )
+    base.proven = True
 
 
 @dataclass(frozen=True, slots=True)

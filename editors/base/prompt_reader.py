@@ -88,7 +88,7 @@ class PromptReader:
         """Token ids of a prompt as the model reads it, special tokens included.
 
         Raises:
-            BadRequest: the prompt leaves no room for an answer, or the chat template refuses it.
+            BadRequest: the prompt leaves no room for an answer, is no text, or the chat template refuses it.
         """
         ids = self._ids(prompt)
         if len(ids) > self.max_prompt_tokens:
@@ -135,6 +135,7 @@ class PromptReader:
         return [*tail, self.eos_id]
 
     def _ids(self, prompt: Prompt) -> list[int]:
+        _require_characters(prompt)
         asked = self.conversation(prompt)
         if asked is not None and self._template is not None:
             return self._template.ids(asked)
@@ -148,6 +149,22 @@ class PromptReader:
         while ids and ids[-1] == self.eos_id:  # some tokenizers close every text by themselves
             ids = ids[:-1]
         return ids
+
+
+def _require_characters(prompt: Prompt) -> None:
+    """Refuse half a surrogate pair, which JSON can carry and no tokenizer reads.
+
+    Raises:
+        BadRequest: there is one.
+    """
+    texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt.messages]
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadRequest(
+                f"the prompt holds half a surrogate pair at character {error.start}, which is no text"
+            ) from None
 
 
 def _has_chat(tokenizer: Any, chat: ChatMode) -> bool:

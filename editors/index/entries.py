@@ -7,6 +7,7 @@ from torch import Tensor
 
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import read_text, words_of
 from editors.index.questions import find_name, masked, masked_question
 from editors.store.header import LARGEST_ODDS, IndexedQuestion
@@ -79,7 +80,7 @@ def normal_relation(relation: str | None) -> str | None:
 def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:
     known: dict[tuple[str, str], None] = {}
     for request in requests:
-        names, relation = request.surface_forms, normal_relation(request.relation)
+        names, relation = spoken_forms(request.surface_forms), normal_relation(request.relation)
         texts = dict.fromkeys(
             masked_question(text, names)[:MAX_TEXT] for text in (request.prompt, *request.rephrase_prompts)
         )
@@ -93,7 +94,7 @@ def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:
 
 def _above_locality(request: EditRequest, own: Questions, odds: float, matcher: QuestionMatcher) -> float:
     """An edit's threshold, raised over the prompts that its own request says must not change."""
-    names = [words_of(name) for name in request.surface_forms]
+    names = [words_of(name) for name in spoken_forms(request.surface_forms)]
     read = [(text, find_name(text, names)) for text in map(read_text, request.locality_prompts)]
     texts = [masked(text, at) for text, at in read if at]
     if not texts:

@@ -5,7 +5,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from editors.index.names.surface import ReadText, Words, read_text, recent, words_of
+from editors.index.names.attached import all_keys
+from editors.index.names.segmentation import ReadText, Words, read_text, recent, words_of
+from editors.index.names.surface import find_keys
 from editors.index.plain_wording import plain_wording
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
@@ -41,23 +43,19 @@ class Occurrence:
 
 def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
     """Where any of the names stands in a text, from left to right; of two that overlap, the longer, then the earlier."""
-    wanted = {name for name in names if name}
+    keys = all_keys(name for name in names if name)
     lengths: dict[str, set[int]] = {}
-    for name in wanted:
-        lengths.setdefault(name[0], set()).add(len(name))
-    found = [
-        (first, first + length)
-        for first, word in enumerate(text.words)
-        for length in lengths.get(word, ())
-        if first + length <= len(text.words) and text.words[first : first + length] in wanted
-    ]
+    for key in keys:
+        lengths.setdefault(key[0], set()).add(len(key))
+    joined = {" ".join(key) for key in keys}
+    found = list(find_keys(text, lambda first: lengths.get(first, ()), joined.__contains__))
     taken = bytearray(len(text.words))
-    kept = []
-    for first, last in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
-        if not any(taken[first:last]):
+    kept = [text.symbols[place][1] for _, first, place in found if first < 0]
+    for _, first, last in sorted(found, key=lambda one: (one[1] - one[2], one[1])):
+        if first >= 0 and not any(taken[first:last]):
             taken[first:last] = b"\1" * (last - first)
-            kept.append((first, last))
-    return [Occurrence(text.spans[a][0], text.spans[b - 1][1]) for a, b in sorted(kept)]
+            kept.append((text.spans[first][0], text.spans[last - 1][1]))
+    return [Occurrence(start, end) for start, end in sorted(kept)]
 
 
 def masked(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int] | None = None) -> str:

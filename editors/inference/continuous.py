@@ -14,7 +14,7 @@ from editors.adapters.apply import apply_adapters, groups_that_fit
 from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.base.devices import device_errors
-from editors.base.endings import Ending
+from editors.base.endings import AnswerProgress, Ending
 from editors.inference.answer_text import AnswerText
 from editors.inference.edited_model import EditedModel
 from editors.inference.kv_cache import KVCache
@@ -60,6 +60,7 @@ class GeneratedSequence:
         self.finish_reason: FinishReason | None = None
         self.randomness = request.params.randomness()
         self._base = base
+        self._progress = AnswerProgress(self.ending)
         self._text = AnswerText(base.tokenizer, self.prompt_ids, request.params.stop)
         self._sent_chars = self._sent_scored = 0
         self._to_echo = request.echo
@@ -114,14 +115,15 @@ class GeneratedSequence:
     def advance(self, choice: TokenChoice) -> None:
         """One more token, which may end it."""
         self.new_tokens += 1
-        if choice.token in self.ending.stop_ids:
+        verdict = self._progress.push(choice.token)
+        if verdict == "ends before it":
             self.finish_reason = "stop"
             return
         self.output.append(choice.token)
         if choice.logprob is not None:
             self.scored.append(_scored(self._base, choice))
         self._text.push(choice.token)
-        if self._text.stopped:
+        if self._text.stopped or verdict == "ends with it":
             self.finish_reason = "stop"
         elif len(self.output) >= self.limit:
             self.finish_reason = "length"

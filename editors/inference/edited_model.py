@@ -11,6 +11,7 @@ from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, Exper
 from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
@@ -22,7 +23,7 @@ from editors.store.fit import require_fit
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
-from edits.prompts import Prompt
+from edits.prompts import Prompt, prompt_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class EditedModel:
         Raises:
             ShardCorrupt: the shard was made for another base or another layer, or names tokens that the base does not have.
         """
-        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash)
+        require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash)
         self._check_entries(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
@@ -137,7 +138,7 @@ class EditedModel:
             if edit_id in wanted:
                 self.disable([edit_id])
                 expert = self._live[edit_id] = ExpertRow(shard, row)
-                self._names.add(edit_id, shard.header.entries[row].surface_forms)
+                self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
                 self._router(shard.header.routing).add(edit_id, expert)
 
     def _check_entries(self, shard: Shard) -> None:
@@ -159,7 +160,7 @@ class EditedModel:
             expert = self._live.pop(edit_id, None)
             if expert is not None:
                 header = expert.shard.header
-                self._names.remove(edit_id, header.entries[expert.row].surface_forms)
+                self._names.remove(edit_id, spoken_forms(header.entries[expert.row].surface_forms))
                 self._routers[header.routing].remove(edit_id)
                 if not len(self._routers[header.routing]):
                     del self._routers[header.routing]
@@ -194,11 +195,12 @@ class EditedModel:
             for edit_id, expert in before.items():
                 self.enable(expert.shard, [edit_id])
 
-    def route(self, prompts: Sequence[Prompt]) -> list[Route]:
+    def route(self, prompts: Prompt | Sequence[Prompt]) -> list[Route]:
         """Where each prompt goes: the scope index first, then the papers' own routers, where such edits are live.
 
         The scope index reads what the user says, the papers' routers what the model reads.
         """
+        prompts = prompt_list(prompts)
         routes = [UNROUTED] * len(prompts)
         asked = [self.base.conversation(prompt) or prompt for prompt in prompts]
         for routing in ROUTINGS:
@@ -217,13 +219,13 @@ class EditedModel:
 
     def generate(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Prompt | Sequence[Prompt],
         *,
         max_new_tokens: int = 32,
         batch_size: int = 64,
         routes: Sequence[Route] | None = None,
     ) -> list[Answer]:
-        """Greedy answers in the order of `prompts`, stripped.
+        """Greedy answers in the order of `prompts` (one of them alone: a list of one), stripped.
 
         A plain prompt's ends with the sequence or its line, a conversation's with the assistant's turn.
 
@@ -233,6 +235,7 @@ class EditedModel:
         Raises:
             BadRequest: a prompt that leaves no room for an answer, or messages that the chat template refuses.
         """
+        prompts = prompt_list(prompts)
         answers: list[Answer | None] = [None] * len(prompts)
         # A list: what is too long is refused before anything is read.
         batches = list(self.base.batches(prompts, batch_size))
@@ -252,7 +255,8 @@ class EditedModel:
         """Generated ids of one batch, each row through the expert of its route."""
         experts = [self.expert(route) for route in routes]
         outputs: list[list[int]] = [[] for _ in batch.ids]
-        for group in groups_that_fit(self.bank, experts):
+        # In the order of the batch: a row that no edit fires on is then computed just as the base computes it.
+        for group in map(sorted, groups_that_fit(self.bank, experts)):
             with apply_adapters(self.base, [experts[n] for n in group], bank=self.bank):
                 found = self.base.generate_ids(
                     [batch.ids[n] for n in group], max_new_tokens=limit, ending=batch.ending
@@ -293,5 +297,5 @@ class EditedModel:
             if self._store is None:
                 raise ShardCorrupt(f"shard {digest} is needed, but this model has no adapter store")
             shard = self._shards[digest] = self._store.load(digest, encoder_hash=self._encoder_hash)
-        require_fit(shard, base_hash=self.base.hash, encoder_hash=self._encoder_hash, edit_ids=edit_ids)
+        require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash, edit_ids=edit_ids)
         return shard

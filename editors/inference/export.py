@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editors.base.architectures import Layout, layout_of
-from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hashing import BaseHash, folder_of, hash_base
 from editors.store.adapter_store import AdapterStore
 from editors.store.fit import require_fit
 from editors.store.header import ShardEntry, ShardHeader
+from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
 
@@ -80,6 +81,12 @@ class ExportTarget:
     name: str
     base_hash: str
     layout: Layout
+    earlier_hashes: frozenset[str] = frozenset()
+
+    @property
+    def known_as(self) -> BaseHash:
+        """The base's hash, with those of earlier releases."""
+        return BaseHash(self.base_hash, self.earlier_hashes)
 
     def adapter_config(self, *, layer: int, rank: int) -> dict[str, Any]:
         """PEFT's `LoraConfig` of one expert: that projection of that layer alone, alpha = r for a scaling of 1."""
@@ -117,7 +124,8 @@ def export_target(path: str, *, ffn_module: str | None = None) -> ExportTarget:
         model_type = json.loads((folder / "config.json").read_bytes())["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaseUnreadable(f"there is no readable config.json of a base at {path!r}: {error}") from error
-    return ExportTarget(path, hash_folder(folder), layout_of(model_type, ffn_module=ffn_module))
+    known_as, layout = hash_base(folder), layout_of(model_type, ffn_module=ffn_module)
+    return ExportTarget(path, known_as.current, layout, known_as.earlier)
 
 
 def why_unexportable(shard: Shard) -> str | None:
@@ -229,7 +237,7 @@ def _write_all(
     tensors: dict[str, Tensor] = {}
     for digest, edit_ids in by_shard.items():
         whole = store.load(digest)
-        require_fit(whole, base_hash=target.base_hash, edit_ids=edit_ids)
+        require_fit(whole, base_hash=target.known_as, edit_ids=edit_ids)
         shard = whole.keep(edit_ids)
         if (reason := why_unexportable(shard)) is not None:
             left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
@@ -257,17 +265,26 @@ def _write_all(
     return index
 
 
-def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path) -> None:
+def export_adapter(
+    shard: Shard, edit_id: str, *, target: ExportTarget, folder: Path, form: LoraForm | None = None
+) -> None:
     """Write one edit of a shard as a PEFT adapter: `folder` appears whole, or was already there.
+
+    Args:
+        form: of a shard whose experts are no LoRA.
 
     Raises:
         Unexportable: its expert is no LoRA.
         ShardCorrupt: the shard lacks the edit or was made for another base.
         PermanentError: the folder cannot be written.
     """
-    require_fit(shard, base_hash=target.base_hash, edit_ids=[edit_id])
-    if (reason := why_unexportable(shard)) is not None:
+    require_fit(shard, base_hash=target.known_as, edit_ids=[edit_id])
+    if form is not None and edit_id in form.edit_ids:
+        pair = form.pair(edit_id)
+    elif (reason := why_unexportable(shard)) is not None:
         raise Unexportable(f"edit {edit_id}: {reason}")
+    else:
+        pair = _pair(shard, shard.edit_ids.index(edit_id))
     if folder.is_dir():
         return
     with _output_errors(folder):
@@ -277,7 +294,7 @@ def export_adapter(shard: Shard, edit_id: str, *, target: ExportTarget, folder: 
         with _output_errors(folder):
             whole = aside / "adapter"  # with the usual rights: another process reads it
             whole.mkdir()
-            _write_adapter(shard, shard.edit_ids.index(edit_id), target=target, folder=whole)
+            _write_adapter(pair, layer=shard.header.layer, target=target, folder=whole)
             try:
                 whole.rename(folder)
             except OSError:
@@ -296,20 +313,21 @@ def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Pa
             )
         name = f"edit-{entry.edit_id}"
         (folder / name).mkdir()
-        _write_adapter(shard, row, target=target, folder=folder / name)
+        _write_adapter(_pair(shard, row), layer=shard.header.layer, target=target, folder=folder / name)
         yield ExportedEdit(**entry.model_dump(), folder=name, part=part, row=row)
 
 
-def _write_adapter(shard: Shard, row: int, *, target: ExportTarget, folder: Path) -> None:
-    """The two files of one row's adapter."""
-    rank = int(shard.tensors["scen.a"].shape[1])
-    config = json.dumps(target.adapter_config(layer=shard.header.layer, rank=rank), indent=1) + "\n"
-    stem = f"base_model.model.{target.projection(shard.header.layer)}"
+def _pair(shard: Shard, row: int) -> tuple[Tensor, Tensor]:
+    return shard.tensors["scen.a"][row], shard.tensors["scen.b"][row]
+
+
+def _write_adapter(pair: tuple[Tensor, Tensor], *, layer: int, target: ExportTarget, folder: Path) -> None:
+    """The two files of one adapter: A (r, f) and B (d, r)."""
+    a, b = pair
+    config = json.dumps(target.adapter_config(layer=layer, rank=len(a)), indent=1) + "\n"
+    stem = f"base_model.model.{target.projection(layer)}"
     (folder / "adapter_config.json").write_text(config, encoding="utf-8")
-    weights = {
-        f"{stem}.lora_A.weight": shard.tensors["scen.a"][row].clone(),
-        f"{stem}.lora_B.weight": shard.tensors["scen.b"][row].clone(),
-    }
+    weights = {f"{stem}.lora_A.weight": a.clone(), f"{stem}.lora_B.weight": b.clone()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 

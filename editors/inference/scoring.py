@@ -10,11 +10,12 @@ from editors.base.base import length_sorted_chunks
 from editors.base.passes import TrainingRows, answer_logits, capture, training_rows
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.likelihood import next_token_kls
+from edits.judging import is_exact
 from edits.prompts import Prompt
 
 
 def score_answers(answers: Sequence[Answer], expected: Sequence[str]) -> float | None:
-    """Share of answers that equal what was expected, strictly, after stripping; None without any.
+    """Share of answers that are what was expected and nothing else (`is_exact`); None without any.
 
     Serves reliability, generality and portability (expected: the targets) and locality (expected: the base's answers).
     """
@@ -22,7 +23,7 @@ def score_answers(answers: Sequence[Answer], expected: Sequence[str]) -> float |
         raise ValueError(f"{len(answers)} answers for {len(expected)} expected texts")
     if not answers:
         return None
-    return sum(a.text == e.strip() for a, e in zip(answers, expected, strict=True)) / len(answers)
+    return sum(is_exact(a.text, e) for a, e in zip(answers, expected, strict=True)) / len(answers)
 
 
 def fire_rate(answers: Sequence[Answer]) -> float | None:

@@ -4,7 +4,9 @@ Transformers 5 writes three things that 4.x does not read: the tokenizer's class
 `rope_parameters`, without which a model would load and say something else. They are put into 4.x's words here.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edits.errors import BaseUnreadable
@@ -28,26 +30,57 @@ def read_config(place: str) -> Any:
 
 
 def read_model(place: str, config: Any, dtype: Any) -> Any:
-    """The causal LM of a checkpoint, from safetensors only; `dtype` is "auto" or a torch dtype."""
-    from transformers import AutoModelForCausalLM
+    """The causal LM of a checkpoint, from safetensors only; `dtype` is "auto" or a torch dtype.
+
+    Raises:
+        BaseUnreadable: weights are missing, which transformers would draw at random, or are no numbers.
+    """
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     named = {"dtype" if _release() >= (4, 56) else "torch_dtype": dtype}
-    return AutoModelForCausalLM.from_pretrained(
-        place, config=config, use_safetensors=True, trust_remote_code=False, **named
+    model, told = AutoModelForCausalLM.from_pretrained(
+        place,
+        config=config,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        # Its own would be checked for what does not concern us, and refused for sampling that nobody asks for.
+        generation_config=GenerationConfig(eos_token_id=_sequence_ends(place, config)),
+        **named,
     )
+    _require_weights(model, place, [*told["missing_keys"], *_mismatched(told)])
+    return model
+
+
+def _sequence_ends(place: str, config: Any) -> Any:
+    """The ids that end a sequence: one, several or none, as generation_config.json says, else the configuration."""
+    from transformers.utils import cached_file
+
+    found = cached_file(place, "generation_config.json", _raise_exceptions_for_missing_entries=False)
+    told = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    return told.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
 
 
 def read_encoder(place: str) -> Any:
-    """The sentence encoder of a checkpoint in float32, from safetensors only."""
+    """The sentence encoder of a checkpoint in float32, from safetensors only.
+
+    Raises:
+        BaseUnreadable: weights are missing or are no numbers; of a pooler, which is not asked, they may be.
+    """
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     named = {"dtype" if _release() >= (4, 56) else "torch_dtype": torch.float32}
-    return AutoModel.from_pretrained(place, use_safetensors=True, trust_remote_code=False, **named)
+    model, told = AutoModel.from_pretrained(
+        place, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **named
+    )
+    missing = [*told["missing_keys"], *_mismatched(told)]
+    _require_weights(model, place, [name for name in missing if not name.startswith("pooler.")])
+    return model
 
 
 def read_tokenizer(place: str) -> Any:
@@ -66,6 +99,37 @@ def read_tokenizer(place: str) -> Any:
         backend: Any = type(_TOKENIZER_OF_5, (PreTrainedTokenizerFast,), {})
         return backend.from_pretrained(place, **options)
     return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+
+
+def _mismatched(told: Mapping[str, Any]) -> list[str]:
+    """Weights of another shape than the configuration says: a name, or (name, shape, shape)."""
+    return [one if isinstance(one, str) else one[0] for one in told.get("mismatched_keys", ())]
+
+
+def _require_weights(model: Any, place: str, missing: Iterable[str]) -> None:
+    if names := sorted({*missing}):
+        raise BaseUnreadable(
+            f"the checkpoint {place!r} lacks {_listed(names)}: they would be random numbers. Save it with all its weights"
+        )
+    if names := [name for name, weight in model.named_parameters() if not _is_finite(weight)]:
+        raise BaseUnreadable(
+            f"the checkpoint {place!r} has NaN or infinite numbers in {_listed(names)}: get it anew, or save it in a number "
+            "type that holds its weights"
+        )
+
+
+def _is_finite(weight: Any) -> bool:
+    """Whether all of a tensor are numbers; those of a byte each know no others that matter here."""
+    import torch
+
+    if not weight.is_floating_point() or weight.element_size() < 2:
+        return True
+    return bool(torch.isfinite(weight).all())
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _tell_rope(config: Any) -> None:

@@ -1,28 +1,88 @@
 """What a base is known by: one hash over everything that decides what it answers."""
 
 import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+_CONFIGURATION = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+)
+# Whatever else tokenizers are read from; a folder that has none of these has one hash in all releases.
+_FURTHER_TOKENIZER_FILES = (
+    *("added_tokens.json", "special_tokens_map.json", "merges.txt", "*vocab*.json", "*vocab*.txt", "vocab.*"),
+    *(
+        "*.model",
+        "*.spm",
+        "*.tiktoken",
+        "*.bpe",
+        "tekken.json",
+        "chat_template.*",
+        "additional_chat_templates/*",
+    ),
+)
+
+
+# Of a configuration: where it was read, and by which release.
+_NOT_CONTENT = ("_name_or_path", "transformers_version")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseHash:
+    """A base's hash, and those by which ledgers and shards of earlier releases know it.
+
+    Attributes:
+        earlier: hashes over fewer files. What carries one of them is this base's, as far as that release could tell.
+    """
+
+    current: str
+    earlier: frozenset[str] = frozenset()
+
+    def is_of(self, stored: str) -> bool:
+        """Whether a hash that was stored is this base's."""
+        return stored == self.current or stored in self.earlier
+
+
+def as_base_hash(told: "str | BaseHash") -> BaseHash:
+    """A hash alone as one that never was another."""
+    return BaseHash(told) if isinstance(told, str) else told
+
+
+def hash_base(folder: Path) -> BaseHash:
+    """The hash of a base's folder: its weights, its configuration and each file of its tokenizer."""
+    first = hash_folder(folder)
+    found = {file for pattern in _FURTHER_TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()}
+    further = sorted(file for file in found if file.name not in _CONFIGURATION)
+    if not further:
+        return BaseHash(first)
+    digest = hashlib.sha256(first.encode())
+    _update(digest, further)
+    return BaseHash(f"sha256:{digest.hexdigest()}", frozenset((first,)))
+
 
 def hash_folder(folder: Path) -> str:
-    """sha256 over the names and bytes of everything that decides what the model answers."""
+    """The hash of an encoder's folder, which pair heads and indices are stored under; and of a base up to release 0.1."""
     digest = hashlib.sha256()
-    names = (
-        "config.json",
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-    )
-    files = [folder / name for name in names if (folder / name).exists()]
-    for file in [*files, *sorted(folder.glob("*.safetensors"))]:
+    files = [folder / name for name in _CONFIGURATION if (folder / name).exists()]
+    _update(digest, [*files, *sorted(folder.glob("*.safetensors"))])
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _update(digest: "hashlib._Hash", files: Iterable[Path]) -> None:
+    """Add names and bytes."""
+    for file in files:
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def hash_weights(model: nn.Module) -> str:
@@ -30,7 +90,22 @@ def hash_weights(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def hash_loaded(model: Any, tokenizer: Any) -> str:
+    """The hash of a base that is loaded already: its weights, its configuration, its tokenizer and chat template.
+
+    Not the one of its files (`hash_base`): what is trained on one is refused on the other.
+    """
+    digest = hashlib.sha256(hash_weights(model).encode())
+    config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_CONTENT}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    template = getattr(tokenizer, "chat_template", None)
+    for part in (config, words, tokenizer.special_tokens_map, template):
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     return f"sha256:{digest.hexdigest()}"
 
 

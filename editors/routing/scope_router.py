@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from editors.adapters.bank import ExpertRow
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.by_key import EditsByKey
+from editors.index.names.naming import spoken_forms
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names
@@ -297,7 +298,7 @@ class ScopeRouter:
         return [near for near in found if near.coverage >= self._least_coverage(near.edit_id)]
 
     def _names_of(self, edit_id: str) -> tuple[Words, ...]:
-        return tuple(words_of(form) for form in self.entry(edit_id).surface_forms)
+        return tuple(words_of(form) for form in spoken_forms(self.entry(edit_id).surface_forms))
 
     def reads_text(self, entry: ShardEntry) -> bool:
         """Whether the text decides about such an edit, alone or with the base."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from editors.store.derived_files import DerivedFiles
 from editors.store.durable import StoreUnwell as StoreUnwell  # the name that the other modules know
 from editors.store.durable import disk_errors, pieces, write_folder
+from editors.store.lora_forms import LoraForms
 from editors.store.mapped import MappedTensors, OpenMaps
 from editors.store.shards import MAX_HEADER_BYTES, Shard, digest_begun, digest_of, parse_shard
 from edits.errors import ShardCorrupt
@@ -24,6 +25,7 @@ class AdapterStore:
 
     Attributes:
         derived: indexes that other encoders made of the shards' texts, under `root/index/`.
+        lora: LoRA forms of shards whose experts are none, under `root/lora/`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,6 +33,7 @@ class AdapterStore:
         self._shards = root / "shards"
         self._maps = OpenMaps()
         self.derived = DerivedFiles(root / "index", self._maps)
+        self.lora = LoraForms(root / "lora", self._maps)
 
     def save(self, shard: Shard) -> str:
         """Write a shard durably and return its digest; saving what is already there changes nothing.
@@ -91,7 +94,7 @@ class AdapterStore:
         return {entry.name for entry in self._shards.iterdir() if _DIGEST.fullmatch(entry.name)}
 
     def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> int:
-        """Remove shards that no generation names, with their derived indexes, and leftovers of writers that died.
+        """Remove shards that no generation names, with what was derived from them, and leftovers of writers that died.
 
         Only what is older than `older_than_seconds` goes: a younger one may be about to be published.
 
@@ -100,7 +103,7 @@ class AdapterStore:
         """
         wanted = set(keep)
         removed = self._sweep(self._shards, wanted, older_than_seconds)
-        for folder in self.derived.folders():
+        for folder in (*self.derived.folders(), self.lora.root):
             self._sweep(folder, wanted, older_than_seconds)
         return removed
 
@@ -114,7 +117,7 @@ class AdapterStore:
                 with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
                     if entry.name not in wanted and entry.stat().st_mtime < horizon:
                         shutil.rmtree(entry, ignore_errors=True)
-                        for file in ("shard.safetensors", "index.safetensors"):
+                        for file in ("shard.safetensors", "index.safetensors", "lora.safetensors"):
                             self._maps.close(entry / file)
                         removed += 1
         return removed

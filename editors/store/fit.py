@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 
+from editors.pretrained.hashing import BaseHash
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.requests import EditId
 
 
 def require_fit(
-    shard: Shard, *, base_hash: str, encoder_hash: str | None = None, edit_ids: Iterable[EditId] = ()
+    shard: Shard, *, base_hash: BaseHash, encoder_hash: str | None = None, edit_ids: Iterable[EditId] = ()
 ) -> None:
     """Let a shard pass that answers on this base.
 
@@ -20,9 +21,9 @@ def require_fit(
         ShardCorrupt: it does not fit; the message says what to do.
     """
     header = shard.header
-    if header.base_hash != base_hash:
+    if not base_hash.is_of(header.base_hash):
         raise ShardCorrupt(
-            f"shard {shard.digest} was made for base {header.base_hash}, this is {base_hash}: "
+            f"shard {shard.digest} was made for base {header.base_hash}, this is {base_hash.current}: "
             "set model.path back, or start a new ledger and store for the new base"
         )
     if None not in (header.encoder_hash, encoder_hash) and header.encoder_hash != encoder_hash:

@@ -19,9 +19,15 @@ from waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import open_ledger
+from daemon.process import parent_watch
 from daemon.process.settings import load_settings
 
+SLOW_SECONDS = (
+    180  # each of two roles loads torch and the base, twice over, beside whatever else the machine does
+)
 GARBAGE = 3_000  # records: more than the consumer takes in one poll
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -34,15 +40,16 @@ def model(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _embedded(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+def _embedded(folder: Path, *options: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
     """The command in a process group of its own, as a shell starts it; what it prints is in `out` and `err`."""
     command = [sys.executable, "-m", "daemon", "run", "--embedded", *options]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
+            # It also stops when the tests are killed.
+            env=environment() | {parent_watch.VARIABLE: "stdin"} | variables,
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=err,
             process_group=0,
@@ -51,20 +58,22 @@ def _embedded(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"
         yield process
     finally:
         process.kill()  # its roles notice; its broker goes with it
-        process.wait()
+        process.communicate()
 
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> int:
     """Ctrl-C, as a terminal sends it: to the whole group."""
     os.killpg(process.pid, signal.SIGINT)
-    return process.wait(60)
+    return process.wait(SLOW_SECONDS)
 
 
 def _announced(folder: Path) -> str:
     """What it printed once it was ready."""
     out = folder / "out"
     eventually(
-        lambda: "In another terminal" in out.read_text(encoding="utf-8"), "it says that it runs", seconds=120
+        lambda: "In another terminal" in out.read_text(encoding="utf-8"),
+        "it says that it runs",
+        seconds=SLOW_SECONDS,
     )
     return out.read_text(encoding="utf-8")
 
@@ -106,7 +115,9 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
         assert "1 events sent" in _command(elsewhere, ["submit", str(facts)], UPKEEP_CONFIG=named)
 
         with _house(config.parent) as house:
-            eventually(lambda: first.event_id in house.live_events(), "the fact is live")
+            eventually(
+                lambda: first.event_id in house.live_events(), "the fact is live", seconds=SLOW_SECONDS
+            )
             house.wait_served()
             (url,) = re.findall(r"answers +(\S+/v1) ", printed)
             with openai.OpenAI(base_url=url, api_key="unused", max_retries=0) as client:
@@ -137,7 +148,8 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
     assert still_running(config) == []
     assert "Traceback" not in (tmp_path / "err").read_text(encoding="utf-8")
 
-    with _embedded(tmp_path, "--model", "tiny") as process:
+    # In a terminal that did what it was told: the file says which model.
+    with _embedded(tmp_path, UPKEEP_CONFIG=str(config)) as process:
         _announced(tmp_path)
         with _house(config.parent) as house:
             house.wait_served()
@@ -149,7 +161,11 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
                 lambda: b"had ended: started again" in (tmp_path / "err").read_bytes(), "it is noticed"
             )
             house.publish([second.record])
-            eventually(lambda: second.event_id in house.live_events(), "the second fact is live")
+            eventually(
+                lambda: second.event_id in house.live_events(),
+                "the second fact is live",
+                seconds=SLOW_SECONDS,
+            )
             assert _interrupt(process) == 0
     assert still_running(config) == []
 
@@ -160,7 +176,7 @@ def test_without_its_encoder_it_ends_with_what_to_do_and_leaves_nothing_behind(
     (tmp_path / "own.toml").write_text("[index]\nencoder = './no-encoder'\n[serve]\nmodel_name = 'mine'\n")
 
     with _embedded(tmp_path, "--model", "tiny", "--config", "own.toml", "--state", "here") as process:
-        assert process.wait(120) == 1
+        assert process.wait(SLOW_SECONDS) == 1
 
     lines = (tmp_path / "err").read_text(encoding="utf-8").splitlines()
     assert any(

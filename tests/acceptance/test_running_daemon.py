@@ -42,7 +42,7 @@ def test_an_edited_fact_is_answered_over_http_and_every_command_tells_of_it(runn
     assert json.loads(house.get("/readyz"))["status"] == "ready"
 
     (fact,) = house.upkeep("facts", "--subject", told.subject)["facts"]
-    assert (fact["state"], fact["event_id"], str(fact["edit_id"])) == (
+    assert (fact["state"], fact["event_id"], fact["edit_id"]) == (
         "live",
         told.event_id,
         answer["edit_id"],
@@ -75,7 +75,7 @@ def test_the_batch_lane_waits_for_its_plan_and_apply_works_it_off(running: Runni
     dry = house.upkeep("plan", "--dry-run")
     assert not dry["stored"]
     assert sorted(i for batch in dry["plan"]["batches"] for i in batch["edit_ids"]) == sorted(
-        int(edit.id) for edit in house.ledger.plans.pending(None, 10)
+        edit.id for edit in house.ledger.plans.pending(None, 10)
     )
     house.upkeep("apply")
 

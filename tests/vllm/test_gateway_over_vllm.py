@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_support import Facts, RunningGateway, gateway
+from gateway_support import Facts, RunningGateway, compare, gateway
 from vllm_support import DATA, MODEL, greedy, running_requests, text_of
 from waiting import eventually
 
@@ -54,6 +54,18 @@ def test_what_fires_nothing_is_answered_as_the_engine_answers_it(front: RunningG
         return all(mine[name] == theirs[name] for name in mine.keys() - {"id", "created"})
 
     assert [prompt for prompt in prompts if not same(prompt)] == []
+
+
+def test_the_parity_check_finds_that_the_gateway_answers_as_the_model_in_process(
+    front: RunningGateway, facts: Facts
+) -> None:
+    compare(facts, front.settings)
+    scores = {
+        form: front.metric(f'upkeep_parity_ratio{{form="{form}"}}') for form in ("prompt", "probe", "all")
+    }
+    print(json.dumps({"parity": scores, "compared": front.metric("upkeep_parity_prompts")}))
+    assert front.metric("upkeep_parity_passed") == 1
+    assert scores["prompt"] >= 0.95
 
 
 def test_an_adapter_that_somebody_unloads_is_loaded_again(

@@ -6,11 +6,12 @@ import structlog
 
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_facts import one_rephrase
-from daemon.checks.check_suites import RETENTION, known_suites, ledger_probes
+from daemon.checks.check_suites import known_suites, ledger_probes
 from edits.errors import PermanentError
 from edits.prompts import Prompt, asked_in_chat
 from monitoring.parity import ParityQuestion
 from monitoring.suites import Probe, ProbeSuite, distinct
+from monitoring.tally import RETENTION
 
 _log = structlog.get_logger(__name__)
 

@@ -12,6 +12,7 @@ from daemon.ledger.store.rows import chunks, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edits, history, tallies
 from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
+from edits.recency import arrival
 from edits.requests import EditId
 
 
@@ -46,6 +47,16 @@ class Audit:
         if row is None:
             raise NotInLedger(f"there is no edit {edit_id}")
         return to_edit(row)
+
+    def edits(self, edit_ids: Sequence[EditId]) -> list[Edit]:
+        """Several edits, by id; an unknown one is left out."""
+        found: list[Edit] = []
+        with self._database.read() as connection:
+            for part in chunks(set(edit_ids)):
+                found += [
+                    to_edit(row) for row in connection.execute(select_edits().where(edits.c.id.in_(part)))
+                ]
+        return sorted(found, key=lambda edit: arrival(edit.id))
 
     def history(self, edit_id: EditId) -> list[HistoryEntry]:
         """Every move of one edit, the first one first; empty for an unknown edit."""

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, or_, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.audit import Audit
 from daemon.ledger.publication.timeline import Timeline
+from daemon.ledger.queue.batches import batch_line
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import select_edits, to_edit
 from daemon.ledger.store.schema import (
-    batches,
     check_results,
     edits,
     generation_changes,
@@ -18,7 +18,6 @@ from daemon.ledger.store.schema import (
 )
 from daemon.ledger.values import (
     MAX_LISTED,
-    BatchLine,
     CheckResult,
     Edit,
     EditState,
@@ -58,7 +57,7 @@ class FactPages:
             switched = _switched(connection, edit_id)
             versions = _versions(connection, edit)
             found = _records(connection, edit.event_id)
-            batch = _batch(connection, edit.batch_id)
+            batch = batch_line(connection, edit.batch_id)
             checks = _checks(connection, switched)
         history = tuple(self._audit.history(edit_id)[-MAX_LISTED:])
         return FactPage(
@@ -144,33 +143,6 @@ def _records(connection: Connection, event_id: str) -> tuple[RecordPlace, ...]:
     return tuple(
         RecordPlace(row.topic, row.partition, row.offset, row.at, RecordOutcome(row.outcome), row.reason)
         for row in connection.execute(query)
-    )
-
-
-def _batch(connection: Connection, batch_id: int | None) -> BatchLine | None:
-    if batch_id is None:
-        return None
-    members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
-    query = select(batches, members.scalar_subquery().label("members")).where(batches.c.id == batch_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else to_batch_line(row)
-
-
-def to_batch_line(row: Row[Any]) -> BatchLine:
-    """One row of `batches` with `members`, how many edits it has."""
-    return BatchLine(
-        id=row.id,
-        plan_id=row.plan_id,
-        sequence=row.sequence,
-        lane=Lane(row.lane),
-        editor=row.editor,
-        state=row.state,
-        reason=row.reason,
-        attempts=row.attempts,
-        worker=row.worker,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        edits=int(row.members),
     )
 
 

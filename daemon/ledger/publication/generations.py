@@ -53,8 +53,11 @@ class Generations:
             row = connection.execute(query).one_or_none()
         return (int(row.number), row.base_hash) if row is not None else None
 
-    def start(self, base_hash: str) -> Generation:
+    def start(self, base_hash: str, *, earlier: Collection[str] = ()) -> Generation:
         """Generation zero, the base as it is; made at the first call.
+
+        Args:
+            earlier: hashes by which earlier releases knew the same base.
 
         Raises:
             BaseChanged: the ledger's generations were made for another base.
@@ -65,7 +68,7 @@ class Generations:
                 append(connection, zero, Origin(GenerationKind.START), expected_head=None)
                 return zero
             zero = load_generations(connection, generations.c.number == 0)[0]
-        if zero.base_hash != base_hash:
+        if zero.base_hash != base_hash and zero.base_hash not in earlier:
             raise BaseChanged(
                 f"this ledger belongs to the base model {zero.base_hash[:16]}, not to {base_hash[:16]}: "
                 "set model.path to the base it was started with, or start a new ledger and adapter store"

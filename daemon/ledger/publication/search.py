@@ -44,10 +44,8 @@ class _Search:
 
     def page(self, connection: Connection, cursor: int | None, limit: int) -> FoundFacts:
         found: list[Edit] = []
-        looked_at = 0
-        narrow = bool(self.conditions or self.answer)
+        looked_at, many = 0, limit + 1
         while True:
-            many = CHUNK if narrow else limit - len(found) + 1
             candidates = self.stream(connection, cursor, many)
             kept = self._kept(connection, [edit_id for _, edit_id in candidates])
             for place, edit_id in candidates:
@@ -61,6 +59,7 @@ class _Search:
                 return FoundFacts(tuple(found), None)
             if looked_at >= MAX_CANDIDATES:
                 return FoundFacts(tuple(found), str(cursor))
+            many = min(2 * many, CHUNK)  # few of them meet the other conditions
 
     def _kept(self, connection: Connection, ids: Sequence[EditId]) -> dict[EditId, Edit]:
         if not ids:

@@ -46,6 +46,15 @@ class Intake:
         with self._database.write() as connection:
             return _Intake(connection, self._clock()).run(batch)
 
+    def known(self, event_ids: Sequence[str]) -> dict[str, str]:
+        """Those of the event ids that an edit has, with the digest of its content (`content_digest`)."""
+        found: dict[str, str] = {}
+        with self._database.read() as connection:
+            for part in chunks(sorted(set(event_ids))):
+                query = select(edits.c.event_id, edits.c.content_digest).where(edits.c.event_id.in_(part))
+                found.update((row.event_id, row.content_digest) for row in connection.execute(query))
+        return found
+
     def backlog(self) -> int:
         """How many edits wait: pending or planned."""
         waiting = [EditState.PENDING.value, EditState.PLANNED.value]
@@ -126,7 +135,7 @@ class _Intake:
             reason = record.rejection or "the record holds no fact event"
             return RecordOutcome.DEAD_LETTERED, clip(reason, REASON_CHARS)
         payload = event.model_dump(mode="json")
-        digest = _content_digest(payload)
+        digest = content_digest(payload)
         known = self._contents.get(event.event_id)
         if known is None:
             self._contents[event.event_id] = digest
@@ -192,7 +201,8 @@ def name_key(name: str) -> str:
     return prompt_key(name)
 
 
-def _content_digest(payload: dict[str, Any]) -> str:
+def content_digest(payload: dict[str, Any]) -> str:
+    """What tells an event that was sent again from another one of the same id; `payload` is its JSON."""
     content = {name: value for name, value in payload.items() if name != "occurred_at"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -57,20 +58,9 @@ class Plans:
         Raises:
             ValueError: an edit stands twice in the plan.
         """
-        planned = [edit_id for batch in plan.batches for edit_id in batch.edit_ids]
-        losers = [lost.loser_id for lost in plan.superseded]
-        if len({*planned, *losers}) != len(planned) + len(losers):
-            raise ValueError("an edit stands twice in the plan")
         with self._database.write() as connection:
             lock_head(connection)
-            found = standings_by_id(connection, [*planned, *losers, *(s.winner_id for s in plan.superseded)])
-            superseded = [lost for lost in plan.superseded if _still_holds(lost, found)]
-            kept = [
-                (batch, members)
-                for batch in plan.batches
-                if (members := [found[i] for i in batch.edit_ids if _is_pending(found.get(i))])
-            ]
-            return self._write(connection, plan, superseded, kept, found)
+            return store_plan(connection, plan, at=self._clock())
 
     def get(self, plan_id: int) -> Plan:
         """One plan, as it was put to work.
@@ -82,46 +72,74 @@ class Plans:
             row = connection.execute(select(plans).where(plans.c.id == plan_id)).one_or_none()
         if row is None:
             raise NotInLedger(f"there is no plan {plan_id}")
-        return _to_plan(row)
+        return to_plan(row)
 
     def latest(self, n: int) -> list[Plan]:
         """The last `n` plans, the newest first."""
         with self._database.read() as connection:
             return [
-                _to_plan(row)
-                for row in connection.execute(select(plans).order_by(plans.c.id.desc()).limit(n))
+                to_plan(row) for row in connection.execute(select(plans).order_by(plans.c.id.desc()).limit(n))
             ]
 
-    def _write(
-        self,
-        connection: Connection,
-        plan: Plan,
-        superseded: Sequence[Supersession],
-        kept: Sequence[tuple[PlannedBatch, list[Standing]]],
-        found: dict[EditId, Standing],
-    ) -> int:
-        at = self._clock()
-        plan_id = int(
-            connection.execute(
-                insert(plans)
-                .values(
-                    created_at=at,
-                    lane=plan.lane.value if plan.lane is not None else None,
-                    seed=plan.seed,
-                    body=_body(plan, superseded, kept),
-                )
-                .returning(plans.c.id)
-            ).scalar_one()
-        )
-        cause = f"plan {plan_id}"
-        numbers = create_batches(connection, plan_id, [batch for batch, _ in kept], at)
-        moves = plan_moves(superseded, found)
-        moves += [
-            Move(members, EditState.PLANNED, columns={"batch_id": number})
-            for number, (_, members) in zip(numbers, kept, strict=True)
-        ]
-        apply_moves(connection, moves, cause=cause, at=at)
-        return plan_id
+
+def store_plan(connection: Connection, plan: Plan, *, at: datetime) -> int:
+    """See `Plans.store`; the caller holds the head's lock."""
+    planned = [edit_id for batch in plan.batches for edit_id in batch.edit_ids]
+    losers = [lost.loser_id for lost in plan.superseded]
+    if len({*planned, *losers}) != len(planned) + len(losers):
+        raise ValueError("an edit stands twice in the plan")
+    found = standings_by_id(connection, [*planned, *losers, *(s.winner_id for s in plan.superseded)])
+    superseded = [lost for lost in plan.superseded if _still_holds(lost, found)]
+    kept = [
+        (batch, members)
+        for batch in plan.batches
+        if (members := [found[i] for i in batch.edit_ids if _is_pending(found.get(i))])
+    ]
+    return _write(connection, plan, superseded, kept, found, at=at)
+
+
+def _write(
+    connection: Connection,
+    plan: Plan,
+    superseded: Sequence[Supersession],
+    kept: Sequence[tuple[PlannedBatch, list[Standing]]],
+    found: dict[EditId, Standing],
+    *,
+    at: datetime,
+) -> int:
+    plan_id = int(
+        connection.execute(
+            insert(plans)
+            .values(
+                created_at=at,
+                lane=plan.lane.value if plan.lane is not None else None,
+                seed=plan.seed,
+                body=body_of(_as_kept(plan, superseded, kept)),
+            )
+            .returning(plans.c.id)
+        ).scalar_one()
+    )
+    cause = f"plan {plan_id}"
+    numbers = create_batches(connection, plan_id, [batch for batch, _ in kept], at)
+    moves = plan_moves(superseded, found)
+    moves += [
+        Move(members, EditState.PLANNED, columns={"batch_id": number})
+        for number, (_, members) in zip(numbers, kept, strict=True)
+    ]
+    apply_moves(connection, moves, cause=cause, at=at)
+    return plan_id
+
+
+def _as_kept(
+    plan: Plan, superseded: Sequence[Supersession], kept: Sequence[tuple[PlannedBatch, list[Standing]]]
+) -> Plan:
+    return replace(
+        plan,
+        batches=tuple(
+            replace(batch, edit_ids=tuple(member.id for member in members)) for batch, members in kept
+        ),
+        superseded=tuple(superseded),
+    )
 
 
 def plan_moves(superseded: Sequence[Supersession], found: Mapping[EditId, Standing]) -> list[Move]:
@@ -168,9 +186,7 @@ def _still_holds(lost: Supersession, found: dict[EditId, Standing]) -> bool:
     return loser is not None and loser.state in waiting and winner is not None and winner.state not in _LOST
 
 
-def _body(
-    plan: Plan, superseded: Sequence[Supersession], kept: Sequence[tuple[PlannedBatch, list[Standing]]]
-) -> dict[str, Any]:
+def body_of(plan: Plan) -> dict[str, Any]:
     """What is kept of a plan; JSON has the ids as numbers."""
     return {
         "batches": [
@@ -178,17 +194,18 @@ def _body(
                 "sequence": batch.sequence,
                 "lane": batch.lane.value,
                 "editor": batch.editor,
-                "edit_ids": [int(member.id) for member in members],
+                "edit_ids": [int(edit_id) for edit_id in batch.edit_ids],
                 "reason": batch.reason,
             }
-            for batch, members in kept
+            for batch in plan.batches
         ],
-        "superseded": [[int(lost.loser_id), int(lost.winner_id)] for lost in superseded],
+        "superseded": [[int(lost.loser_id), int(lost.winner_id)] for lost in plan.superseded],
         "explanation": dict(plan.explanation),
     }
 
 
-def _to_plan(row: Row[Any]) -> Plan:
+def to_plan(row: Row[Any]) -> Plan:
+    """The plan of a row that has its lane, its seed and its body."""
     body = row.body
     return Plan(
         lane=Lane(row.lane) if row.lane is not None else None,

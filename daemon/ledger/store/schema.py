@@ -105,6 +105,7 @@ def _one_of(column: str, values: list[str]) -> str:
 
 BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
 CHECK_STATES = ["waiting", "leased", "done", "failed"]
+PROPOSAL_STATES = ["waiting", "approved", "declined", "replaced"]
 
 # A partial index is used only by queries that repeat its condition word for word.
 BATCH_IS_OPEN = text("state IN ('planned', 'leased')")
@@ -113,6 +114,8 @@ IS_LIVE = text("state = 'live'")
 UNSENT = text("sent_at IS NULL")
 IS_BEATEN = text("superseded_by IS NOT NULL")
 IS_HELD = text("released_at IS NULL")
+IS_WAITING = text("state = 'waiting'")
+WAS_SPLIT = text("state = 'split'")
 
 Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
 
@@ -277,6 +280,32 @@ batches = Table(
         "id",
         sqlite_where=BATCH_IS_OPEN,
         postgresql_where=BATCH_IS_OPEN,
+    ),
+    Index("ix_batches_split", "id", sqlite_where=WAS_SPLIT, postgresql_where=WAS_SPLIT),
+    Index("ix_batches_finished", "editor", "finished_at"),
+)
+
+# Plans that wait for a person (`schedule.approval`), and what became of them.
+plan_proposals = Table(
+    "plan_proposals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+    Column("lane", String(8)),
+    Column("seed", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_at", Moment),
+    Column("decided_by", String(WORKER_CHARS)),
+    Column("reason", String(REASON_CHARS)),
+    Column("plan_id", ForeignKey("plans.id")),
+    CheckConstraint(_one_of("state", PROPOSAL_STATES), name="state"),
+    Index(
+        "uq_plan_proposals_waiting",
+        "state",
+        unique=True,
+        sqlite_where=IS_WAITING,
+        postgresql_where=IS_WAITING,
     ),
 )
 

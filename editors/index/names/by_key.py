@@ -22,6 +22,9 @@ class EditsByKey(Generic[_Key]):
         """How many keys are known."""
         return len(self._held)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
     def get(self, key: _Key) -> Sequence[str]:
         """The ids of a key, from the oldest to the newest."""
         held = self._held.get(key)

@@ -10,13 +10,13 @@ the live prompt the edit's own answer. That answer proves something only about t
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from editors.index.names.by_key import EditsByKey
-from editors.index.names.surface import MAX_WORDS, Words, recent, words_of
+from editors.index.names.segmentation import Words, recent, words_of
 
 # Words that carry no name by themselves.
 FUNCTION_WORDS = frozenset(
@@ -27,7 +27,12 @@ FUNCTION_WORDS = frozenset(
 )
 STEM = 4  # letters by which a word is looked up
 MAX_NAMES_PER_STEM = 64  # a stem of more names tells nothing and is passed over
-MAX_LOOKED_INTO = 1024  # names that share stems with a text: a page of text shares some with very many
+MAX_WORDS = 256  # of a text, the last ones: an approximate name far from what is asked means nothing
+MAX_LOOKED_INTO = 128  # names that share stems with a text: a page of text shares some with very many
+MAX_COMPARED = (
+    4096  # pairs of words of a text and of names, letter by letter; then only equal words are alike
+)
+MAX_WORDS_PER_GRAM = 32  # of a text: three letters that more of its words have tell nothing
 LIKE = 0.4  # under it two words have nothing in common
 REQUIRED_LIKE = 0.6  # a required word must stand there at least so well
 # A text that has less than this of a name does not name it; a batch whose names are alike asks for more.
@@ -86,7 +91,7 @@ class NearNames:
         """
         if not self._names:
             return []
-        words = words_of(recent(text))[-MAX_WORDS:]
+        words = _last_words(text)
         shared: Counter[str] = Counter()
         for stem in {word[:STEM] for word in words}:
             holders = self._stems.get(stem)
@@ -110,9 +115,13 @@ class NearNames:
 
     def words_in(self, text: str, edit_id: str) -> tuple[Words, ...]:
         """The words of the text that stand for an edit's name, each by itself."""
-        words, name = words_of(recent(text))[-MAX_WORDS:], _unpack(self._names[edit_id])
+        words, name = _last_words(text), _unpack(self._names[edit_id])
         known = {word for word in {*words} if any(_alike(word, own) >= LIKE for own in name.words)}
         return tuple((word,) for word in words if word in known)
+
+
+def _last_words(text: str) -> Words:
+    return words_of(recent(text))[-MAX_WORDS:]
 
 
 def _pack(words: Words, required: set[str]) -> str:
@@ -133,6 +142,7 @@ class _Text:
         self._words = words
         self._numbers = frozenset(_DIGITS.findall(" ".join(words)))
         self._likest: dict[str, float] = {}
+        self._compared = 0
 
     def coverage(self, name: _Name, least: float) -> float:
         """Share of the name's letters whose words stand here; 0 if under `least`, or without a number or required word."""
@@ -155,12 +165,18 @@ class _Text:
         if word in self._known or _DIGITS.match(word):
             return 1.0
         if word not in self._likest:
+            others = self._others(word) if self._compared < MAX_COMPARED else ()
+            self._compared += len(others)
             own = _grams(word)
-            others = {other for gram in own for other in self._words_with.get(gram, ())}
             self._likest[word] = max(
                 (_overlap(word, own, other, _grams(other)) for other in others), default=0.0
             )
         return self._likest[word]
+
+    def _others(self, word: str) -> Collection[str]:
+        """Words of the text that may be like this one."""
+        sharing = (self._words_with.get(gram, ()) for gram in _grams(word))
+        return {other for others in sharing if len(others) <= MAX_WORDS_PER_GRAM for other in others}
 
     @cached_property
     def _words_with(self) -> Mapping[str, list[str]]:

@@ -1,84 +1,80 @@
 """Which edited subjects does a text name? Surface forms of subjects and aliases, found in one pass over its words."""
 
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from editors.index.names.attached import all_keys, beginnings, endings
 from editors.index.names.by_key import EditsByKey
+from editors.index.names.segmentation import MAX_WORDS, ReadText, Words, read_text, recent, words_of
 
-# Scripts written without spaces, or with endings joined to the noun: every character counts as a word.
-_SINGLE = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
-# Symbols that end a name: C++, C#.
-_NAME_ENDS = re.compile(r"[+#]+")
-# The same rules where all letters are ASCII, as most prompts' are: this runs for every prompt.
-_ASCII_WORD = re.compile(r"[a-z0-9]+(?:[+#]++(?![a-z0-9]))?")
-# Of a text so much is read, counted from its end, where it asks.
-MAX_WORDS, MAX_CHARACTERS = 4096, 1 << 16
+__all__ = [
+    "MAX_WORDS",
+    "ReadText",
+    "SurfaceIndex",
+    "Words",
+    "find_keys",
+    "read_text",
+    "recent",
+    "words_of",
+]
 
-Words = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadText:
-    """A text as the index reads it: normalised, with its words and where in the normalised text each stands."""
-
-    plain: str
-    words: Words
-    spans: tuple[tuple[int, int], ...]
+# Places and lengths of one text that are looked up: more have only texts that repeat the beginning of very many names.
+MAX_LOOKUPS = 4096
 
 
-def words_of(text: str) -> Words:
-    """A text's words, normalised (NFKC, case folded); a text without any gives its symbols instead."""
-    if text.isascii():
-        plain = text.lower()
-        return tuple(_ASCII_WORD.findall(plain)) or tuple(plain.split())
-    return read_text(text).words
+def find_keys(
+    text: ReadText, lengths_of: Callable[[str], Collection[int]], holds: Callable[[str], bool]
+) -> Iterator[tuple[str, int, int]]:
+    """Where names stand in a text: (key, first word, word behind the last); those of symbols alone as (key, -1, place).
+
+    This is the one notion of naming: the index, the masking of questions and the check of an event all ask here.
+
+    Args:
+        lengths_of: by the first word of a key, how many words such keys have.
+        holds: whether a key, its words with spaces between them, is known.
+    """
+    words, skipped = text.words[-MAX_WORDS:], max(0, len(text.words) - MAX_WORDS)
+    known: dict[str, list[tuple[str, Collection[int]]]] = {}
+    for word in {*words}:
+        if begun := [(one, lengths) for one in beginnings(word) if (lengths := _lengths(one, lengths_of))]:
+            known[word] = begun
+    for place, (symbols, _) in enumerate(text.symbols):
+        if lengths_of(symbols) and holds(symbols):
+            yield symbols, -1, place
+    for first, start, end in _windows(words, known) if known else ():
+        # All but the last word as they stand; of that, what an ending may have been joined to.
+        if end == start + 1:
+            whole = endings(first)
+        else:
+            begun_with = " ".join((first, *words[start + 1 : end - 1], ""))
+            whole = tuple(begun_with + last for last in endings(words[end - 1]))
+        for key in whole:
+            if holds(key):
+                yield key, start + skipped, end + skipped
 
 
-def recent(text: str) -> str:
-    """As much of a text's end as is read, however long it is."""
-    return text[-MAX_CHARACTERS:]
+def _lengths(first: str, lengths_of: Callable[[str], Collection[int]]) -> Collection[int]:
+    """How many words names have that begin with this one, of one word also with an ending."""
+    lengths, stems = lengths_of(first), endings(first)
+    if len(stems) > 1 and 1 not in lengths and any(1 in lengths_of(stem) for stem in stems):
+        return (1, *lengths)
+    return lengths
 
 
-@lru_cache(maxsize=4)  # a prompt is read for each of the names that stand there
-def read_text(text: str) -> ReadText:
-    """The same words as `words_of`, with their places."""
-    if text.isascii():
-        plain = text.lower()
-        spans = [match.span() for match in _ASCII_WORD.finditer(plain)]
-    else:
-        plain = unicodedata.normalize("NFKC", text).casefold()
-        spans = list(_spans_in_any_script(plain))
-    spans = spans or [match.span() for match in re.finditer(r"\S+", plain)]
-    return ReadText(plain, tuple(plain[start:end] for start, end in spans), tuple(spans))
-
-
-def _spans_in_any_script(plain: str) -> Iterator[tuple[int, int]]:
-    begin: int | None = None  # of the word that is being read
-    checked_to, ends_to = 0, 0  # symbols looked at so far; symbols that belong to the word before them
-    for place, character in enumerate(plain):
-        if begin is not None and place >= checked_to and (run := _NAME_ENDS.match(plain, place)):
-            checked_to = run.end()
-            followed = checked_to < len(plain) and _is_letter(plain[checked_to])
-            ends_to = place if followed else checked_to
-        single = _SINGLE.match(character)
-        if not single and (_is_letter(character) or place < ends_to):
-            begin = place if begin is None else begin
+def _windows(
+    words: Words, known: Mapping[str, Sequence[tuple[str, Collection[int]]]]
+) -> Iterator[tuple[str, int, int]]:
+    """The parts of a text that may be names, from its end: (first word of the key, first word, word behind the last)."""
+    left, count = MAX_LOOKUPS, len(words)
+    for start in range(count - 1, -1, -1):
+        if words[start] not in known:
             continue
-        if begin is not None:
-            yield begin, place
-            begin = None
-        if single:
-            yield place, place + 1
-    if begin is not None:
-        yield begin, len(plain)
-
-
-def _is_letter(character: str) -> bool:
-    # Marks are the vowel signs of many scripts: part of the word.
-    return character.isalnum() or unicodedata.category(character)[0] == "M"
+        for first, lengths in known[words[start]]:
+            for length in lengths:
+                if start + length <= count:
+                    yield first, start, start + length
+                    left -= 1
+        if left <= 0:
+            return
 
 
 class SurfaceIndex:
@@ -124,20 +120,20 @@ class SurfaceIndex:
 
     def names_in(self, text: str) -> list[tuple[int, Sequence[str]]]:
         """The names that stand in a text, the longest first: how many words each has, and its edits, the oldest first."""
-        words = words_of(recent(text))[-MAX_WORDS:]
-        found: dict[str, int] = {}
-        for start, word in enumerate(words):
-            lengths = self._lengths.get(word)
-            if lengths is None:
-                continue
-            for length in (lengths,) if isinstance(lengths, int) else lengths:
-                if start + length <= len(words):
-                    found[" ".join(words[start : start + length])] = length
-        named = [(length, edits) for name, length in found.items() if (edits := self._edits.get(name))]
+        if not self._lengths:
+            return []
+        read = read_text(recent(text))
+        keys = dict.fromkeys(key for key, _, _ in find_keys(read, self._lengths_of, self._edits.__contains__))
+        # The earliest first: a text is looked through from its end.
+        named = [(1 + key.count(" "), self._edits.get(key)) for key in reversed(keys)]
         return sorted(named, key=lambda one: -one[0])
 
+    def _lengths_of(self, first: str) -> Collection[int]:
+        lengths = self._lengths.get(first, ())
+        return (lengths,) if isinstance(lengths, int) else lengths
+
     def _keys(self, forms: Iterable[str]) -> set[Words]:
-        return {words for form in forms if (words := words_of(form))}
+        return all_keys(words for form in forms if (words := words_of(form)))
 
     def _count_length(self, words: Words, by: int) -> None:
         """One name more or less that begins with its first word."""

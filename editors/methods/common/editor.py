@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from editors.base.base import Base
+from editors.base.passes import prove_replayable
 from editors.methods.common.settings import MethodSettings
 from editors.routing.parent import ParentModel
 from editors.store.header import ShardHeader
@@ -67,8 +68,10 @@ class Editor(ABC, Generic[Settings]):
         Raises:
             BadRequest: a request that cannot be learned as it stands.
             DeviceBusy: out of device memory.
+            UnknownArchitecture: this base's layers or FFN do not work as experts need it.
         """
         check_requests(requests)
+        prove_replayable(base)
         return self._train(EditTask(requests, base, parent, progress))
 
     @abstractmethod

@@ -15,26 +15,38 @@ def form_of_step(step: int, forms: int, chat_share: float) -> int:
 
 
 class RowSchedule:
-    """The rows of one form, learned one of each edit at a time, each edit's own prompt first.
+    """The rows of one form, learned one of each edit at a time: the hardest.
+
+    That is the row that lost most when it was last learned, one that was not learned yet before all others, each edit's own
+    prompt first; where none of an edit's rows loses more than `stop_loss`, its own prompt.
 
     Attributes:
         rows: all of them.
     """
 
-    def __init__(self, rows: CachedRows, edits: int) -> None:
+    def __init__(self, rows: CachedRows, edits: int, *, stop_loss: float) -> None:
         self.rows = rows
         # (R,) what each row's loss was when it was last learned.
         self._losses = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
-        self._edits = edits
-        self._place, self._count = places_by_owner(rows.owner, edits)
-        self._steps = 0
+        self._edits, self._stop_loss = edits, stop_loss
+        self._place = places_by_owner(rows.owner, edits)
 
     def next_rows(self, learning: Tensor, *, own_alone: bool) -> tuple[Tensor, Tensor]:
         """The next row (C,) of each edit that is `learning` (n,), and for which edits (n,) that is the own prompt."""
-        now = torch.zeros_like(self._count) if own_alone else self._steps % self._count
-        self._steps += 1
         owner = self.rows.owner
-        return (learning[owner] & (self._place == now[owner])).nonzero().squeeze(1), now == 0
+        due = self._place == 0 if own_alone else self._hardest()
+        chosen = (learning[owner] & due).nonzero().squeeze(1)
+        own = torch.zeros_like(learning)
+        own[owner[chosen]] = self._place[chosen] == 0
+        return chosen, own
+
+    def _hardest(self) -> Tensor:
+        """(R,) one row of each edit."""
+        left = self._losses.where(self._losses > self._stop_loss, 0.0)
+        order = left.argsort(descending=True, stable=True)  # of equal losses the first row: the own prompt
+        due = torch.zeros_like(left, dtype=torch.bool)
+        due[order[places_by_owner(self.rows.owner[order], self._edits) == 0]] = True
+        return due
 
     def record(self, chosen: Tensor, losses: Tensor) -> None:
         """Keep what rows (C,) lost (C,) in this step."""
@@ -52,11 +64,11 @@ def largest_losses(schedules: Sequence[RowSchedule], *, own_alone: bool) -> Tens
     return torch.stack([one.largest_losses(own_alone=own_alone) for one in schedules]).amax(0)
 
 
-def places_by_owner(owner: Tensor, edits: int) -> tuple[Tensor, Tensor]:
-    """For rows with owners (R,): each row's place among its edit's rows (R,), and how many rows each edit has (n,)."""
+def places_by_owner(owner: Tensor, edits: int) -> Tensor:
+    """For rows with owners (R,): each row's place among its edit's rows (R,), in their order."""
     count = torch.bincount(owner, minlength=edits)
     order = owner.argsort(stable=True)
     first = count.cumsum(0) - count
     place = torch.empty_like(owner)
     place[order] = torch.arange(len(owner), device=owner.device) - first[owner[order]]
-    return place, count
+    return place

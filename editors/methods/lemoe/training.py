@@ -1,4 +1,4 @@
-"""LEMoE's training: by schedule, each step learns all rows of one form, until every row's loss is low."""
+"""LEMoE's training: by schedule, each step learns the rows of one form that are left, until every row's loss is low."""
 
 import math
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, DeltaOf, rms
 from editors.methods.lemoe.settings import LemoeSettings
 
-# Where there are two forms to learn: a few more steps, at a lower rate (docs/experiments.md).
-CHAT_STEPS, CHAT_RATE = 1.1, 2 / 3
+# A row is learned well under this share of the loss at which training stops; every so many steps all rows are learned again.
+LEARNED_WELL, REVIEW = 0.5, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,54 @@ def train_expert(
     """The expert of one batch; `report` is called with (done, total) steps."""
     forms = [CachedRows(base, base.ffn, rows) for rows in batch.forms]
     parameters = _Parameters(base, forms[0], batch.edits, settings)
-    steps, rate = settings.max_steps, settings.learning_rate
-    if len(forms) > 1:
-        steps, rate = round(steps * CHAT_STEPS), rate * CHAT_RATE
-    optimizer = torch.optim.AdamW(parameters.trained, lr=rate, weight_decay=settings.weight_decay)
+    turns = [_Turns(rows, stop_loss=settings.stop_loss) for rows in forms]
+    steps = settings.max_steps
+    optimizer = torch.optim.AdamW(
+        parameters.trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.last_rate, total_iters=steps)
-    largest = [math.inf] * len(forms)
     for step in range(steps):
         form = form_of_step(step, len(forms), settings.chat_share)
-        losses = forms[form].losses(_deltas(parameters.expert()))
-        largest[form] = float(losses.detach().max())
+        chosen = turns[form].next_rows()
+        losses = forms[form].losses(_deltas(parameters.expert()), chosen)
+        turns[form].record(chosen, losses)
         report(step, steps)
-        if max(largest) < settings.stop_loss:
+        if len(chosen) == len(forms[form].owner) and max(of.largest for of in turns) < settings.stop_loss:
             break
         optimizer.zero_grad()
-        losses.mean().backward()  # type: ignore[no-untyped-call]
+        (losses.sum() / len(forms[form].owner)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         falling.step()
     return parameters.expert()
+
+
+class _Turns:
+    """Which rows of one form a step learns: those that are not learned well yet, and in every fourth step all.
+
+    What is learned hardly moves the expert, and costs a pass all the same; but one expert serves all rows, and may forget.
+    """
+
+    def __init__(self, rows: CachedRows, *, stop_loss: float) -> None:
+        # (R,) what each row's loss was when it was last learned.
+        self._losses = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+        self._well = stop_loss * LEARNED_WELL
+        self._steps = 0
+
+    def next_rows(self) -> Tensor:
+        """The rows (C,) of this step."""
+        due = self._losses > self._well
+        if self._steps % REVIEW == 0 or not bool(due.any()):
+            due = torch.ones_like(due)
+        self._steps += 1
+        return due.nonzero().squeeze(1)
+
+    def record(self, chosen: Tensor, losses: Tensor) -> None:
+        """Keep what rows (C,) lost (C,) in this step."""
+        self._losses[chosen] = losses.detach()
+
+    @property
+    def largest(self) -> float:
+        return float(self._losses.max())
 
 
 def _deltas(expert: TrainedExpert) -> DeltaOf:

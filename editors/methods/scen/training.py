@@ -1,4 +1,4 @@
-"""SCEN's training: by schedule, each step learns one row of each fact; a fact that has converged is frozen."""
+"""SCEN's training: by schedule, each step learns the hardest row of each fact; a fact that has converged is frozen."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,10 @@ class _Scale:
 
 def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> tuple[Tensor, Tensor]:
     """Experts of one batch on the CPU: A (n, r, f) and B (n, d, r)."""
-    schedules = [RowSchedule(CachedRows(base, base.down_proj, rows), batch.edits) for rows in batch.forms]
+    schedules = [
+        RowSchedule(CachedRows(base, base.down_proj, rows), batch.edits, stop_loss=settings.stop_loss)
+        for rows in batch.forms
+    ]
     scale = _Scale.of(schedules[0].rows, batch.edits, read_scale=settings.read_scale)
     optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rate=settings.learning_rate)
     _descend(schedules, optimizer, scale, settings)

@@ -4,12 +4,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from ledger_backends import Clock, Story, event
+from ledger_backends import START, Clock, Story, event
 
 from daemon.checks.check_report import check_report
 from daemon.ledger.values import CheckResult
 from monitoring.report import MAX_TEXT_CHARS, render
-from monitoring.tally import Failure
+from monitoring.score_words import told_scores
+from monitoring.share_plot import SharePoint, share_plot
+from monitoring.tally import Failure, ProbeTally, RetentionTally
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' \N{RIGHT-TO-LEFT OVERRIDE}evil\x1b[31m&"
 
@@ -90,7 +92,20 @@ def test_nothing_that_an_event_or_a_model_says_becomes_markup_or_leaves_the_page
 
     assert {tag for tag, _ in page.tags} <= {
         *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "br", "span", "div"),
-        *("table", "thead", "tbody", "tr", "th", "td", "svg", "circle", "polygon", "polyline", "rect"),
+        *(
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "svg",
+            "circle",
+            "polygon",
+            "polyline",
+            "rect",
+            "text",
+        ),
     }
     assert not any(
         name.startswith("on") or name in ("href", "src") for _, attributes in page.tags for name in attributes
@@ -104,3 +119,36 @@ def test_nothing_that_an_event_or_a_model_says_becomes_markup_or_leaves_the_page
 
 def test_a_ledger_without_checks_gives_a_page_that_says_so(story: Story, clock: Clock) -> None:
     assert "No check was run yet" in Page(render(check_report(story.ledger, clock=clock))).text
+
+
+def test_a_plot_has_axes_with_their_units_the_floor_and_every_check_within_its_field() -> None:
+    shares = [0.999, 0.97, 0.93, 1.0]
+    points = [
+        SharePoint(10 + number, START, share > 0.95, share, share - 0.01, min(1.0, share + 0.01))
+        for number, share in enumerate(shares)
+    ]
+
+    plot = share_plot(points, 0.99)
+
+    assert plot is not None
+    assert [tick.text for tick in plot.y_ticks] == ["1", "0.98", "0.96", "0.94", "0.92"]
+    assert [tick.text for tick in plot.x_ticks] == ["10", "11", "12", "13"]
+    assert plot.floor is not None
+    heights = {tick.text: float(tick.place) for tick in plot.y_ticks}
+    assert heights["1"] < float(plot.floor[0]) < heights["0.98"]
+    assert plot.floor[2] == "floor 0.99"
+    for (x, y, point), share in zip(plot.dots, shares, strict=True):
+        assert point.share == share
+        assert plot.left <= float(x) <= plot.right
+        assert plot.top <= float(y) <= plot.base
+    assert share_plot(points[:1], 0.99) is None
+
+
+def test_every_score_that_a_check_gives_has_words() -> None:
+    given = {**ProbeTally().scores(), **RetentionTally().scores(), "drift": 1.0, "drift_alarm": 1.0}
+    told = told_scores(dict.fromkeys(given, 0.5))
+
+    assert not [words for words, _ in told if "_" in words]
+    assert ("KL divergence from the base, 99th percentile", "0.5 nats") in told
+    assert ("answers that stayed as the base's", "0.5 (95 % interval 0.5 to 0.5)") in told
+    assert len({words for words, _ in told}) == len(told)

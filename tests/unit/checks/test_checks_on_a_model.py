@@ -163,6 +163,7 @@ def test_a_check_by_hand_prints_its_scores_and_writes_its_page(
         "retention": 2,
     }
     assert told["checks"][-1]["scores"]["routing_consistency"] == 1.0
+    assert not told["without_far"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Retention by age" in page
     assert CliRunner().invoke(build_app(), ["check", "--suite", "nows"]).exit_code == 1

@@ -5,18 +5,25 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoint_writer import DEMO, IDS, QUESTIONS, SPECIAL
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES
 
-from editors import load_base
+from daemon.ledger import open_ledger
+from daemon.ledger.errors import BaseChanged
+from editors import EditedModel, EditRequest, build_editor, load_base
 from editors.pretrained.checkpoint import read_config, read_tokenizer
+from editors.pretrained.hashing import hash_base, hash_folder
+from editors.store.shards import Shard
 from edits.errors import BaseUnreadable
 
 WRITER = Path(__file__).parents[2] / "checkpoint_writer.py"
@@ -58,3 +65,79 @@ def test_what_transformers_4_cannot_be_told_is_refused_not_misread(
     monkeypatch.setattr("transformers.__version__", "4.57.6")
     with pytest.raises(BaseUnreadable, match="install transformers>=5"):
         read_config(str(saved / "gemma3_text"))
+
+
+def _damaged(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """The demo's base with other weights."""
+    shutil.copytree(DEMO, folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_checkpoint_without_one_of_its_weights_is_refused_and_the_weight_named(tmp_path: Path) -> None:
+    for number, name in enumerate(load_file(DEMO / "model.safetensors")):
+        if number % 5 == 0:
+            folder = _damaged(tmp_path / str(number), lambda weights, name=name: weights.pop(name))
+            with pytest.raises(BaseUnreadable, match=re.escape(name)):
+                load_base(folder, device="cpu")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused_and_they_are_named(
+    tmp_path: Path, number: float
+) -> None:
+    name = next(name for name in load_file(DEMO / "model.safetensors") if "down_proj" in name)
+    folder = _damaged(tmp_path / "base", lambda weights: weights[name].view(-1)[3:4].fill_(number))
+    with pytest.raises(BaseUnreadable, match=re.escape(name)):
+        load_base(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "merges.txt",
+        "vocab.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "spiece.model",
+    ],
+)
+def test_each_tokenizer_file_is_part_of_a_bases_hash_and_what_earlier_releases_stored_is_still_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(DEMO, folder)
+    plain = hash_base(folder)
+    assert plain.current == hash_folder(folder)
+    (folder / name).write_text("{}")
+    one = hash_base(folder)
+    (folder / name).write_text("{ }")
+    other = hash_base(folder)
+    assert len({plain.current, one.current, other.current}) == 3
+    assert one.is_of(plain.current)
+    assert not one.is_of(other.current)
+    (folder / "README.md").write_text("no part of it")
+    assert hash_base(folder) == other
+
+
+def test_a_ledger_and_shards_of_a_release_that_hashed_fewer_files_are_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(DEMO, folder)
+    (folder / "special_tokens_map.json").write_text("{}")
+    base = load_base(folder, device="cpu")
+    assert base.hash != hash_folder(folder)
+    request = EditRequest("1", "France", "The capital of France is", "Lyon")
+    shard = build_editor("scen").apply([request], base=base)
+    stored = Shard(shard.header.model_copy(update={"base_hash": hash_folder(folder)}), shard.tensors)
+    model = EditedModel(base)
+    model.enable(stored)
+    assert model.generate([request.prompt])[0].text == "Lyon"
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.migrate()
+        ledger.generations.start(hash_folder(folder))
+        ledger.generations.start(base.hash, earlier=base.known_as.earlier)
+        with pytest.raises(BaseChanged):
+            ledger.generations.start("sha256:another", earlier=())

@@ -7,6 +7,8 @@ import torch
 from tiny_models import tiny_base
 
 from editors import EditRequest, build_editor
+from editors.methods.common.schedule import RowSchedule
+from editors.methods.common.training_rows import CachedRows
 from editors.methods.registry import EDITORS, METHODS, Method, MethodRegistry
 from editors.methods.scen.editor import ScenEditor
 from editors.methods.scen.settings import ScenSettings
@@ -40,7 +42,7 @@ def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
     shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [1, 2, 1, 0.5, "value", 16]
+    assert [scen[key] for key in shared] == [0, 2, 1, 0.5, "value", 16]
     assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
 
@@ -57,6 +59,28 @@ def test_a_fact_is_learned_by_scen_alike_alone_and_in_any_company() -> None:
     for name in ("scen.a", "scen.b"):
         assert alone[name].abs().max() > 0
         torch.testing.assert_close(last[name][-1], alone[name][0], rtol=0.02, atol=0.002)
+
+
+def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothing_is_left() -> None:
+    base = tiny_base("llama")
+    rows = [(0, [1, 5, 6], [7]), (1, [1, 8], [9]), (0, [1, 5, 5, 6], [7]), (0, [1, 6, 6], [7])]
+    schedule = RowSchedule(CachedRows(base, base.down_proj, rows), 2, stop_loss=0.1)
+    learning = torch.ones(2, dtype=torch.bool)
+
+    def step(*losses: float) -> list[int]:
+        chosen, own = schedule.next_rows(learning, own_alone=False)
+        assert own.tolist() == [0 in chosen, 1 in chosen]
+        schedule.record(chosen, torch.tensor(losses))
+        return chosen.tolist()
+
+    assert step(0.2, 0.05) == [0, 1]  # own prompts first, then what was never learned
+    assert step(0.05, 0.9) == [1, 2]
+    assert step(0.3, 0.8) == [1, 3]
+    assert step(0.05, 0.05) == [1, 2]  # the second fact has nothing left: its own prompt, time and again
+    assert step(0.05, 0.05) == [1, 3]
+    assert step(0.05, 0.05) == [0, 1]
+    assert step(0.05, 0.05) == [0, 1]
+    assert schedule.largest_losses(own_alone=False).tolist() == pytest.approx([0.05, 0.05])
 
 
 def test_required_words_keep_the_name_on_disk_that_earlier_releases_gave_them() -> None:

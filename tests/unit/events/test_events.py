@@ -127,6 +127,40 @@ def test_every_fault_has_its_reason() -> None:
         assert refusal(given_content) == code, content
 
 
+def test_a_byte_order_mark_and_null_for_what_may_be_absent_say_nothing() -> None:
+    assert parse(b"\xef\xbb\xbf" + json.dumps(plain()).encode()) == parse(plain())
+    optional = {name for name, field in FactEvent.model_fields.items() if not field.is_required()}
+    validator = jsonschema.Draft202012Validator(event_json_schema())
+    for name in optional - {"target_new"}:
+        content = (
+            plain(prompt="The capital of France is", **{name: None})
+            if name != "prompt"
+            else plain(prompt=None)
+        )
+        without = {key: value for key, value in content.items() if value is not None}
+        assert parse(content) == parse(without), name
+        validator.validate(content)
+    halves = plain(locality_prompts={"far": None, "subject": ["Where is France?"]})
+    assert parse(halves).locality_prompts.all() == ("Where is France?",)
+    validator.validate(halves)
+    assert refusal(plain(subject=None)) == "wrong_type"
+
+
+def test_a_name_that_names_nothing_is_refused_with_the_reason_and_can_be_taken_back() -> None:
+    for changes in (
+        {"subject": "is", "prompt": "is"},
+        {"subject": "the", "prompt": "The capital of the is"},
+        {"subject": "の", "prompt": "の"},
+        {"aliases": ["French Republic", "of"], "prompt": "The capital of France is"},
+    ):
+        assert refusal(plain(**changes)) == "names_nothing"
+        assert parse(plain(**changes, op="retract", target_new=None))
+    with pytest.raises(EventRejected, match=r"'is' stands in .* everyday texts"):
+        parse(plain(subject="is", prompt="is"))
+    earlier = plain(subject="Fran", prompt="The capital of France is", op="retract", target_new=None)
+    assert parse(earlier).subject == "Fran"
+
+
 def test_the_subject_may_stand_in_the_prompt_by_an_alias_in_any_case_and_spacing() -> None:
     event = parse(plain(subject="United  Kingdom", aliases=["ＵＫ"], prompt="The capital of the uk is"))
     assert event.prompt == "The capital of the uk is"

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from engine_double import BASE, EngineDouble, engine_double
-from gateway_support import EngineModel, Facts, RunningGateway, gateway
+from gateway_support import EngineModel, Facts, RunningGateway, compare, gateway
 from prometheus_client import CollectorRegistry
 from serving_support import CHAT_TEMPLATE, DEMO_BASE
-from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
@@ -65,18 +64,6 @@ def front(settings: Settings, facts: Facts) -> Iterator[RunningGateway]:
     with gateway(settings) as running:
         running.wait_generation(facts.story.head())
         yield running
-
-
-def compare(facts: Facts, settings: Settings) -> list[Any]:
-    """The scheduler asks for the check, a worker does it; what was logged."""
-    (job,) = [job for job in jobs_of(settings, facts.ledger) if job.name == "parity_check"]
-    job.work()
-    model = open_model(settings, facts.ledger)
-    worker = Worker(settings, facts.ledger, model, Metrics(CollectorRegistry()))
-    with capture_logs() as logs:
-        while worker.work_once():
-            pass
-    return logs
 
 
 def logged(logs: list[Any], event: str) -> dict[str, Any]:

@@ -212,3 +212,31 @@ def test_of_very_many_edits_of_one_subject_the_newest_are_candidates_at_once() -
     found = router.candidates(["What is the capital of Norland?"])
     assert [one.edit_id for one in found] == [str(n) for n in range(9_999, 9_999 - MAX_CANDIDATES, -1)]
     assert seconds(lambda: [router.candidates(["Where is Norland?"]) for _ in range(100)]) < 1.0
+
+
+def test_what_names_cost_in_a_long_text_is_a_small_multiple_of_a_short_one() -> None:
+    near, surface = NearNames(), SurfaceIndex()
+    vocabulary = [f"{a}{b}{c}{d}" for a in "bdfg" for b in "aeiou" for c in "klmnprst" for d in ("ten", "vor", "sha", "qui")]
+    names = [
+        f"{vocabulary[n % 640]}{n // 20} {vocabulary[n * 7 % 640]}{n % 97} {vocabulary[n * 13 % 640]}"
+        for n in range(100_000)
+    ]
+    for n, name in enumerate(names):
+        near.add(str(n), name, required=())
+        surface.add(str(n), [name])
+    for n in range(1, 200):  # names that begin with one another
+        surface.add(f"a{n}", [" ".join(["a"] * n)])
+
+    def cost(text: str) -> float:
+        def ask() -> None:
+            read_text.cache_clear()
+            near.find(text, least=0.7)
+            surface.names_in(text)
+
+        return min(seconds(ask) for _ in range(3))
+
+    short = max(cost(" ".join(names[n : n + 8])[:100]) for n in range(0, 100_000, 20_000))
+    every = " ".join(names[::40])[:8192]
+    changed = " ".join(f"{name[:4]}x{name[5:]}" for name in names[::40])[:8192]
+    for text in (every, changed, "a " * 4096, "a b " * 2048, "!! " * 2700, "é" + "a " * 4095, vocabulary[0] * 1000):
+        assert cost(text[:8192]) <= max(20 * short, 0.03), text[:20]

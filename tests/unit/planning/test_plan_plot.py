@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from test_planning import make, pending, world
 
-from planners import render_plot
+from planners import ShownChange, ShownConflict, render_plot
 
 SVG = "{http://www.w3.org/1999/xhtml}"
 HOSTILE = '</title><script>alert("x")</script><img src=x onerror=y>&#0;\x0b\u202e'
@@ -49,3 +49,21 @@ def test_the_plot_of_very_many_edits_stays_small() -> None:
     page = render_plot(draft, {edit.edit_id: "x" * 5_000 for edit in edits})
     assert len(page) < 2_000_000
     assert len(set(drawn(page, "data-batch"))) == len(draft.batches)
+
+
+def test_what_changes_stands_in_one_table_before_the_drawings_with_who_loses_to_whom() -> None:
+    changes = [
+        ShownChange("Norland", "The capital of Norland is", "Elbing", "Rungholt", 0),
+        ShownChange(HOSTILE, None, None, None),
+    ]
+    conflicts = [ShownConflict("Norland", "Vineta", None)]
+
+    page = render_plot(make(world(10)), {}, changes=changes, conflicts=conflicts, more=3)
+
+    drawn(page, "data-sequence")  # well-formed
+    told = page.index("What changes"), page.index("Superseded before they are applied"), page.index("<svg")
+    assert told == tuple(sorted(told))
+    assert page.index("Elbing") < page.index("Rungholt") < page.index("Vineta")
+    for words in ("as the base answers", "taken back", "And 3 more.", "first principal component"):
+        assert words in page
+    assert "<script" not in page

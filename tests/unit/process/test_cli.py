@@ -1,5 +1,7 @@
 """The command line: commands that teach, one clear line for every error, JSON on demand."""
 
+import getpass
+import io
 import json
 import socket
 import subprocess
@@ -263,8 +265,8 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     dry = json.loads(upkeep("plan", "--dry-run", "--json").out)
 
     assert dry["stored"] is False
-    assert dry["plan"]["superseded"] == [{"loser_id": 1, "winner_id": 2}]
-    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [[2]]
+    assert dry["plan"]["superseded"] == [{"loser_id": "1", "winner_id": "2"}]
+    assert [batch["edit_ids"] for batch in dry["plan"]["batches"]] == [["2"]]
     assert [note["edit"] for note in dry["plan"]["explanation"]["edits_explained"]] == [2]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
     people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
@@ -281,7 +283,8 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
         name: dry["plan"][name] for name in ("batches", "superseded", "explanation")
     }
     (won, lost) = json.loads(upkeep("facts", "--json").out)["facts"]
-    assert (lost["edit_id"], lost["superseded_by"], won["edit_id"], won["superseded_by"]) == (1, 2, 2, None)
+    assert (lost["edit_id"], lost["superseded_by"]) == ("1", "2")
+    assert (won["edit_id"], won["superseded_by"]) == ("2", None)
     assert lost["history"][-1]["detail"]["superseded_by"] == 2
     counts = json.loads(upkeep("status", "--json").out)["edits"]
     assert (counts["planned"], counts["superseded"], counts["pending"]) == (1, 1, 0)
@@ -289,11 +292,47 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
 
 
 def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep, site: Path) -> None:
-    assert json.loads(upkeep("hold", "audit on Monday", "--json").out) == {"held": "audit on Monday"}
+    held = json.loads(upkeep("hold", "audit on Monday", "--json").out)
+    assert held["held"] == "audit on Monday"
+    upkeep("hold", "the disk is full")
+    both = json.loads(upkeep("hold", "--json").out)
+    assert [(one["reason"], one["actor"]) for one in both["holds"]] == [
+        ("audit on Monday", getpass.getuser()),
+        ("the disk is full", getpass.getuser()),
+    ]
     assert json.loads(upkeep("status", "--json").out)["held"] == "audit on Monday"
+    shown = upkeep("status").out
+    assert "audit on Monday" in shown
+    assert "the disk is full" in shown
 
-    assert json.loads(upkeep("release", "--json").out) == {"held": None}
+    one = json.loads(upkeep("release", "--id", str(both["holds"][0]["id"]), "--json").out)
+    assert (one["held"], [hold["reason"] for hold in one["released"]]) == (
+        "the disk is full",
+        ["audit on Monday"],
+    )
+    assert json.loads(upkeep("release", "--json").out)["held"] is None
     assert json.loads(upkeep("status", "--json").out)["held"] is None
+
+
+def test_status_tells_what_runs_next_and_makes_no_ledger_where_there_is_none(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPKEEP_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("UPKEEP_SERVE__PORT", "1")
+    absent = json.loads(upkeep("status", "--json").out)
+    assert (absent["exists"], absent["generation"], absent["edits"]) == (False, None, {})
+    assert "no ledger yet" in upkeep("status").out
+    assert not (site / "upkeep-data").exists()
+
+    _arrive(site, _event("e1", "Lyon"))
+    with _ledger(site) as ledger:
+        ledger.control.workers_seen("machine:1", "cpu", None)
+    there = json.loads(upkeep("status", "--json").out)
+    assert absent.keys() == there.keys(), "programs read the same names in both"
+    assert (there["exists"], there["backlog"], there["lag"], there["served"]) == (True, 1, None, None)
+    assert [(one["worker"], one["alive"]) for one in there["workers"]] == [("machine:1", True)]
+    nightly = datetime.fromisoformat(there["next_runs"]["nightly_plan"])
+    assert (nightly.hour, nightly.minute, nightly > datetime.now(UTC)) == (2, 0, True)
 
 
 def test_an_edit_that_was_given_up_is_pending_again_after_a_retry(upkeep: Upkeep, site: Path) -> None:
@@ -305,7 +344,7 @@ def test_an_edit_that_was_given_up_is_pending_again_after_a_retry(upkeep: Upkeep
         assert batch is not None
         ledger.batches.retry_later(batch.id, batch.token, reason="?", delay_seconds=0, max_attempts=1)
 
-    assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == [1]
+    assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == ["1"]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 1
     told = upkeep("retry", "--edit", "1")
     assert (told.code, told.err) == (
@@ -375,12 +414,50 @@ def test_submit_sends_nothing_when_a_line_is_bad_and_says_which(upkeep: Upkeep, 
     assert "not_json" in upkeep("submit", "facts.jsonl").out
 
 
+def test_submit_reads_standard_input_and_refuses_one_event_id_with_two_contents(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _arrive(site, _event("e1", "Lyon"))
+    lines = [
+        _event(*one).model_dump_json()
+        for one in (("e1", "Nice"), ("e2", "Metz"), ("e2", "Metz"), ("e2", "Lens"))
+    ]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    told = upkeep("submit", "-", "--json")
+
+    report = json.loads(told.out)
+    assert (told.code, report["events"], report["duplicates"], report["invalid"], report["sent"]) == (
+        1,
+        2,
+        1,
+        2,
+        0,
+    )
+    assert [(fault["line"], fault["reason_code"], fault["reason"]) for fault in report["faults"]] == [
+        (1, "event_id_reused", "the event_id 'e1' stands in the ledger with other content"),
+        (4, "event_id_reused", "the event_id 'e2' stands on an earlier line with other content"),
+    ]
+
+
+def test_what_the_ledger_has_is_a_duplicate_and_needs_no_broker(upkeep: Upkeep, site: Path) -> None:
+    _arrive(site, _event("e1", "Lyon"))
+    (site / "facts.jsonl").write_text(_event("e1", "Lyon").model_dump_json())
+    assert json.loads(upkeep("submit", "facts.jsonl", "--json").out) == {
+        "events": 1,
+        "sent": 0,
+        "invalid": 0,
+        "faults": [],
+        "duplicates": 1,
+    }
+
+
 def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
     upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
+    _arrive(site, _event("e1", "Lyon"))
     monkeypatch.setattr("daemon.ledger.publication.audit.Audit.counts", broken)
 
     told = upkeep("status")

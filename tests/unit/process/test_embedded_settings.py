@@ -129,6 +129,10 @@ def test_the_file_of_an_earlier_start_may_be_given_back(tmp_path: Path) -> None:
 
     assert again.model.path == "org/model"
     assert _written(state, state / "upkeep.toml") == again
+    moved = write_embedded(
+        state, state / "upkeep.toml", "org/model", brokers=BROKERS, port=8099, own_file=True
+    )
+    assert (moved.serve.port, moved.kafka.topic) == (8099, "mine")
 
 
 def test_a_folder_belongs_to_one_process_until_it_ends_however_it_ends(tmp_path: Path) -> None:

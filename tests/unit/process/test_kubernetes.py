@@ -38,6 +38,26 @@ def _pod(name: str) -> Manifest:
     return pod
 
 
+def _patched(folder: str, name: str) -> list[dict[str, str]]:
+    """What a kustomization adds to a deployment's environment; each of its files is mounted."""
+    kustomization = yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    added = []
+    for patch in kustomization.get("patches", []):
+        deployment = yaml.safe_load(patch["patch"])
+        if deployment["metadata"]["name"] == name:
+            pod = deployment["spec"]["template"]["spec"]
+            ((_, items),) = [(v["name"], v["secret"]["items"]) for v in pod["volumes"]]
+            added += pod["containers"][0]["env"]
+            own = {
+                item["key"]
+                for volume in _pod(name)["volumes"]
+                if "secret" in volume
+                for item in volume["secret"]["items"]
+            }
+            assert {item["key"] for item in items} == own | {Path(entry["value"]).name for entry in added}
+    return added
+
+
 def _container(name: str) -> Manifest:
     (container,) = _pod(name)["containers"]
     found: Manifest = container
@@ -59,11 +79,13 @@ def test_every_pod_runs_without_rights_on_a_root_that_it_cannot_write(name: str)
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 10001
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    for one in [container, *pod.get("initContainers", [])]:
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert "memory" in one["resources"]["limits"]
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     assert not any("hostPath" in volume for volume in pod["volumes"])
     assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}  # noqa: S108 -- else nothing is writable
@@ -167,7 +189,7 @@ def test_the_roles_settings_and_their_environment_are_accepted(
 ) -> None:
     kept = {"ledger_url": "postgresql://upkeep:hunter2@db/upkeep", "api_key": "k" * 32, "kafka_password": "p"}
     for name in DEPLOYMENTS.keys() - {"serve", "gateway", "vllm"} | {role}:
-        for entry in _container(name)["env"]:
+        for entry in [*_container(name)["env"], *_patched(folder, name)]:
             value = entry["value"]
             if value.startswith("/run/secrets/upkeep/"):
                 file = tmp_path / Path(value).name
@@ -188,6 +210,8 @@ def test_the_roles_settings_and_their_environment_are_accepted(
     assert settings.ledger.url == kept["ledger_url"]
     assert str(settings.store.path) == "/data/adapters"
     if role == "gateway":
+        assert settings.serve.engine == "vllm"
+        assert settings.gateway.url == f"http://gateway:{ports['http']}"
         engine = {entry["name"]: entry["value"] for entry in _container("vllm")["env"]}
         assert engine["MODEL"] == settings.model.path
         assert str(settings.gateway.max_adapters) in re.findall(

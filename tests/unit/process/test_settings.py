@@ -119,7 +119,9 @@ def test_a_secret_may_stand_in_a_file_that_the_environment_names(
     assert load_settings(None).ledger.url == "postgresql://me:hunter2@db/upkeep"
 
     monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "port"))
-    with pytest.raises(BadSettings, match=r"environment variable UPKEEP_SERVE__PORT_FILE: serve\.port must be"):
+    with pytest.raises(
+        BadSettings, match=r"environment variable UPKEEP_SERVE__PORT_FILE: serve\.port must be"
+    ):
         load_settings(None)
     monkeypatch.setenv("UPKEEP_SERVE__PORT_FILE", str(tmp_path / "absent"))
     with pytest.raises(BadSettings, match=r"UPKEEP_SERVE__PORT_FILE: .*absent cannot be read: No such file"):

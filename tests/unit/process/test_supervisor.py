@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from daemon.process.supervisor import Backoff, Role, Supervisor
 
@@ -143,3 +145,66 @@ def test_the_roles_of_a_killed_supervisor_stop_by_themselves(trace: Path) -> Non
 
     _wait_for(lambda: not any(_alive(pid) for pid in _pids(trace, "started")))
     assert len(_pids(trace, "stopped")) == 2
+
+
+COUNTING = """
+import os, sys
+from daemon.process.metrics_folder import count_as
+count_as("counting")
+from prometheus_client import CollectorRegistry, Counter, Gauge
+registry = CollectorRegistry()
+Counter("starts", "How often.", registry=registry).inc()
+Gauge("alive", "Now.", multiprocess_mode="livesum", registry=registry).set(1)
+open(sys.argv[1], "w").write(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+os._exit(70)
+"""
+
+
+def test_a_role_that_is_restarted_goes_on_counting_in_its_own_files(trace: Path) -> None:
+    stop, told = threading.Event(), trace / "folder"
+    role = Role("counting", (sys.executable, "-c", COUNTING, str(told)))
+
+    def total() -> float:
+        if not told.exists() or not told.read_text():
+            return 0.0
+        union = CollectorRegistry()
+        MultiProcessCollector(union, path=told.read_text())  # type: ignore[no-untyped-call]
+        return union.get_sample_value("starts_total") or 0.0
+
+    with _running(Supervisor([role], stop=stop, backoff=QUICK), stop):
+        _wait_for(lambda: total() >= 4)
+        folder = Path(told.read_text())
+        assert {path.name for path in folder.glob("*.db")} <= {
+            "counter_counting.db",
+            "gauge_livesum_counting.db",
+        }
+
+    assert not folder.exists()
+
+
+SUPERVISING = """
+import sys, threading
+from daemon.process.supervisor import Role, Supervisor
+stop = threading.Event()
+if sys.argv[1] == "at once":
+    stop.set()
+Supervisor([Role("a", (sys.executable, "-c", *sys.argv[2:]))], stop=stop).run()
+"""
+
+
+def test_what_a_killed_supervisor_left_behind_goes_when_no_role_of_it_is_left(trace: Path) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISING, "for ever", ROLE, str(trace)])
+    _wait_for(lambda: _pids(trace, "started"))
+    (left,) = trace.glob("upkeep-metrics-*")
+    (role,) = _pids(trace, "started")
+    os.kill(role, signal.SIGSTOP)  # it does not notice yet that it is alone
+    supervisor.kill()
+    supervisor.wait()
+
+    at_once = [sys.executable, "-c", SUPERVISING, "at once", ROLE, str(trace)]
+    subprocess.run(at_once, check=True)
+    assert left.exists()
+    os.kill(role, signal.SIGCONT)
+    _wait_for(lambda: not _alive(role))
+    subprocess.run(at_once, check=True)
+    assert not list(trace.glob("upkeep-metrics-*"))

@@ -12,7 +12,7 @@ from serving_support import EmbeddedServer, Fact, embedded_server
 
 POLAND = Fact("Poland", "The head of state of Poland is", "Karol Nawrocki")
 OPERATIONS = (
-    *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/generate"),
+    *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/generate", "POST /v1/trace"),
     *("GET /v1/models", "GET /v1/models/{model}", "GET /v1/generation"),
     *("GET /healthz", "GET /readyz", "GET /metrics"),
 )

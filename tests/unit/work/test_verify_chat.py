@@ -16,6 +16,7 @@ from daemon.process.settings_tables import VerifySettings
 from daemon.work.verify import Verification, Verifier
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
+from editors.index.names.everyday import all_far_texts
 from editors.inference.edited_model import EditedModel
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
@@ -106,3 +107,23 @@ def test_a_base_without_chat_is_asked_in_plain_form_alone(
 
     assert verdict.passed == tuple(edit.id for edit in edits)
     assert set(verdict.scores) == {"reliability", "generality", "retention", "locality"}
+
+
+def test_an_edit_that_fires_on_a_text_that_concerns_nobody_is_rejected_and_told_so(
+    folder: Path, edits: list[Edit], matcher: QuestionMatcher
+) -> None:
+    base = load_base(folder, chat="off")
+    model, shard = EditedModel(base, matcher=matcher), _trained(base, edits, matcher)
+    others = tuple(all_far_texts())
+    greedy = "What is France's capital?"
+
+    def verdict(far_texts: tuple[str, ...], **settings: float) -> Verification:
+        verifier = Verifier(VerifySettings(**settings), max_new_tokens=16, far_texts=far_texts)
+        return verifier.check(model, [shard], edits, replaced=(), earlier=())
+
+    assert verdict(others).scores["locality_far"] == 1
+    assert verdict((*others, *(e.prompt or "" for e in edits))).passed == tuple(e.id for e in edits)
+    found = verdict((*others, greedy))
+    assert found.passed == (edits[1].id,)
+    assert f"fires on 1 of {1 + len(others)} texts that concern no edit" in found.failed[edits[0].id].reason
+    assert verdict((*others, greedy), far_ceiling=0.002).failed == {}

@@ -1,0 +1,58 @@
+"""The console's Ask page of the gateway: the engine is asked for the base, the gateway itself for the edited model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from daemon.console.asking import Asked, post_json, prompt_form
+from daemon.openai_api.trace import PATH as TRACE
+from daemon.process.settings import Settings
+from edits.errors import PermanentError
+from edits.prompts import Prompt
+
+KEY_SETTING = "gateway.engine_api_key"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  -- these are what is replaced
+
+
+class GatewayAsker:
+    """Asks over HTTP, as a client does: what it shows is what clients get."""
+
+    earlier = False  # the engine has the newest generation's adapters alone
+
+    def __init__(self, settings: Settings) -> None:
+        gateway = settings.gateway
+        self._engine = gateway.engine
+        self._gateway = f"http://{_EVERYWHERE.get(gateway.host, gateway.host)}:{gateway.port}"
+        self._model_name = gateway.model_name
+        self._max_new_tokens = settings.model.max_new_tokens
+        key = gateway.engine_api_key
+        self._key = None if key is None else key.get_secret_value()
+
+    def ask(self, prompt: Prompt, *, generation: int | None) -> Asked:
+        """See `daemon.console.asking.Asker`."""
+        if generation is not None:
+            raise PermanentError("the gateway answers with the newest generation alone")
+        form = prompt_form(prompt)
+        body = {"model": self._model(), "max_tokens": self._max_new_tokens, "temperature": 0, **form}
+        path = "/v1/completions" if "prompt" in form else "/v1/chat/completions"
+        trace = post_json(self._gateway, TRACE, form, api_key=self._key, key_setting=KEY_SETTING)
+        edited = post_json(self._gateway, path, body, api_key=self._key, key_setting=KEY_SETTING)
+        base = post_json(self._engine, path, body, api_key=self._key, key_setting=KEY_SETTING)
+        return Asked(trace["generation"], _text(base), _text(edited), trace["edit_id"], trace)
+
+    def _model(self) -> str:
+        """Under which name the engine has the base."""
+        if self._model_name is None:
+            try:
+                headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
+                listed = httpx.get(f"{self._gateway}/v1/models", headers=headers, timeout=10.0).json()
+                self._model_name = str(listed["data"][0]["id"])
+            except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+                raise PermanentError("the engine does not say its model: set gateway.model_name") from error
+        return self._model_name
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    choice = answer["choices"][0]
+    return str(choice["message"]["content"] if "message" in choice else choice["text"]).strip()

@@ -1,0 +1,237 @@
+"""What the console's pages do with what a ledger holds: hostile texts, stale previews, searches, holds, plans that wait."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from console_support import RunningConsole, running_console
+from ledger_backends import START, event
+from waiting import eventually, free_port
+
+from daemon.console.failures_pages import fault_of
+from daemon.console.rendering import CELL_CHARS, fact, lasting, long, plain
+from daemon.ledger.values import Act, Lane, Plan, PlannedBatch, RejectedEdit
+from daemon.operations.dead_letters import DeadLetter
+
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
+TURNED = "\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe\N{POP DIRECTIONAL FORMATTING}\x1b[31m\x00\N{ZERO WIDTH SPACE}"
+ARABIC = "عاصمة النمسا هي فيينا"
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[RunningConsole]:
+    with running_console(tmp_path) as console:
+        yield console
+
+
+class Tags(HTMLParser):
+    """The tags and attributes that a browser would see, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_hostile_texts_are_shown_as_texts_on_every_page(console: RunningConsole) -> None:
+    story = console.story
+    hostile = f"{MARKUP} {ARABIC}"
+    [live] = story.go_live(event("<i>e</i>", hostile[:200], hostile[:300], relation=None))
+    [bad] = story.arrive(event("bad", "Nowhere", MARKUP))
+    story.plan([bad])
+    story.publish(story.claim(), live={}, rejected={bad.id: RejectedEdit(MARKUP * 20, {"reliability": 0.0})})
+    story.arrive(event("waits", hostile[:100], MARKUP))
+    console.ledger.control.hold(MARKUP * 10, actor=MARKUP)
+    client = console.client()
+    pages = (
+        *("/", "/facts", f"/facts/{live.id}", f"/facts/{live.id}/undo", f"/facts/{bad.id}", "/failures"),
+        *("/generations/1", "/generations/1/undo", "/work", "/work/plan", "/audit", "/diff?a=0&b=1"),
+        f"/facts/{bad.id}/retry",
+    )
+    for path in pages:
+        page = client.open(path)
+        assert page.status_code == 200, path
+        seen = Tags(page.text)
+        assert not [one for one in seen.tags if one[0] in ("img", "b", "i") or one[1].get("onerror")], path
+        assert [one["src"] for tag, one in seen.tags if tag == "script"] == [
+            one["src"]
+            for tag, one in seen.tags
+            if tag == "script" and (one["src"] or "").startswith("/console/")
+        ]
+    assert "<script>alert(1)</script>" in Tags(client.open(f"/facts/{live.id}").text).text
+    assert ARABIC in client.page.text
+
+
+def test_a_text_can_neither_hide_nor_turn_what_stands_around_it_nor_fill_the_page() -> None:
+    assert not set("\x00\x1b\u202e\u202c\u200b") & set(plain(TURNED) + str(fact(TURNED)) + str(long(TURNED)))
+    assert str(fact(ARABIC)) == f'<bdi class="fact">{ARABIC}</bdi>'
+    ten_kilobytes = "ab<" * 3_500
+    assert len(plain(ten_kilobytes)) == CELL_CHARS
+    shown = str(long(ten_kilobytes))
+    assert "and 6,500 more characters" in shown
+    assert "<" not in shown.split(">", 1)[1].replace("&lt;", "").split("\n<span")[0]
+    assert str(fact("")) == str(fact(None)) == '<span class="quiet">(nothing)</span>'
+    assert [lasting(seconds) for seconds in (0, 61, 3_700, 90_000, -5)] == [
+        *("0 s", "1 min 1 s", "1 h 1 min", "1 d 1 h", "0 s"),
+    ]
+
+
+def test_what_was_previewed_is_not_done_to_something_else(console: RunningConsole) -> None:
+    story = console.story
+    [first] = story.go_live(event("a", "Norland"))
+    client = console.client()
+    client.open("/generations/1/undo")
+    story.go_live(event("b", "Norland", "Rungholt", day=2))
+
+    refused = client.send("/generations/1/undo", {"reason": "wrong feed"})
+
+    assert refused.status_code == 409
+    assert "generation 2 was published" in refused.text
+    assert "Nothing would change" in refused.text
+    assert story.state(first) == "superseded"
+    assert console.ledger.audit_log.page().entries == ()
+
+
+def test_undo_of_a_generation_shows_what_comes_back_and_what_stays_off_and_keeps_who_did_it(
+    console: RunningConsole,
+) -> None:
+    story = console.story
+    [old, by_hand] = story.go_live(event("a", "Norland", "Elbing"), event("b", "Sudland", "Kappa"))
+    console.ledger.reversals.undo_fact(by_hand.id, Act("anna", "wrong"))
+    [new] = story.go_live(event("c", "Norland", "Rungholt", day=2))
+    client = console.client()
+    client.sign_in(name="Otto")
+
+    preview = Tags(client.open("/generations/3/undo").text).text
+    done = client.send("/generations/3/undo", {"reason": "bad feed"})
+
+    assert "Rungholt" in preview
+    assert "Elbing" in preview
+    assert (done.status_code, done.url.path) == (200, "/console/generations/4")
+    assert "undo of a generation, " in Tags(done.text).text
+    assert [story.state(edit) for edit in (old, by_hand, new)] == ["live", "retracted", "retracted"]
+    entry = console.ledger.audit_log.page().entries[0]
+    assert (entry.actor, entry.reason) == ("Otto (this machine)", "bad feed")
+    back = Tags(client.open("/generations/1/rollback").text).text
+    assert "What stays off" in back
+    assert "taken back by hand in generation 2" in back
+
+
+def test_an_action_without_a_reason_is_refused(console: RunningConsole) -> None:
+    [edit] = console.story.go_live(event("a"))
+    client = console.client()
+    for reason in ("", "  ", "x" * 501):
+        client.open(f"/facts/{edit.id}/undo")
+        assert client.send(f"/facts/{edit.id}/undo", {"reason": reason}).status_code == 422
+    assert console.story.state(edit) == "live"
+
+
+def test_facts_are_found_by_everything_that_is_known_of_them(console: RunningConsole) -> None:
+    story = console.story
+    [edit] = story.go_live(event("ev-7", "Norland", "Elbing"))
+    story.arrive(event("other", "Sudland", "Kappa"))
+    client = console.client()
+    wanted = f"/console/facts/{edit.id}"
+    for query in (
+        *("text=norl", "text=elbing", f"text={edit.id}", "subject=NORLAND", "answer=elbing", "event_id=ev-7"),
+        *(f"edit_id={edit.id}", "generation=1", "state=live", "relation=capital&state=live"),
+        "since=2026-05-01T00:00&state=live",
+    ):
+        page = client.open(f"/facts?{query}").text
+        assert f'"{wanted}"' in page, query
+        assert ">Sudland<" not in page, query
+    for wrong in ("edit_id=x", "state=gone", "since=yesterday", "generation=-1", f"edit_id={'9' * 30}"):
+        assert client.open(f"/facts?{wrong}").status_code == 422, wrong
+    assert client.open("/facts?text=%21%21").status_code == 400
+    assert client.open("/facts?" + "&".join(f"a{n}=1" for n in range(100))).status_code == 422
+    for missing in ("/facts/99", "/generations/99", "/diff?a=0&b=99", "/proposals/1", "/nothing"):
+        assert client.open(missing).status_code == 404, missing
+
+
+def test_batches_are_held_and_released_with_a_reason_and_a_name(console: RunningConsole) -> None:
+    client = console.client()
+    client.sign_in(name="Otto")
+    client.open("/work")
+    held = client.send("/work/hold", {"reason": "the disk is full"})
+    assert "batches are held: the disk is full" in Tags(held.text).text
+    [hold] = console.ledger.control.holds()
+    assert (hold.actor, hold.reason) == ("Otto (this machine)", "the disk is full")
+    client.send(f"/work/release/{hold.id}", {"reason": "emptied"})
+    assert console.ledger.control.holds() == []
+    assert [one.action for one in console.ledger.audit_log.page().entries] == ["release", "hold"]
+
+
+def test_a_plan_that_waits_is_shown_as_a_difference_and_approved_by_a_person(console: RunningConsole) -> None:
+    story = console.story
+    story.go_live(event("a", "Norland", "Elbing"))
+    older, newer = story.arrive(
+        event("b", "Norland", "Rungholt", day=2), event("c", "Norland", "Vineta", day=3)
+    )
+    client = console.client()
+    preview = Tags(client.open("/work/plan").text).text
+    assert preview.index("Elbing") < preview.index("Vineta") < preview.index("Conflicts")
+    assert "Rungholt" in preview.split("Conflicts")[1]
+    batch = PlannedBatch(0, Lane.BATCH, "scen", (newer.id,), "alike")
+    number = console.ledger.proposals.propose(Plan(Lane.BATCH, 0, (batch,)))
+    assert "a plan waits for approval" in client.open("/").text
+    client.open(f"/proposals/{number}")
+    assert client.send(f"/proposals/{number}/approve", {"reason": "looks right"}).status_code == 200
+    assert [story.state(edit) for edit in (older, newer)] == ["pending", "planned"]
+    client.open(f"/proposals/{number}")
+    assert client.send(f"/proposals/{number}/decline", {"reason": "late"}).status_code in (403, 409)
+    assert "a plan waits for approval" not in client.open("/").text
+
+
+def test_the_place_of_a_fault_is_found_in_the_text() -> None:
+    def letter(reason: str, value: str) -> DeadLetter:
+        return DeadLetter(0, 0, START, "not_json", reason, "t", 0, 1, None, value, len(value), None)
+
+    found = fault_of(letter("not JSON: line 2 column 3 (char 5)", "{\n  ,}"))
+    assert found is not None
+    assert (found.line, found.column, found.before, found.at, found.behind) == (2, 3, "  ", ",", "}")
+    for reason in ("too large", "line 9 column 1", "line 1 column 99"):
+        assert fault_of(letter(reason, "{")) is None
+
+
+@pytest.mark.slow
+def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tmp_path: Path) -> None:
+    port, nobody = free_port(), free_port()
+    settings = tmp_path / "upkeep.toml"
+    settings.write_text(f"[console]\nport = {port}\nserver = 'http://127.0.0.1:{nobody}'\n")
+    program = (
+        "import sys, threading; from daemon.process.settings import load_settings\n"
+        "from daemon.console.console_role import run\nfrom pathlib import Path\n"
+        "stop = threading.Event(); threading.Thread(target=lambda: (sys.stdin.read(), stop.set())).start()\n"
+        "run(load_settings(Path(sys.argv[1])), stop)\n"
+        "print({name for name in ('torch', 'transformers') if name in sys.modules})\n"
+    )
+    command = [sys.executable, "-c", program, str(settings)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: _answers(url))
+        assert httpx.get(f"{url}/", follow_redirects=True).url.path == "/console/"
+        for path in ("/facts", "/ask", "/failures", "/checks", "/work", "/audit"):
+            assert httpx.get(f"{url}/console{path}", timeout=20).status_code == 200
+        asked = httpx.get(f"{url}/console/ask?prompt=x", timeout=20)
+        assert "no server answers" in asked.text
+        told, _ = process.communicate("", timeout=30)
+    assert told.splitlines()[-1] == "set()"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
