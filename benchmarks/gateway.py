@@ -232,11 +232,11 @@ async def _questions(
     answered = await leg(url, base, asked, [False] * len(asked), options)
     found = [Question(one.text, answer.model) for one, answer in zip(asked, answered.answers, strict=True)]
     fired = [question for question in found if question.model.startswith("upkeep-")]
-    base = [question for question in found if not question.model.startswith("upkeep-")]
-    count = min(len(fired), len(base))
+    unedited = [question for question in found if not question.model.startswith("upkeep-")]
+    count = min(len(fired), len(unedited))
     if not count:
         raise SystemExit("no question fires an edit, or all do: nothing could be compared")
-    return fired[:count] + base[:count]
+    return fired[:count] + unedited[:count]
 
 
 def _body(model: str, text: str, tokens: int, *, stream: bool) -> dict[str, Any]:
