@@ -228,17 +228,15 @@ async def _questions(
     """As many that ask an edit as others, each with the model that the gateway has answer it."""
     with options.probes.open(encoding="utf-8") as lines:
         others = [json.loads(line)["prompt"] for line, _ in zip(lines, facts, strict=False)]
-    async with Connection(url) as connection:
-        found = []
-        for text in [fact["rephrase_prompts"][0] for fact in facts] + others:
-            answer = await connection.ask(_body(base, text, options.tokens, stream=False))
-            found.append(Question(text, answer.model))
+    asked = [Question(text, base) for text in [fact["rephrase_prompts"][0] for fact in facts] + others]
+    answered = await leg(url, base, asked, [False] * len(asked), options)
+    found = [Question(one.text, answer.model) for one, answer in zip(asked, answered.answers, strict=True)]
     fired = [question for question in found if question.model.startswith("upkeep-")]
-    base = [question for question in found if not question.model.startswith("upkeep-")]
-    count = min(len(fired), len(base))
+    unedited = [question for question in found if not question.model.startswith("upkeep-")]
+    count = min(len(fired), len(unedited))
     if not count:
         raise SystemExit("no question fires an edit, or all do: nothing could be compared")
-    return fired[:count] + base[:count]
+    return fired[:count] + unedited[:count]
 
 
 def _body(model: str, text: str, tokens: int, *, stream: bool) -> dict[str, Any]:

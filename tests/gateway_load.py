@@ -143,7 +143,7 @@ def slow_client(url: str, path: str, body: Mapping[str, Any]) -> Iterator[socket
     asked = httpx.Request("POST", f"{url}{path}", json=body, headers={"connection": "close"})
     head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
     with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         client.settimeout(120)
         client.connect((asked.url.host, asked.url.port))
         client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + asked.content)

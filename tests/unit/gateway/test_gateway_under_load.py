@@ -15,9 +15,9 @@ OSTRA = {"subject": "Lake Ostra", "prompt": "What is the depth of Lake Ostra?", 
 PROMPTS = {str(fact["subject"]): str(fact["prompt"]) for fact in (NORLAND, SUDLAND, OSTRA)}
 PATH = "/v1/completions"
 EVENT_BYTES = 10_000
-EVENTS = 3_000
-# Of sockets and servers on the way, each of which has a bound of its own: 30 MB are asked for.
-MAX_BYTES_BETWEEN = 16 << 20
+EVENTS = 6_000
+# In sockets and servers on the way, each of which has a bound of its own: 60 MB are asked for.
+MAX_BYTES_BETWEEN = 40 << 20
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_twenty_swaps_and_rollbacks_under_load_mix_nothing_and_fail_nobody(
     assert load.errors == []
     assert wrong_answers(load, facts, edits, base=BASE) == []
     assert len(heads) == 20
-    assert {one.generation for one in load.seen} >= {*heads[:-1]}
+    assert {one.generation for one in load.seen} >= {*heads}
     assert {one.streamed for one in load.seen} == {True, False}
 
 
