@@ -211,7 +211,9 @@ def _timer(*, threads: int) -> Iterator[BackgroundScheduler]:
     try:
         yield timer
     finally:
-        timer.shutdown(wait=False)  # it would wait under the lock that a job in hand needs to set its next look
+        timer.shutdown(
+            wait=False
+        )  # it would wait under the lock that a job in hand needs to set its next look
         executor.shutdown(wait=True)
 
 
