@@ -22,7 +22,7 @@ class UnionCollector(Collector):
         """Read all files; as soon as the newest of them has its first bytes."""
         for left in reversed(range(ATTEMPTS)):
             try:
-                found: Iterable[Metric] = list(self._inner.collect())
+                found: Iterable[Metric] = list(self._inner.collect())  # type: ignore[no-untyped-call]
             except struct.error:  # a scrape must not fail because a role is started again
                 if not left:
                     raise
