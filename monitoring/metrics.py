@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
+
+from monitoring.union import UnionCollector
 
 # The outcome names of the ledger, repeated because monitoring may not import daemon.
 FACT_EVENT_OUTCOMES = ("accepted", "duplicate", "dead_lettered")
@@ -231,7 +232,7 @@ def exposed_registry(own: CollectorRegistry, *, multiproc_dir: str | None) -> Co
     if multiproc_dir is None:
         return own
     union = CollectorRegistry()
-    MultiProcessCollector(union, path=multiproc_dir)  # type: ignore[no-untyped-call]
+    union.register(UnionCollector(multiproc_dir))
     return union
 
 

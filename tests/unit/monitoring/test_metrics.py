@@ -3,8 +3,10 @@
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -245,3 +247,10 @@ def test_an_errand_beside_a_role_leaves_the_metrics_port_to_the_role(monkeypatch
         role_metrics(settings, expose=False)
         with pytest.raises(TemporaryError, match="cannot listen"):
             role_metrics(settings)
+
+
+def test_a_scrape_waits_for_a_file_that_is_just_being_made(tmp_path: Path) -> None:
+    fresh = tmp_path / "counter_worker.db"
+    fresh.touch()
+    threading.Timer(0.05, lambda: fresh.write_bytes(struct.pack("ii", 8, 0) + bytes(1 << 16))).start()
+    assert scrape(exposed_registry(CollectorRegistry(), multiproc_dir=str(tmp_path))) == ""
