@@ -162,7 +162,7 @@ def test_what_its_editor_cannot_learn_gets_an_expert_of_its_own(story: Story, tm
 def test_a_fact_that_one_training_does_not_teach_is_trained_once_more_with_more_steps(
     story: Story, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 4, "min_steps": 1}
+    few = {"max_steps": 5, "min_steps": 1}
     shop = Shop(story, tmp_path, editors={"scen": few})
     edits = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"), editor="scen")
     model = shop.served().edited
