@@ -62,7 +62,7 @@ def test_a_nightly_batch_ends_as_scen_experts_in_the_order_of_lemoes_plan_and_fi
         nightly.work()
         work(settings, facts)
         generations = facts.ledger.generations.since(0)
-        assert [sorted(map(int, one.enabled)) for one in generations] == [sorted(ids) for ids in planned]
+        assert [sorted(one.enabled) for one in generations] == [sorted(ids) for ids in planned]
         store = AdapterStore(tmp_path / "store")
         shards = [store.load(digest) for one in generations for digest in one.enabled.values()]
         assert {shard.header.editor for shard in shards} == {"scen"}
@@ -71,8 +71,8 @@ def test_a_nightly_batch_ends_as_scen_experts_in_the_order_of_lemoes_plan_and_fi
             assert front.metric("upkeep_gateway_unserved_edits") == 0
             for edit in edits:
                 reply = front.chat(str(edit.prompt))
-                assert reply.headers["x-upkeep-edit"] == edit.edit_id
-                assert models_of(reply)[0].startswith(f"upkeep-{edit.edit_id}-")
+                assert reply.headers["x-upkeep-edit"] == edit.id
+                assert models_of(reply)[0].startswith(f"upkeep-{edit.id}-")
     facts.ledger.close()
 
 
@@ -88,7 +88,7 @@ def test_the_plan_says_for_whom_a_batch_was_planned_and_a_batch_from_before_is_t
     assert [batch for batch in drafted.plan.batches if "planned for lemoe, served by vllm" in batch.reason]
     (edit,) = facts.story.plan_urgently(event("before", "Westmark"), editor="lemoe")
     work(settings, facts)
-    shard = facts.store.load(facts.ledger.generations.live()[edit.edit_id])
+    shard = facts.store.load(facts.ledger.generations.live()[edit.id])
     assert shard.header.editor == "scen"
     facts.ledger.close()
 
