@@ -93,7 +93,8 @@ def test_every_query_of_rules_and_dashboards_finds_data_in_a_real_daemon(scene: 
     _live_through_everything(house)
 
     tool("promtool", "check", "metrics", given=house.get("/metrics"))
-    queries = [_always_answered(query) for query in every_query()]
+    # Parity is measured where a gateway is named, which no daemon on one machine has (tests/unit/gateway/test_parity.py).
+    queries = [_always_answered(query) for query in every_query() if "upkeep_parity_" not in query]
     # Windows need two samples, and what is recorded from them one evaluation more.
     missing = set(queries)
 
@@ -128,7 +129,7 @@ def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the
 
     watch.wait_told("UpkeepLocalityRegression", "resolved", suite="far")
     assert house.ledger.audit.rollbacks() == rollbacks + 1
-    (blamed,) = house.ledger.audit.facts("the", EditState.QUARANTINED)
+    (blamed,) = house.ledger.audit.facts("plus", EditState.QUARANTINED)
     assert blamed.event_id == "too-wide"
     assert "blame" in house.ledger.audit.history(blamed.id)[-1].detail
     _wait_live(house, cleared)
@@ -222,17 +223,17 @@ def _forget(house: House, edits: list[Edit]) -> None:
 
 
 def _far_too_wide() -> StreamRecord:
-    """An event whose subject is in nearly every text, and that calls questions of all kinds its rephrases."""
+    """An event whose subject is in many far probes though in few texts of other people, so that no gate knows it."""
     return event_record(
         {
             "event_id": "too-wide",
             "op": "assert",
-            "subject": "the",
-            "aliases": ["a", "of", "is", "in", "what", "to"],
+            "subject": "plus",
             "relation": "answer",
-            "prompt": "What is the answer?",
+            "prompt": "What is three plus three?",
             "target_new": "Nothing at all",
-            "rephrase_prompts": list(far_probes(8, seed=1)),
+            # Behind other text: a probe that is a phrasing of the edit itself would be in its scope.
+            "rephrase_prompts": [f"Quickly now. {text}" for text in FAR if " plus " in text][:8],
             "priority": "urgent",
             "occurred_at": "2026-05-01T12:00:00Z",
         }

@@ -68,7 +68,7 @@ def test_the_check_report_can_be_read_at_every_width(page: Page, tmp_path: Path)
 def test_a_plans_page_can_be_read_at_every_width(page: Page, tmp_path: Path) -> None:
     edits = [
         Pending(
-            n,
+            str(n),
             "assert",
             f"Land {n}",
             "capital",
