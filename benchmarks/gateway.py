@@ -35,6 +35,9 @@ import httpx
 from gateway_stage import GatewayProcess, Stage, read_facts
 from vllm_process import Vllm
 
+from daemon.process.log import configure_logging
+from daemon.process.settings_tables import LogSettings
+
 CHAT = "/v1/chat/completions"
 ROUTING = "upkeep_gateway_routing_seconds_sum"
 
@@ -102,6 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=24, help="of each answer")
     options = parser.parse_args()
+    configure_logging(LogSettings(level="warning"), "benchmark")  # to stderr: stdout has the figures alone
     with _folder(options.state) as folder, _engine(options, folder) as (url, name):
         stage = Stage(folder, options.model.resolve(), url)
         facts = read_facts(options.facts, options.edits)

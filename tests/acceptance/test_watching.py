@@ -12,11 +12,12 @@ from datetime import timedelta
 import pytest
 import torch
 from acceptance_support import Daemon, House, News, furnished, news
-from ledger_backends import database_of
+from ledger_backends import database_of, record
 from sqlalchemy import update
 from waiting import eventually
 from watching_support import Watch, every_query, tool, watched
 
+from daemon.events.fact_event import FactEvent
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import utc_now
@@ -47,7 +48,7 @@ def scene(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> I
         "monitoring": {"on_failure": "rollback"},
         "monitoring.suites": {"far": "far.jsonl"},
         # The gate stands open: what slips through is for the checks to find.
-        "verify": {"locality_floor": 0.0, "reliability_floor": 0.0},
+        "verify": {"locality_floor": 0.0, "reliability_floor": 0.0, "far_ceiling": 1.0},
         "planner": {"batch_size": 16, "batch_editor": "lemoe"},
         "schedule": {
             **{"urgent_seconds": 0.5, "check_seconds": 3600.0},
@@ -117,7 +118,10 @@ def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the
     assert all(result.passed for result in house.ledger.checks.latest())
     rollbacks = house.ledger.audit.rollbacks()
     cleared = news("cleared", 4, skip=50)
-    house.publish([*(item.record for item in cleared), _far_too_wide()])
+    house.publish([item.record for item in cleared])
+    house.ledger.intake.record(
+        [record(_far_too_wide(), 0)]
+    )  # consumers refuse the name: an earlier release did not
     eventually(lambda: "too-wide" in house.live_events(), "the planted edit has slipped past the gate")
 
     house.ledger.checks.request(None, "a test")
@@ -129,7 +133,7 @@ def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the
 
     watch.wait_told("UpkeepLocalityRegression", "resolved", suite="far")
     assert house.ledger.audit.rollbacks() == rollbacks + 1
-    (blamed,) = house.ledger.audit.facts("plus", EditState.QUARANTINED)
+    (blamed,) = house.ledger.audit.facts("the", EditState.QUARANTINED)
     assert blamed.event_id == "too-wide"
     assert "blame" in house.ledger.audit.history(blamed.id)[-1].detail
     _wait_live(house, cleared)
@@ -162,9 +166,9 @@ def test_forgotten_old_edits_raise_edit_drift_and_the_young_ones_show_that_it_is
         **{"alertname": "UpkeepEditDrift", "severity": "critical", "suite": "retention"}
     }
     assert re.search(r"\d+\.?\d*% of them still answer", alert["annotations"]["description"])
-    watch.wait_told("UpkeepEditDrift", "resolved")
     assert (_retention(watch, "all", lowest=True) or 0) < house.settings.verify.retention_floor
     assert _retention(watch, "1d", lowest=True) == 1
+    watch.wait_told("UpkeepEditDrift", "resolved")
     # Blame has found that each of them fails by itself: set aside, they answer as the base does, and say why.
     assert {edit.id for edit in house.ledger.audit.facts(None, EditState.QUARANTINED)} >= {
         edit.id for edit in nightly
@@ -222,18 +226,18 @@ def _forget(house: House, edits: list[Edit]) -> None:
         append(connection, planted, Origin(GenerationKind.BATCH), expected_head=head)
 
 
-def _far_too_wide() -> StreamRecord:
-    """An event whose subject is in many far probes though in few texts of other people, so that no gate knows it."""
-    return event_record(
+def _far_too_wide() -> FactEvent:
+    """An event whose subject is in nearly every text, and that calls questions of all kinds its rephrases."""
+    return FactEvent.model_validate(
         {
             "event_id": "too-wide",
             "op": "assert",
-            "subject": "plus",
+            "subject": "the",
+            "aliases": ["a", "of", "is", "in", "what", "to"],
             "relation": "answer",
-            "prompt": "What is three plus three?",
+            "prompt": "What is the answer?",
             "target_new": "Nothing at all",
-            # Behind other text: a probe that is a phrasing of the edit itself would be in its scope.
-            "rephrase_prompts": [f"Quickly now. {text}" for text in FAR if " plus " in text][:8],
+            "rephrase_prompts": list(far_probes(8, seed=1)),
             "priority": "urgent",
             "occurred_at": "2026-05-01T12:00:00Z",
         }

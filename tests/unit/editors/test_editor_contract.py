@@ -1,5 +1,6 @@
 """What every editor must do on every model family: edit, route, generate, save, load, and leave no trace."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -246,9 +247,13 @@ def test_a_wrong_editor_setting_is_named(name: str, settings: dict[str, int], to
 
 @pytest.mark.parametrize(
     "requests",
-    [[], [REQUESTS[0], REQUESTS[0]], [EditRequest("1", "Norland", " ", "Marrow")]],
+    [
+        list[EditRequest],
+        lambda: [REQUESTS[0], REQUESTS[0]],
+        lambda: [EditRequest("1", "Norland", " ", "Marrow")],
+    ],
     ids=["none", "an id twice", "an empty prompt"],
 )
-def test_requests_that_cannot_be_learned_are_refused(requests: list[EditRequest]) -> None:
+def test_requests_that_cannot_be_learned_are_refused(requests: Callable[[], list[EditRequest]]) -> None:
     with pytest.raises(BadRequest):
-        build_editor("scen").apply(requests, base=tiny_base("llama"))
+        build_editor("scen").apply(requests(), base=tiny_base("llama"))

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
 
 __all__ = ["site", "upkeep"]  # fixtures
+
+CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
 @pytest.fixture
@@ -167,6 +170,9 @@ def test_no_word_is_broken_on_a_terminal_of_80_columns(
         lines = [line for text in shown for line in text.splitlines()]
         assert all(len(line) <= int(width) or "/upkeep-data/" in line for line in lines)
         found = {word for text in shown for word in text.split() if word.isalnum() or ":" in word}
+        found = {
+            word for word in found if not CLOCK_TIME.fullmatch(word)
+        }  # of the next run, which moves on meanwhile
         words = found if not words else words - found
     assert words == set(), "every word of the narrow tables stands in the wide ones too"
 

@@ -62,7 +62,7 @@ def test_what_no_edit_fires_on_is_the_bases_bit_for_bit_and_no_floor_is_missed(
     # Another answer counts where an edit gave it; where none did, it is rounding.
     asked = Expectation("x", "x", "the base's", untouched=True)
     assert asked.is_right(Answer("x", "rounded otherwise", None, 0.0))
-    assert not asked.is_right(Answer("x", "an edit's", edits[0].edit_id, 1.0))
+    assert not asked.is_right(Answer("x", "an edit's", edits[0].id, 1.0))
 
     model.enable(shard)
     prompts = [text.format(s=s) for text in (*TEXTS, CAPITAL) for s in (*subjects, "Spain", "my aunt")]
