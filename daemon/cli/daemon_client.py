@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
+from daemon.process.addresses import http_address, reachable
 from edits.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -16,19 +17,18 @@ KEY_VARIABLE = "UPKEEP_API_KEY"
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 120.0
 MAX_REPLY_BYTES = 16 << 20
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - these are what is replaced
 
 
 class DaemonClient:
     """One address of the daemon; whatever keeps it from answering makes `ask` return None."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = _EVERYWHERE.get(host, host), port
+        self._host, self._port = reachable(host), port
         self.refusal: str | None = None
 
     @property
     def address(self) -> str:
-        return f"http://{self._host}:{self._port}"
+        return http_address(self._host, self._port)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The JSON object that the daemon answers with; None where nobody answers, or not with one.

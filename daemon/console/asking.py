@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import httpx
 
+from daemon.openai_api.prompt_form import prompt_form
 from edits.errors import BadRequest, PermanentError, TemporaryError
-from edits.prompts import Conversation, Prompt
+from edits.prompts import Prompt
 
 KEY_SETTING = "console.server_key, or UPKEEP_CONSOLE__SERVER_KEY"
 CONNECT_SECONDS = 2.0
@@ -112,10 +113,3 @@ def post_json(url: str, path: str, body: Mapping[str, Any], *, api_key: str | No
     if answer.status_code in (401, 403):
         raise PermanentError(f"{refusal}: set {key_setting}")
     raise BadRequest(refusal)
-
-
-def prompt_form(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as bodies have it: `prompt`, or `messages`."""
-    if isinstance(prompt, Conversation):
-        return {"messages": [{"role": one.role, "content": one.content} for one in prompt.messages]}
-    return {"prompt": prompt}

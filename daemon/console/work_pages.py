@@ -62,7 +62,7 @@ class WorkPages:
             "running": ledger.batch_lists.running(),
             "waiting": ledger.batch_lists.waiting(),
             "schedule": self._settings.schedule,
-            "proposal": ledger.proposals.waiting() if ledger.proposals.is_waiting() else None,
+            "proposal": ledger.proposals.waiting(),
             "at": now,
         }
         return Page("work.html", values)

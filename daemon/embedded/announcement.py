@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.embedded.embedded_settings import CONFIG
+from daemon.process.addresses import http_address
 from daemon.process.settings import Settings
 from daemon.serving.serve_role import model_name
 
@@ -64,19 +65,14 @@ def announce_when_ready(
 
 def address(settings: Settings) -> str:
     """Where a client on this machine asks."""
-    return _local(settings.serve.host, settings.serve.port)
+    return http_address(settings.serve.host, settings.serve.port)
 
 
 def health_address(settings: Settings) -> str:
     """Where health and metrics are."""
     if settings.serve.metrics_port is None:
         return address(settings)
-    return _local(settings.metrics.host, settings.serve.metrics_port)
-
-
-def _local(host: str, port: int) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not listened on
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_address(settings.metrics.host, settings.serve.metrics_port)
 
 
 def _ready(url: str) -> bool:

@@ -5,14 +5,15 @@ from typing import Any
 
 import httpx
 
-from daemon.console.asking import Asked, post_json, prompt_form
+from daemon.console.asking import Asked, post_json
+from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.trace import PATH as TRACE
+from daemon.process.addresses import http_address
 from daemon.process.settings import Settings
 from edits.errors import PermanentError
 from edits.prompts import Prompt
 
 KEY_SETTING = "gateway.engine_api_key"
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  -- these are what is replaced
 
 
 class GatewayAsker:
@@ -23,7 +24,7 @@ class GatewayAsker:
     def __init__(self, settings: Settings) -> None:
         gateway = settings.gateway
         self._engine = gateway.engine
-        self._gateway = f"http://{_EVERYWHERE.get(gateway.host, gateway.host)}:{gateway.port}"
+        self._gateway = http_address(gateway.host, gateway.port)
         self._model_name = gateway.model_name
         self._max_new_tokens = settings.model.max_new_tokens
         key = gateway.engine_api_key
@@ -35,7 +36,7 @@ class GatewayAsker:
             raise PermanentError("the gateway answers with the newest generation alone")
         form = prompt_form(prompt)
         body = {"model": self._model(), "max_tokens": self._max_new_tokens, "temperature": 0, **form}
-        path = "/v1/completions" if "prompt" in form else "/v1/chat/completions"
+        path = path_for(prompt)
         trace = post_json(self._gateway, TRACE, form, api_key=self._key, key_setting=KEY_SETTING)
         edited = post_json(self._gateway, path, body, api_key=self._key, key_setting=KEY_SETTING)
         base = post_json(self._engine, path, body, api_key=self._key, key_setting=KEY_SETTING)

@@ -211,9 +211,8 @@ def _timer(*, threads: int) -> Iterator[BackgroundScheduler]:
     try:
         yield timer
     finally:
-        timer.shutdown(
-            wait=False
-        )  # it would wait under the lock that a job in hand needs to set its next look
+        # It would wait under the lock that a job in hand needs to set its next look.
+        timer.shutdown(wait=False)
         executor.shutdown(wait=True)
 
 

@@ -1,6 +1,7 @@
 """Folders that are whole or absent, whatever dies meanwhile: written aside, fsynced, renamed."""
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -59,6 +60,12 @@ def pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         while piece := stream.read(_PIECE_BYTES):
             yield piece
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write_durably(path: Path, data: bytes) -> None:

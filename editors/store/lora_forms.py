@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from editors.store.durable import disk_errors, pieces, write_folder
+from editors.store.durable import disk_errors, sha256_of, write_folder
 from editors.store.mapped import MappedTensors, OpenMaps
 from edits.errors import ShardCorrupt
 
@@ -85,10 +85,7 @@ class LoraForms:
             header = self._header(folder, digest)
 
             def prove() -> None:
-                found = hashlib.sha256()
-                for piece in pieces(folder / _TENSORS):
-                    found.update(piece)
-                if found.hexdigest() != header.sha256:
+                if sha256_of(folder / _TENSORS) != header.sha256:
                     raise _damaged(folder)
 
             tensors = MappedTensors(folder / _TENSORS, self._maps, digest=digest, prove=prove)

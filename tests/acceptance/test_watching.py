@@ -119,9 +119,8 @@ def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the
     rollbacks = house.ledger.audit.rollbacks()
     cleared = news("cleared", 4, skip=50)
     house.publish([item.record for item in cleared])
-    house.ledger.intake.record(
-        [record(_far_too_wide(), 0)]
-    )  # consumers refuse the name: an earlier release did not
+    # Consumers refuse the name: an earlier release did not.
+    house.ledger.intake.record([record(_far_too_wide(), 0)])
     eventually(lambda: "too-wide" in house.live_events(), "the planted edit has slipped past the gate")
 
     house.ledger.checks.request(None, "a test")

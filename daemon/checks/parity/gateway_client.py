@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from daemon.openai_api.errors import ADAPTER_UNAVAILABLE
+from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.provenance import ADAPTER_HEADER, EDIT_HEADER, GENERATION_HEADER
 from edits.prompts import Conversation, Prompt
 from monitoring.parity import GatewayAnswer, NotMeasured
@@ -67,7 +68,9 @@ class GatewayClient:
 
     def _ask(self, prompt: Prompt) -> GatewayAnswer | NotMeasured:
         try:
-            status, headers, reply = self._request("POST", *_question(prompt, self._fields()))
+            status, headers, reply = self._request(
+                "POST", path_for(prompt), {**self._fields(), **prompt_form(prompt)}
+            )
             return _answer(status, headers, reply, is_chat=isinstance(prompt, Conversation))
         except httpx.HTTPError as error:
             return NotMeasured(f"the gateway does not answer: {type(error).__name__}")
@@ -101,13 +104,6 @@ class GatewayClient:
             return reply.status_code, reply.headers, json.loads(b"".join(pieces))
         except (ValueError, RecursionError):
             return reply.status_code, reply.headers, None
-
-
-def _question(prompt: Prompt, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if isinstance(prompt, Conversation):
-        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-        return "/v1/chat/completions", {**fields, "messages": messages}
-    return "/v1/completions", {**fields, "prompt": prompt}
 
 
 def _answer(status: int, headers: httpx.Headers, reply: Any, *, is_chat: bool) -> GatewayAnswer | NotMeasured:

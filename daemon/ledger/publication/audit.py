@@ -5,10 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from daemon.ledger.errors import NotInLedger
 from daemon.ledger.queue.intake import name_key
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import chunks, select_edits, to_edit
+from daemon.ledger.store.rows import chunks, edit_of, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edits, history, tallies
 from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
@@ -43,10 +42,7 @@ class Audit:
             NotInLedger: there is no such edit.
         """
         with self._database.read() as connection:
-            row = connection.execute(select_edits().where(edits.c.id == edit_id)).one_or_none()
-        if row is None:
-            raise NotInLedger(f"there is no edit {edit_id}")
-        return to_edit(row)
+            return edit_of(connection, edit_id)
 
     def edits(self, edit_ids: Sequence[EditId]) -> list[Edit]:
         """Several edits, by id; an unknown one is left out."""

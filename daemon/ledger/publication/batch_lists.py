@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from daemon.ledger.queue.batches import select_batch_lines, to_batch_line
+from daemon.ledger.queue.batches import CLAIM_ORDER, select_batch_lines, to_batch_line
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.schema import BATCH_IS_OPEN, WAS_SPLIT, batches, edits, history
 from daemon.ledger.values import BatchLine, EditState, RunningBatch
@@ -36,7 +36,7 @@ class BatchLists:
     def waiting(self) -> list[BatchLine]:
         """The batches that wait for a worker, in the order in which they are claimed."""
         planned = (BATCH_IS_OPEN, batches.c.state == "planned")
-        order = (batches.c.lane.desc(), batches.c.plan_id, batches.c.sequence, batches.c.id)
+        order = (batches.c.lane.desc(), *CLAIM_ORDER)
         with self._database.read() as connection:
             return [to_batch_line(row) for row in _lines(connection, *planned, order_by=order)]
 

@@ -4,12 +4,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
-from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.audit import Audit
 from daemon.ledger.publication.timeline import Timeline
 from daemon.ledger.queue.batches import batch_line
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import select_edits, to_edit
+from daemon.ledger.store.rows import edit_of, select_edits, to_edit
 from daemon.ledger.store.schema import (
     check_results,
     edits,
@@ -50,10 +49,7 @@ class FactPages:
             NotInLedger: there is no such edit.
         """
         with self._database.read() as connection:
-            row = connection.execute(select_edits().where(edits.c.id == edit_id)).one_or_none()
-            if row is None:
-                raise NotInLedger(f"there is no edit {edit_id}")
-            edit = to_edit(row)
+            edit = edit_of(connection, edit_id)
             switched = _switched(connection, edit_id)
             versions = _versions(connection, edit)
             found = _records(connection, edit.event_id)

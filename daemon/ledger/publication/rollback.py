@@ -12,7 +12,7 @@ from sqlalchemy import Connection, exists, select
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.publication.conflicts import settle
 from daemon.ledger.publication.manifests import Origin, append, child_of, shards_at
-from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, standings_by_id
+from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, standings_by_id, superseded_by
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, supersede, tally
 from daemon.ledger.values import EditState, Generation, GenerationKind
@@ -280,12 +280,7 @@ def _live_successors(
     at = {edit.id: edit.id for edit in back}
     found: dict[EditId, Standing] = {}
     for _ in range(MAX_SUCCESSORS):
-        following: dict[EditId, EditId] = {}
-        for part in chunks(set(at.values())):
-            query = select(edits.c.id, edits.c.superseded_by).where(
-                edits.c.id.in_(part), edits.c.superseded_by.is_not(None)
-            )
-            following.update((row.id, row.superseded_by) for row in connection.execute(query))
+        following = superseded_by(connection, set(at.values()))
         at = {edit_id: following[step] for edit_id, step in at.items() if step in following}
         if not at:
             break

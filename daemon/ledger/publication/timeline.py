@@ -1,6 +1,6 @@
 """The generations as a list, newest first, and what differs between two; a page costs the same however many there are."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings, standings_by_id
+from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings, standings_by_id, superseded_by
 from daemon.ledger.store.schema import (
     batches,
     check_newest,
@@ -239,7 +239,7 @@ def _pairs_of(connection: Connection, low: int, high: int, ids: Sequence[EditId]
     now_too = shards_at(connection, high, [edit.id for edit in others])
     more_on = [edit for edit in others if edit.id in now_too and edit.id not in then_too]
     more_off = [edit for edit in others if edit.id in then_too and edit.id not in now_too]
-    beaten = _superseded_by(connection, [edit.id for edit in (*off, *more_off)])
+    beaten = superseded_by(connection, [edit.id for edit in (*off, *more_off)])
     every = pairs([*off, *more_off], [*on, *more_on], beaten)
     wanted = {edit.id for edit in on} | {edit.id for edit in off}
     # The edit that is on afterwards tells of its pair; what went off for nothing tells of itself.
@@ -255,16 +255,6 @@ def _related(connection: Connection, members: Sequence[Standing]) -> list[Standi
     found = {edit.id: edit for edit in rivals_of(connection, members)}
     for part in chunks(own):
         found.update((edit.id, edit) for edit in standings(connection, edits.c.superseded_by.in_(part)))
-    winners = set(_superseded_by(connection, own).values()) - own - found.keys()
+    winners = set(superseded_by(connection, own).values()) - own - found.keys()
     found.update(standings_by_id(connection, winners))
     return [edit for edit in found.values() if edit.id not in own]
-
-
-def _superseded_by(connection: Connection, ids: Collection[EditId]) -> dict[EditId, EditId]:
-    found: dict[EditId, EditId] = {}
-    for part in chunks(ids):
-        query = select(edits.c.id, edits.c.superseded_by).where(
-            edits.c.id.in_(part), edits.c.superseded_by.is_not(None)
-        )
-        found.update((row.id, row.superseded_by) for row in connection.execute(query))
-    return found

@@ -24,7 +24,7 @@ from daemon.ledger.values import (
 )
 from edits.requests import EditId
 
-_ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
+CLAIM_ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
 
 
 class Batches:
@@ -54,7 +54,7 @@ class Batches:
             at = self._clock()
             for lane in lanes:
                 own_lane = batches.c.lane == lane.value
-                while (row := BATCHES.next_free(connection, at, own_lane, order_by=_ORDER)) is not None:
+                while (row := BATCHES.next_free(connection, at, own_lane, order_by=CLAIM_ORDER)) is not None:
                     if (claimed := self._claim_row(connection, row, worker, at, lease_seconds)) is not None:
                         return claimed
         return None
@@ -152,7 +152,9 @@ class Batches:
         conditions = [batches.c.plan_id == plan_id] if plan_id is not None else []
         if leased:
             conditions.append(batches.c.state == "leased")
-        query = select_batch_lines().where(BATCH_IS_OPEN, *conditions).order_by(*_ORDER).limit(MAX_LISTED)
+        query = (
+            select_batch_lines().where(BATCH_IS_OPEN, *conditions).order_by(*CLAIM_ORDER).limit(MAX_LISTED)
+        )
         with self._database.read() as connection:
             return [to_batch_line(row) for row in connection.execute(query)]
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
 
 from daemon.events.fact_event import FactEvent
+from daemon.ledger.errors import NotInLedger
 from daemon.ledger.store.schema import edits
 from daemon.ledger.values import Edit, EditState, Lane
 from edits.recency import Recency, Rival, by_arrival, recency_of, rival_keys
@@ -142,3 +143,26 @@ def rivals_of(
             (one.id, one) for one in standings(connection, shares_key, *conditions) if one.id not in own
         )
     return list(found.values())
+
+
+def superseded_by(connection: Connection, ids: Iterable[EditId]) -> dict[EditId, EditId]:
+    """Edit -> the edit that took its place, of those that are superseded now."""
+    found: dict[EditId, EditId] = {}
+    for part in chunks(ids):
+        query = select(edits.c.id, edits.c.superseded_by).where(
+            edits.c.id.in_(part), edits.c.superseded_by.is_not(None)
+        )
+        found.update((row.id, row.superseded_by) for row in connection.execute(query))
+    return found
+
+
+def edit_of(connection: Connection, edit_id: EditId) -> Edit:
+    """One whole edit.
+
+    Raises:
+        NotInLedger: there is no such edit.
+    """
+    row = connection.execute(select_edits().where(edits.c.id == edit_id)).one_or_none()
+    if row is None:
+        raise NotInLedger(f"there is no edit {edit_id}")
+    return to_edit(row)

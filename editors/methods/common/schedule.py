@@ -14,20 +14,32 @@ def form_of_step(step: int, forms: int, chat_share: float) -> int:
     return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
 
 
-class RowSchedule:
+class LastLosses:
+    """What each row of one form lost when it was last learned; infinite before.
+
+    Attributes:
+        rows: all of them.
+        values: (R,).
+    """
+
+    def __init__(self, rows: CachedRows) -> None:
+        self.rows = rows
+        self.values = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+
+    def record(self, chosen: Tensor, losses: Tensor) -> None:
+        """Keep what rows (C,) lost (C,) in this step."""
+        self.values[chosen] = losses.detach()
+
+
+class RowSchedule(LastLosses):
     """The rows of one form, learned one of each edit at a time: the hardest.
 
     That is the row that lost most when it was last learned, one that was not learned yet before all others, each edit's own
     prompt first; where none of an edit's rows loses more than `stop_loss`, its own prompt.
-
-    Attributes:
-        rows: all of them.
     """
 
     def __init__(self, rows: CachedRows, edits: int, *, stop_loss: float) -> None:
-        self.rows = rows
-        # (R,) what each row's loss was when it was last learned.
-        self._losses = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+        super().__init__(rows)
         self._edits, self._stop_loss = edits, stop_loss
         self._place = places_by_owner(rows.owner, edits)
 
@@ -42,19 +54,15 @@ class RowSchedule:
 
     def _hardest(self) -> Tensor:
         """(R,) one row of each edit."""
-        left = self._losses.where(self._losses > self._stop_loss, 0.0)
+        left = self.values.where(self.values > self._stop_loss, 0.0)
         order = left.argsort(descending=True, stable=True)  # of equal losses the first row: the own prompt
         due = torch.zeros_like(left, dtype=torch.bool)
         due[order[places_by_owner(self.rows.owner[order], self._edits) == 0]] = True
         return due
 
-    def record(self, chosen: Tensor, losses: Tensor) -> None:
-        """Keep what rows (C,) lost (C,) in this step."""
-        self._losses[chosen] = losses.detach()
-
     def largest_losses(self, *, own_alone: bool) -> Tensor:
         """(n,) the largest of each edit's losses; `own_alone`: its own prompt's."""
-        judged = self._losses.where(self._place == 0, 0.0) if own_alone else self._losses
+        judged = self.values.where(self._place == 0, 0.0) if own_alone else self.values
         none = torch.zeros(self._edits, device=judged.device)
         return none.scatter_reduce(0, self.rows.owner, judged, reduce="amax")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from editors.base.base import Base
-from editors.methods.common.schedule import form_of_step
+from editors.methods.common.schedule import LastLosses, form_of_step
 from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, DeltaOf, rms
 from editors.methods.lemoe.settings import LemoeSettings
@@ -81,33 +81,28 @@ def train_expert(
     return parameters.expert()
 
 
-class _Turns:
+class _Turns(LastLosses):
     """Which rows of one form a step learns: those that are not learned well yet, and in every fourth step all.
 
     What is learned hardly moves the expert, and costs a pass all the same; but one expert serves all rows, and may forget.
     """
 
     def __init__(self, rows: CachedRows, *, stop_loss: float) -> None:
-        # (R,) what each row's loss was when it was last learned.
-        self._losses = torch.full(rows.owner.shape, torch.inf, device=rows.owner.device)
+        super().__init__(rows)
         self._well = stop_loss * LEARNED_WELL
         self._steps = 0
 
     def next_rows(self) -> Tensor:
         """The rows (C,) of this step."""
-        due = self._losses > self._well
+        due = self.values > self._well
         if self._steps % REVIEW == 0 or not bool(due.any()):
             due = torch.ones_like(due)
         self._steps += 1
         return due.nonzero().squeeze(1)
 
-    def record(self, chosen: Tensor, losses: Tensor) -> None:
-        """Keep what rows (C,) lost (C,) in this step."""
-        self._losses[chosen] = losses.detach()
-
     @property
     def largest(self) -> float:
-        return float(self._losses.max())
+        return float(self.values.max())
 
 
 def _deltas(expert: TrainedExpert) -> DeltaOf:
