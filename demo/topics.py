@@ -8,6 +8,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from daemon.ingest.kafka_client import (
     ProducerRecord,
+    close_producer,
     ensure_topics,
     open_consumer,
     open_producer,
@@ -40,7 +41,7 @@ class Publisher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._producer.close(timeout=1.0)
+        close_producer(self._producer)
 
 
 def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[ConsumerRecord]:

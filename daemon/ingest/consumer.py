@@ -27,6 +27,8 @@ from daemon.ingest.kafka_client import (
     BrokerUnavailable,
     KafkaTiming,
     Rebalanced,
+    close_consumer,
+    close_producer,
     ensure_topics,
     open_consumer,
     open_producer,
@@ -38,12 +40,11 @@ from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, IntakeReport, RecordOutcome
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
-from edits.errors import TemporaryError
 
 POLL_MS = 500
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8
-CLOSE_TIMEOUT_MS = 3_000
+CLOSE_SECONDS = 3.0
 LOGGED_PER_BATCH = 10
 
 Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
@@ -108,14 +109,14 @@ class Consumer:
             self._log.info("created topics", topics=created)
         with contextlib.ExitStack() as stack:
             producer = open_producer(kafka, self._timing)
-            stack.callback(_close, producer.close, timeout=CLOSE_TIMEOUT_MS / 1000)
+            stack.callback(close_producer, producer, seconds=CLOSE_SECONDS)
             consumer = open_consumer(
                 kafka,
                 max_poll_records=self._settings.consumer.max_poll_records,
                 max_batch_bytes=max(MAX_BATCH_BYTES, 2 * self._settings.consumer.max_value_bytes),
                 timing=self._timing,
             )
-            stack.callback(_close, consumer.close, timeout_ms=CLOSE_TIMEOUT_MS)
+            stack.callback(close_consumer, consumer, seconds=CLOSE_SECONDS)
             link = _Link(consumer, producer, timing=self._timing, log=self._log)
             with translated(f"subscribing to {kafka.topic}"):
                 consumer.subscribe([kafka.topic], listener=link)
@@ -385,9 +386,3 @@ def _digest(record: ConsumerRecord) -> str:
 
 def _names(places: set[TopicPartition]) -> list[str]:
     return sorted(f"{place.topic}/{place.partition}" for place in places)
-
-
-def _close(close: Callable[..., None], **options: float) -> None:
-    """Close a client; one that cannot leave the group because nobody answers is gone all the same."""
-    with contextlib.suppress(TemporaryError), translated("closing"):
-        close(**options)

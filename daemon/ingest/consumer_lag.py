@@ -1,13 +1,12 @@
 """Measure from outside how far the consumer group is behind: a stopped consumer cannot report it itself."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka_client import DEFAULT_TIMING, KafkaTiming, open_consumer, translated
+from daemon.ingest.kafka_client import DEFAULT_TIMING, KafkaTiming, close_consumer, open_consumer, translated
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -38,8 +37,7 @@ def watch_lag(
                     outage.ended()
                     stop.wait(every_seconds)
             finally:
-                with contextlib.suppress(TemporaryError), translated("closing"):
-                    asking.close(autocommit=False)
+                close_consumer(asking)
         except TemporaryError as error:
             stop.wait(outage.failed(error))
         except PermanentError as error:
@@ -63,8 +61,7 @@ def measured_lag(kafka: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING) -> 
     try:
         return {place.partition: behind for place, behind in group_lag(asking, kafka.topic).items()}
     finally:
-        with contextlib.suppress(TemporaryError), translated("closing"):
-            asking.close(autocommit=False)
+        close_consumer(asking)
 
 
 def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:

@@ -205,6 +205,23 @@ def send_all(producer: KafkaProducer, messages: Sequence[ProducerRecord], *, tim
             future.get(timeout_seconds)
 
 
+def close_producer(producer: KafkaProducer, *, seconds: float = 1.0) -> None:
+    """Close it, broker or no broker; what is not confirmed after `seconds` is given up, and not sent later."""
+    with contextlib.suppress(TemporaryError), translated("closing"):
+        producer.close(timeout=seconds)
+        return
+    # kafka-python's `close` raises before it stops its thread when messages are left: without them it does not.
+    producer._sender.force_close()
+    with contextlib.suppress(TemporaryError), translated("closing"):
+        producer.close(timeout=seconds)
+
+
+def close_consumer(consumer: KafkaConsumer, *, seconds: float = 3.0) -> None:
+    """Close it and commit nothing; one that cannot leave its group because nobody answers is gone all the same."""
+    with contextlib.suppress(TemporaryError), translated("closing"):
+        consumer.close(autocommit=False, timeout_ms=int(seconds * 1000))
+
+
 def _built(kind: Callable[..., Any], **options: Any) -> Any:
     """A client; one that does not come about leaves no thread behind, which kafka-python's own would."""
     inner: list[KafkaNetClient] = []

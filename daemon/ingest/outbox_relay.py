@@ -15,6 +15,7 @@ from daemon.ingest.kafka_client import (
     BrokerUnavailable,
     KafkaTiming,
     ProducerRecord,
+    close_producer,
     ensure_topics,
     open_producer,
     send_all,
@@ -39,10 +40,16 @@ class OutboxRelay:
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, ledger: Ledger, timing: KafkaTiming = DEFAULT_TIMING
+        self,
+        settings: KafkaSettings,
+        *,
+        ledger: Ledger,
+        timing: KafkaTiming = DEFAULT_TIMING,
+        send_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
         self._settings = settings
         self._timing = timing
+        self._send_seconds = send_seconds
         self._ledger = ledger
         self._producer: KafkaProducer | None = None
         self._name = f"{socket.gethostname()}:{os.getpid()}:{id(self)}"
@@ -94,7 +101,7 @@ class OutboxRelay:
             )
             for row in rows
         ]
-        send_all(self._connected(), messages, timeout_seconds=SEND_TIMEOUT_SECONDS)
+        send_all(self._connected(), messages, timeout_seconds=self._send_seconds)
         self._broker.ended()
         self._ledger.outbox.mark_sent([row.id for row in rows])
         self._log.info("edit outcomes published", outcomes=len(rows))
@@ -109,5 +116,5 @@ class OutboxRelay:
     def close(self) -> None:
         """Drop the connection; the next `relay_once` makes a new one."""
         if self._producer is not None:
-            self._producer.close(timeout=1.0)
+            close_producer(self._producer)
             self._producer = None

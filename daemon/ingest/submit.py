@@ -13,6 +13,7 @@ from daemon.ingest.kafka_client import (
     BrokerUnavailable,
     KafkaTiming,
     ProducerRecord,
+    close_producer,
     ensure_topics,
     open_producer,
     send_all,
@@ -146,7 +147,7 @@ def _send(
             f"{error}; {sent} events had arrived before, and sending the whole file again is harmless"
         ) from error
     finally:
-        producer.close(timeout=1.0)
+        close_producer(producer)
     return sent
 
 

@@ -21,6 +21,8 @@ from daemon.ingest.kafka_client import (
     DEFAULT_TIMING,
     KafkaTiming,
     ProducerRecord,
+    close_consumer,
+    close_producer,
     ensure_topics,
     open_consumer,
     open_producer,
@@ -149,7 +151,7 @@ def resubmit(
         message = ProducerRecord(settings.kafka.topic, event.subject.encode(), sent, theirs)
         send_all(producer, [message], timeout_seconds=SEND_TIMEOUT_SECONDS)
     finally:
-        producer.close(timeout=1.0)
+        close_producer(producer)
     ledger.audit_log.write(
         act,
         "resubmit",
@@ -195,8 +197,7 @@ def _reading(settings: Settings, timing: KafkaTiming) -> Iterator[tuple[KafkaCon
             found = consumer.partitions_for_topic(topic) or ()
             yield consumer, [TopicPartition(topic, number) for number in sorted(found)]
     finally:
-        with contextlib.suppress(TemporaryError), translated("closing"):
-            consumer.close(autocommit=False)
+        close_consumer(consumer)
 
 
 def _ends(

@@ -1,6 +1,8 @@
 """What leaves for Kafka: edit outcomes through the outbox, and files of events; against a real broker."""
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,31 @@ def test_outcomes_wait_while_the_broker_is_away(own_broker: EmbeddedBroker, ledg
         stop.set()
         relay.join(10)
     assert len(read_topic(kafka, kafka.outcomes_topic, 3)) == 3
+
+
+def test_a_broker_that_freezes_in_the_middle_ends_no_relay_and_leaves_no_thread(
+    own_broker: EmbeddedBroker, ledger: Ledger
+) -> None:
+    """kafka-python's own `close` raises there, and keeps its thread, which would send the old batch later."""
+    timing = KafkaTiming(answer_ms=1_000, bootstrap_ms=1_000)
+    kafka = fresh_kafka_settings(own_broker.bootstrap_servers, request_timeout_ms=60_000)
+    relay = OutboxRelay(kafka, ledger=ledger, timing=timing, send_seconds=0.5)
+    with_outcomes(ledger, kafka.topic, 0, 1)
+    assert relay.relay_once() == 1
+    with_outcomes(ledger, kafka.topic, 100, 1)
+    os.kill(own_broker.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(BrokerUnavailable):
+            relay.relay_once()
+        relay.close()
+        eventually(
+            lambda: not any("kafka" in thread.name.lower() for thread in threading.enumerate()),
+            "the producer's threads end",
+        )
+    finally:
+        os.kill(own_broker.pid, signal.SIGCONT)
+    assert relay.relay_once() == 1
+    relay.close()
 
 
 def test_the_role_consumes_and_relays_and_ends_both(kafka_settings: KafkaSettings, ledger: Ledger) -> None:
