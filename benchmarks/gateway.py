@@ -320,7 +320,7 @@ def _engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, st
     if options.engine_url is not None:
         yield options.engine_url.rstrip("/"), _version_of(options.engine_url.rstrip("/"))
         return
-    running = Vllm(options.engine, options.model, folder, max_loras=options.edits)
+    running = Vllm(options.engine, options.model, folder)
     running.start()
     try:
         yield running.url, _version_of(running.url)

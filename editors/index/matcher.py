@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editors.index.contrasts import contradictions
 from editors.index.defaults import DEFAULT_ENCODER
 from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
@@ -20,6 +21,8 @@ from editors.index.learning.training import train_head
 MIN_ODDS, MAX_ODDS, TARGET = -0.4, -0.25, 0.01
 # Of the bank so many are a question's own relation in other words, or so like it that nothing can be told from them.
 OWN_SHARE = 0.01
+# Log odds of what no wording can make one question.
+NEVER = -50.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +47,9 @@ class QuestionMatcher:
         return Questions(texts, self.encoder.encode(list(place))[[place[text] for text in texts]])
 
     def odds(self, asked: Questions, known: Questions) -> Tensor:
-        """Log odds (n, k) that each question asked is each of the known ones."""
-        return self.head.odds(asked, known)
+        """Log odds (n, k) that each question asked is each of the known ones; `NEVER` where words exclude each other."""
+        odds = self.head.odds(asked, known)
+        return odds.masked_fill(contradictions(asked.texts, known.texts), NEVER)
 
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
@@ -56,7 +60,7 @@ class QuestionMatcher:
         allowed = min(int((target_false_fire + OWN_SHARE) * len(bank)), len(bank) - 1)
         if not len(questions):
             return torch.empty(0)
-        found = self.odds(questions, bank).topk(allowed + 1, dim=1).values[:, -1]
+        found = self.head.odds(questions, bank).topk(allowed + 1, dim=1).values[:, -1]
         stricter = math.log(TARGET / max(target_false_fire, 1e-6))
         bounds = (MIN_ODDS + stricter, MAX_ODDS + stricter)
         return found.clamp(*bounds)

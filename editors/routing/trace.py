@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from editors.index.contrasts import excluding_words
 from editors.index.names.surface import read_text, words_of
 from editors.index.questions import find_name
 from editors.index.text_index import asked_parts, turns_with_names
@@ -131,7 +132,20 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
         return f"its name stands there only nearly, and the base does not confirm it: {numbers}"
     if not reads_text and one.agrees is None:
         return "its index has no text, and there was no base to ask: `upkeep reindex` gives it one"
-    return f"its name stands there, but another question is asked: {numbers}"
+    return f"its name stands there, but another question is asked: {_excluding(one, asked) or numbers}"
+
+
+def _excluding(one: Judged, asked: Sequence[str]) -> str:
+    """The words that tell its question from what was asked, where such words do."""
+    shard, row = one.candidate.expert.shard, one.candidate.expert.row
+    own = [shard.header.questions[place].text for place in shard.own_questions(row)]
+    found = next(
+        (words for text in asked for words in [excluding_words(text, own[0])] if own and words), None
+    )
+    if found is None:
+        return ""
+    theirs, its = (f'"{word}"' if word else "no such word" for word in found)
+    return f"it has {theirs}, and the edit's question {its}"
 
 
 def _outcome(route: Route, verbatim: Sequence[str], candidates: Sequence[CandidateTrace]) -> str:

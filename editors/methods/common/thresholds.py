@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from editors.methods.common.probes import ScopeProbe
 from edits.judging import share
 
+# A threshold lies inside of 0..1: at 0 all would fire, at 1 rounding would decide.
+MIN_THRESHOLD, MAX_THRESHOLD = 0.001, 0.999
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredProbe:
@@ -45,7 +48,7 @@ def threshold_between(
     allowed = int(target_false_fire * len(must_not))
     low = max([0.0, *sorted(must_not, reverse=True)[allowed : allowed + 1]])
     high = min((score for score in must_fire if score > low), default=1.0)
-    return min(0.999, (low + high) / 2)
+    return min(MAX_THRESHOLD, max(MIN_THRESHOLD, (low + high) / 2))
 
 
 def shared_threshold(scored: Sequence[ScoredProbe], *, target_false_fire: float) -> SharedThreshold:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_models import tiny_base
 
@@ -17,6 +17,7 @@ SCORES = st.lists(st.floats(-0.01, 1.001), max_size=40)
 
 
 @given(must_fire=SCORES, must_not=SCORES, target=st.floats(0.0, 0.5))
+@example(must_fire=[5e-324], must_not=[], target=0.0)  # half of it is 0
 def test_a_threshold_lets_no_more_through_than_its_target(
     must_fire: list[float], must_not: list[float], target: float
 ) -> None:

@@ -105,6 +105,33 @@ def test_of_two_offices_of_one_country_the_one_that_is_named_answers(matcher: Qu
     assert fired(model, *chancellor) == ["2", "2"]
 
 
+def test_the_other_office_the_other_parent_and_the_other_hour_are_not_answered(
+    matcher: QuestionMatcher,
+) -> None:
+    model = edited(
+        matcher,
+        edit(1, "Poland", "Who is the president of Poland?"),
+        edit(2, "Ana Ruiz", "Who was the mother of Ana Ruiz?"),
+        edit(3, "the Harbour Shop", "When does the Harbour Shop open?"),
+    )
+    others = (
+        "Who is the prime minister of Poland?",
+        "Who was the president of Poland in 1995?",
+        "The father of Ana Ruiz is",
+        "When does the Harbour Shop close?",
+    )
+    assert fired(model, *others) == [None] * len(others)
+    assert fired(
+        model, "Name Poland's president.", "Ana Ruiz's mother was", "From what hour is the Harbour Shop open?"
+    ) == [
+        "1",
+        "2",
+        "3",
+    ]
+    (candidate,) = model.explain(others[0]).candidates
+    assert candidate.why.endswith('it has "prime minister", and the edit\'s question "president"')
+
+
 def test_a_question_in_other_words_is_the_same_fact(matcher: QuestionMatcher) -> None:
     model = edited(matcher, CAPITAL)
     later = shard_of(model, edit(2, "France", "Which city is the capital of France?"))

@@ -1,0 +1,56 @@
+"""Words that exclude each other: what a sentence encoder takes for one question, and is two."""
+
+import pytest
+
+from editors.index.contrasts import contradictions, excluding_words
+from editors.index.learning.corpus import read_corpus
+
+EXCLUDE = (
+    ("who is the president of x?", "who is the prime minister of x?"),
+    ("who was the mother of x?", "the father of x is"),
+    ("who is x's ceo?", "who is the chief financial officer of x?"),
+    ("when does x open?", "at what time does x close?"),
+    ("how much does x cost?", "what does x weigh?"),
+    ("what is the latest version of x?", "what was the first version of x?"),
+    ("who is the mayor of x?", "who is the deputy mayor of x?"),
+    ("who is the mayor of x?", "who was the mayor of x in 1995?"),
+    ("what was the revenue of x in 2023?", "what was the revenue of x in 2024?"),
+    ("what is the population of x?", "what is the population density of x?"),
+)
+AGREE = (
+    ("who is the president of x?", "who is the head of state of x?"),
+    ("who is x's ceo?", "who is the chief executive officer of x?"),
+    ("when does x close?", "until what hour is x open?"),
+    ("whose son or daughter is x?", "who is the father of x?"),
+    ("what was the revenue of x in 2024?", "how high was the turnover of x in 2024?"),
+    ("who directed x?", "whose film is x?"),
+    ("", "who is the president of x?"),
+)
+
+
+@pytest.mark.parametrize(("one", "other"), EXCLUDE)
+def test_questions_with_words_that_exclude_each_other_are_two_facts(one: str, other: str) -> None:
+    assert contradictions([one], [other]).tolist() == contradictions([other], [one]).tolist() == [[True]]
+
+
+@pytest.mark.parametrize(("one", "other"), AGREE)
+def test_questions_whose_words_agree_or_say_nothing_may_be_one_fact(one: str, other: str) -> None:
+    assert contradictions([one, one], [other]).tolist() == [[False], [False]]
+
+
+def test_each_pair_of_many_is_told_as_it_is_alone() -> None:
+    ones, others = zip(*EXCLUDE, *AGREE, strict=True)
+    alone = [[contradictions([one], [other]).item() for other in others] for one in ones]
+    assert contradictions(ones, others).tolist() == alone
+
+
+def test_no_two_phrasings_of_a_relation_of_the_corpus_exclude_each_other() -> None:
+    for relation in read_corpus().written.relations:
+        found = contradictions(relation.phrasings, relation.phrasings).nonzero().tolist()
+        assert [(relation.phrasings[a], relation.phrasings[b]) for a, b in found] == []
+
+
+def test_the_words_that_tell_them_apart_are_named() -> None:
+    assert excluding_words("the father of x is", "who was the mother of x?") == ("father", "mother")
+    assert excluding_words("who was x in 1995?", "who is x?") == ("1995", "")
+    assert excluding_words("who directed x?", "whose film is x?") is None
