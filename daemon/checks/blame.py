@@ -117,12 +117,7 @@ def find_culprits(probes: Sequence[Failure], candidates: Sequence[str], oracle: 
 
 def _candidates(ledger: Ledger, case: Case) -> list[EditId]:
     """Edits that were live in the bad generation, but not, or from another shard, in the good one; the likely ones first."""
-    live: dict[EditId, str] = {}
-    for generation in ledger.generations.since(case.good):
-        if generation.number <= case.bad:
-            for edit_id in generation.disabled:
-                live.pop(edit_id, None)
-            live.update(generation.enabled)
+    live, _ = ledger.generations.changes_between(case.good, case.bad)
     before = ledger.generations.shards_at(case.good, live.keys())
     fired = Counter(failure.fired for failures in case.evidence.values() for failure in failures)
     new = [edit_id for edit_id, shard in live.items() if before.get(edit_id) != shard]

@@ -10,8 +10,6 @@ from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.process.settings import Settings
-from edits.recency import by_arrival
-from edits.requests import EditId
 from monitoring.parity import PARITY, ParityOutcome
 from monitoring.tally import Failure
 
@@ -55,7 +53,7 @@ def apply_policy(
     )
     rolled_back = None
     if policy == "rollback" and good is not None:
-        if not _is_live(ledger, good, bad):
+        if not ledger.generations.has_live(after=good, upto=bad):
             return "observed"  # what was published since was taken back since the check began
         rolled_back = ledger.generations.rollback_to(good, cause=cause, actor=ACTOR).number
         _log.warning("rolled back", to_generation=good, new_generation=rolled_back)
@@ -78,13 +76,3 @@ def _last_good(results: Sequence[CheckResult], *, before: int, suites: set[str])
             verdicts.setdefault(result.generation, {}).setdefault(result.suite, result.passed)
     good = (number for number, asked in verdicts.items() if suites <= asked.keys() and all(asked.values()))
     return max(good, default=None)
-
-
-def _is_live(ledger: Ledger, good: int, bad: int) -> bool:
-    """Whether an edit that went live after `good` and was live in `bad` is live now."""
-    switched_on: set[EditId] = set()
-    for generation in ledger.generations.since(good):
-        if generation.number <= bad:
-            switched_on |= generation.enabled.keys()
-    ids = by_arrival(switched_on)
-    return any(ledger.generations.live_among(ids[start : start + 500]) for start in range(0, len(ids), 500))

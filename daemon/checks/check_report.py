@@ -24,20 +24,19 @@ def check_report(
     max_results: int = MAX_RESULTS,
 ) -> Report:
     """The newest checks of every suite, with the failing probes of each one's newest; the floors are those of `settings`."""
-    head = ledger.generations.head()
+    head = ledger.generations.newest()
     suites: dict[str, list[Point]] = {}
     for result in ledger.checks.results(max_results):  # the newest first
         points = suites.setdefault(result.suite, [])
         if len(points) < MAX_POINTS:
             points.append(_point(result))
-    newest = head.number if head is not None else 0
-    steps = ledger.generations.since(max(-1, newest - MAX_GENERATIONS))
+    steps = ledger.timeline.page(limit=MAX_GENERATIONS).generations
     return Report(
         made_at=clock(),
         base_hash=head.base_hash if head is not None else "",
         suites={name: points[::-1] for name, points in sorted(suites.items())},
         worst=ledger.checks.worst(),
-        generations=[Step(step.number, step.created_at, step.cause) for step in reversed(steps)],
+        generations=[Step(step.number, step.created_at, step.cause) for step in steps],
         held=ledger.control.held(),
         floors={} if settings is None else {name: floor_of(name, settings) for name in suites},
     )

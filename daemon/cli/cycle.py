@@ -52,7 +52,7 @@ def apply(
             work_until_idle(
                 settings, lambda: not left() or ledger.control.held() is not None, wait_seconds=wait
             )
-        after, head, held = ledger.audit.counts(), ledger.generations.head(), ledger.control.held()
+        after, head, held = ledger.audit.counts(), ledger.generations.newest(), ledger.control.held()
         still = left()
     number = head.number if head else None
     if as_json:

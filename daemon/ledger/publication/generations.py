@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from daemon.ledger.errors import BaseChanged, NotInLedger
 from daemon.ledger.publication import publishing, verdicts
@@ -112,9 +112,27 @@ class Generations:
         return found[0]
 
     def since(self, number: int) -> list[Generation]:
-        """The generations after `number`, in order."""
+        """The generations after `number`, in order, with all that they changed: costs as much."""
         with self._database.read() as connection:
             return load_generations(connection, generations.c.number > number)
+
+    def has_live(self, *, after: int, upto: int) -> bool:
+        """Whether an edit that a generation after one, up to another, switched on is live now."""
+        changed = generation_changes.c
+        query = (
+            select(edits.c.id)
+            .join(generation_changes, changed.edit_id == edits.c.id)
+            .where(
+                changed.generation > after,
+                changed.generation <= upto,
+                changed.shard.is_not(None),
+                func.coalesce(edits.c.state, "")
+                == EditState.LIVE.value,  # by id, not by SQLite's index of states
+            )
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def live(self) -> dict[EditId, str]:
         """The live edits at the head: edit id -> digest of the shard that carries it."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, insert, literal, select, update
 
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import (
     CAUSE_CHARS,
     WORKER_CHARS,
+    edits,
     generation_changes,
     generation_origins,
     generations,
@@ -88,15 +89,25 @@ def live_set(connection: Connection, number: int) -> dict[EditId, str]:
 
 def shards_at(connection: Connection, number: int, ids: Collection[EditId]) -> dict[EditId, str]:
     """Edit id -> shard of those of the given edits that were live at generation `number`."""
-    found: dict[EditId, str] = {}
+    return shards_at_each(connection, [number], ids)[0]
+
+
+def shards_at_each(
+    connection: Connection, numbers: Sequence[int], ids: Collection[EditId]
+) -> list[dict[EditId, str]]:
+    """`shards_at` of several generations, the changes read once."""
+    changed = generation_changes.c
+    found: list[dict[EditId, str]] = [{} for _ in numbers]
     for part in chunks(by_arrival(set(ids))):
-        changes = (
-            select(generation_changes.c.edit_id, generation_changes.c.shard)
-            .where(generation_changes.c.edit_id.in_(part), generation_changes.c.generation <= number)
-            .order_by(generation_changes.c.generation)
+        query = (
+            select(changed.generation, changed.edit_id, changed.shard)
+            .where(changed.edit_id.in_(part), changed.generation <= max(numbers))
+            .order_by(changed.generation)
         )
-        newest = {row.edit_id: row.shard for row in connection.execute(changes)}
-        found.update((edit_id, shard) for edit_id, shard in newest.items() if shard is not None)
+        rows = connection.execute(query).all()
+        for number, live in zip(numbers, found, strict=True):
+            newest = {edit_id: shard for generation, edit_id, shard in rows if generation <= number}
+            live.update((edit_id, shard) for edit_id, shard in newest.items() if shard is not None)
     return found
 
 
@@ -156,16 +167,15 @@ def append(
             switched_off=len(generation.disabled),
         )
     )
-    changes: list[tuple[EditId, str | None]] = [*generation.enabled.items()]
-    changes += [(edit_id, None) for edit_id in generation.disabled]
-    if changes:
-        connection.execute(
-            insert(generation_changes),
-            [
-                {"generation": generation.number, "edit_id": edit_id, "shard": shard}
-                for edit_id, shard in changes
-            ],
-        )
+    if enabled := [
+        {"generation": generation.number, "edit_id": edit_id, "shard": shard}
+        for edit_id, shard in generation.enabled.items()
+    ]:
+        connection.execute(insert(generation_changes), enabled)
+    number = literal(generation.number, BigInteger)
+    for part in chunks(generation.disabled):
+        off = select(number, edits.c.id).where(edits.c.id.in_(part))
+        connection.execute(insert(generation_changes).from_select(["generation", "edit_id"], off))
     swapped = connection.execute(
         update(head)
         .where(head.c.generation.is_not_distinct_from(expected_head))

@@ -14,10 +14,10 @@ from daemon.ledger.publication.rollback import (
     Change,
     Reached,
     carry_out,
+    next_stop,
     plan_rollback,
     plan_undo_fact,
     plan_undo_generation,
-    stops,
 )
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
@@ -26,7 +26,8 @@ from daemon.ledger.store.schema import CAUSE_CHARS, edits, generations, head
 from daemon.ledger.values import MAX_LISTED, Act, Generation, KeptOff, Preview
 from edits.requests import EditId
 
-CHANGES_AT_ONCE = 1_000  # a quarter of a second with the head's lock
+CHANGES_AT_ONCE = 1_000  # of a rollback's first step
+LOCK_SECONDS = 0.25  # with the head's lock: what a rollback's step should take
 # Between two steps on SQLite, whose writers do not queue: one that waits looks again every 0.1 seconds.
 PAUSE_SECONDS = 0.12
 
@@ -43,13 +44,19 @@ class Reversals:
     """
 
     def __init__(
-        self, database: Database, clock: Callable[[], datetime], *, at_once: int = CHANGES_AT_ONCE
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        *,
+        at_once: int = CHANGES_AT_ONCE,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         """
         Args:
-            at_once: about how many changes one transaction of a rollback undoes.
+            at_once: about how many changes the first transaction of a rollback undoes.
+            lock_seconds: about how long each of the others should take.
         """
-        self._at_once = at_once
+        self._at_once, self._lock_seconds = at_once, lock_seconds
         self._database = database
         self._clock = clock
 
@@ -60,23 +67,30 @@ class Reversals:
     def rollback(self, number: int, act: Act, *, cause: str | None = None) -> Generation:
         """Answer as generation `number` did; the head itself where nothing differs.
 
-        Many edits are taken back in several steps, each a generation (`stops`); the last one is told, with what all did.
+        Many edits are taken back in several steps, each a generation (`next_stop`); the last one is told, with what all did.
         """
         cause = cause or f"rollback: {act.reason}"
-        with self._database.read() as connection:
-            on_the_way = stops(connection, number, at_once=self._at_once)
+        at_once, reached = self._at_once, None
         steps: list[Generation] = []
-        for stop in on_the_way:
+        while reached is None or reached.stop > number:
             if steps and self._database.is_sqlite:
                 time.sleep(PAUSE_SECONDS)
-            reached = Reached(on_the_way[len(steps) - 1], steps[-1].number) if steps else None
-            plan = _rollback(stop, reached)
-            made = self._act("rollback", number, plan, act, cause, may_be_empty=True)
+            stop = self._next_stop(number, reached, at_once)
+            begun = time.monotonic()
+            made = self._act("rollback", number, _rollback(stop, reached), act, cause, may_be_empty=True)
+            took = time.monotonic() - begun
+            at_once = max(1, int(at_once * min(2.0, max(0.5, self._lock_seconds / took))))
             act = replace(act, expected_head=None)  # it was as expected
+            reached = Reached(stop, made.number)
             steps.append(made)
         # A step that finds nothing to do gives the head, whoever published it.
         own = {step.number: step for step in steps if step.cause == clip(cause, CAUSE_CHARS)}
         return together(list(own.values())) if len(own) > 1 else steps[-1]
+
+    def _next_stop(self, number: int, reached: Reached | None, at_once: int) -> int:
+        with self._database.read() as connection:
+            below = reached.stop if reached else connection.execute(select(head.c.generation)).scalar_one()
+            return next_stop(connection, number, below=int(below or 0), at_once=at_once)
 
     def preview_undo_generation(self, number: int) -> Preview:
         """What `undo_generation` would change."""

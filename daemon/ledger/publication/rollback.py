@@ -11,7 +11,7 @@ from sqlalchemy import Connection, exists, select
 
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.publication.conflicts import settle
-from daemon.ledger.publication.manifests import Origin, append, child_of, shards_at
+from daemon.ledger.publication.manifests import Origin, append, child_of, shards_at_each
 from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, standings_by_id, superseded_by
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, supersede, tally
@@ -57,8 +57,8 @@ class Reached:
     made: int
 
 
-def stops(connection: Connection, number: int, *, at_once: int) -> list[int]:
-    """Earlier generations on the way back to `number`, the newest first, with about `at_once` changes from one to the next.
+def next_stop(connection: Connection, number: int, *, below: int, at_once: int) -> int:
+    """The generation to go back to first, from `below` on the way to `number`: about `at_once` changes lie between.
 
     So a rollback of many edits is many short transactions: others get the head's lock in between, and what answers
     meanwhile was published and verified before. One that dies on the way has gone a part of it, and may be asked for again.
@@ -66,17 +66,15 @@ def stops(connection: Connection, number: int, *, at_once: int) -> list[int]:
     origin = generation_origins.c
     query = (
         select(origin.generation, origin.switched_on + origin.switched_off)
-        .where(origin.generation > number)
+        .where(origin.generation > number, origin.generation <= below)
         .order_by(origin.generation.desc())
     )
-    found: list[int] = []
     size = 0
     for generation, changed in connection.execute(query):
         if size and size + changed > at_once:
-            found.append(int(generation))
-            size = 0
+            return int(generation)
         size += changed
-    return [*found, number]
+    return number
 
 
 def plan_rollback(
@@ -96,7 +94,7 @@ def plan_rollback(
         touched = set(_touched(connection, number, current))
     else:  # what lies before the earlier step, and what others have published since
         touched = {*_touched(connection, number, reached.stop), *_touched(connection, reached.made, current)}
-    then, now = shards_at(connection, number, touched), shards_at(connection, current, touched)
+    then, now = shards_at_each(connection, [number, current], touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())
     kept = [found[edit_id] for edit_id in by_arrival(by_hand)]

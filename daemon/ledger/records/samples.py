@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, TextClause, func, select
+from sqlalchemy import ColumnElement, Connection, TextClause, and_, case, func, select
 
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
@@ -117,7 +117,9 @@ class Samples:
             for _ in range(self._max_draws):
                 drawn_ids = {str(sampler.randint(1, highest)) for _ in range(self._draw_size)} - tried
                 tried |= drawn_ids
-                met = connection.execute(select(edits.c.id).where(edits.c.id.in_(drawn_ids), *conditions))
+                # Not the bare conditions: SQLite would read its index of states, which has every live edit.
+                fits = case((and_(*conditions), 1), else_=0) == 1
+                met = connection.execute(select(edits.c.id).where(edits.c.id.in_(drawn_ids), fits))
                 found = by_arrival(met.scalars())
                 sampler.shuffle(found)
                 drawn += found

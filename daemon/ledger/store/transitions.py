@@ -5,11 +5,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from daemon.ledger.errors import ForbiddenMove
+from daemon.ledger.store.json_object import json_object
 from daemon.ledger.store.rows import Standing, chunks, clip
-from daemon.ledger.store.schema import CAUSE_CHARS, REASON_CHARS, edits, history, outbox, tallies
+from daemon.ledger.store.schema import CAUSE_CHARS, REASON_CHARS, Moment, edits, history, outbox, tallies
 from daemon.ledger.store.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
 from edits.requests import EditId
@@ -80,8 +93,7 @@ def _apply(connection: Connection, move: Move, *, cause: str, at: datetime) -> N
         tally(connection, move.to.value, len(ids))
         _remember(connection, ids, before, move.to, cause=cause, at=at, detail=detail)
     if move.to in OUTCOMES:
-        rows = [_outcome(member, move.to, move.generation, reason, at) for member in move.edits]
-        connection.execute(insert(outbox), rows)
+        _tell(connection, move, reason, at)
 
 
 def admit(connection: Connection, ids: Sequence[EditId], *, cause: str, at: datetime) -> None:
@@ -115,7 +127,8 @@ def _remember(
         "cause": clip(cause, CAUSE_CHARS),
         "detail": detail,
     }
-    connection.execute(insert(history), [{"edit_id": edit_id, **entry} for edit_id in ids])
+    same = [literal(value, history.c[name].type) for name, value in entry.items()]
+    _insert_for_each(connection, history, ["edit_id", *entry], [edits.c.id, *same], ids)
 
 
 def _write(
@@ -135,17 +148,30 @@ def _write(
             raise ForbiddenMove(f"{len(part) - moved} of {len(part)} edits are no longer {before.value}")
 
 
-def _outcome(
-    member: Standing, to: EditState, generation: int | None, reason: str | None, at: datetime
-) -> dict[str, Any]:
+def _tell(connection: Connection, move: Move, reason: str | None, at: datetime) -> None:
     payload = {
-        "event_id": member.event_id,
-        "edit_id": member.id,
-        "state": to.value,
-        "generation": generation,
-        "subject": member.subject,
-        "relation": member.relation,
-        "reason": reason,
-        "at": at.isoformat(),
+        "event_id": edits.c.event_id,
+        "edit_id": cast(edits.c.id, String),
+        "state": literal(move.to.value),
+        "generation": literal(move.generation, BigInteger),
+        "subject": edits.c.subject,
+        "relation": edits.c.relation,
+        "reason": literal(reason, String),
+        "at": literal(at.isoformat()),
     }
-    return {"key": member.subject, "payload": payload, "created_at": at}
+    values = [edits.c.subject, json_object(payload), literal(at, Moment)]
+    ids = [member.id for member in move.edits]
+    _insert_for_each(connection, outbox, ["key", "payload", "created_at"], values, ids)
+
+
+def _insert_for_each(
+    connection: Connection,
+    table: Table,
+    names: Sequence[str],
+    values: Sequence[ColumnElement[Any]],
+    ids: Iterable[EditId],
+) -> None:
+    """One row for each of the edits, made in the database: a rollback moves very many."""
+    for part in chunks(ids):
+        rows = select(*values).where(edits.c.id.in_(part)).order_by(edits.c.id)
+        connection.execute(insert(table).from_select(names, rows))

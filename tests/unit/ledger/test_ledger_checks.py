@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from ledger_backends import START, Clock, Story, database_of, event
 from ledger_invariants import check_invariants
+from sqlalchemy import event as sqlalchemy_event
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LeaseLost
@@ -93,6 +94,27 @@ def test_a_large_ledger_is_drawn_from_evenly(story: Story) -> None:
 
     assert set(hits) == {edit.id for edit in edits}
     assert max(hits.values()) < 6 * min(hits.values())  # 15 of 150 on the average
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_sample_looks_edits_up_by_their_ids_however_many_are_live(story: Story) -> None:
+    story.go_live(*(event(f"e{n}", f"Land {n}") for n in range(60)))
+    database = database_of(story.ledger)
+    asked = []
+
+    @sqlalchemy_event.listens_for(database.engine, "before_cursor_execute")
+    def remember(_conn, _cursor, statement, parameters, _context, _executemany):
+        if " IN (" in statement:
+            asked.append((statement, parameters))
+
+    assert len(Samples(database, draw_size=8, max_draws=40).live(6, seed=1)) == 6
+    assert asked
+    with database.read() as connection:
+        for statement, parameters in tuple(asked):
+            plan = [
+                row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+            assert plan[0] == "SEARCH edits USING INTEGER PRIMARY KEY (rowid=?)"
 
 
 def test_the_older_values_of_a_fact_and_when_generations_came_are_known(story: Story, clock: Clock) -> None:

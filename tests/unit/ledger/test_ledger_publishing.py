@@ -220,7 +220,7 @@ def test_a_rollback_of_many_edits_goes_step_by_step_and_ends_where_one_step_woul
     apply(story, retract("b gone", 3, "B"), live={})
     apply(story, event("f1", "F", day=4))
     before = story.head()
-    reversals = Reversals(database_of(story.ledger), story.clock, at_once=at_once)
+    reversals = Reversals(database_of(story.ledger), story.clock, at_once=at_once, lock_seconds=0)
 
     made = reversals.rollback(1, Act("test", "locality fell"))
 
@@ -234,6 +234,17 @@ def test_a_rollback_of_many_edits_goes_step_by_step_and_ends_where_one_step_woul
     enabled, disabled = story.ledger.generations.changes_between(before, made.number)
     assert (dict(made.enabled), {*made.disabled} & disabled) == (enabled, disabled)
     check_invariants(story.ledger)
+
+
+def test_steps_of_a_rollback_grow_while_they_are_quick(story: Story) -> None:
+    for number in range(10):
+        apply(story, event(f"e{number}", f"Land {number}"))
+    before = story.head()
+    patient = Reversals(database_of(story.ledger), story.clock, at_once=1, lock_seconds=3_600)
+    patient.rollback(0, Act("test", "locality fell"))
+    steps = story.ledger.generations.since(before)
+    assert [len(step.disabled) for step in steps] == [1, 2, 4, 3]
+    assert live_events(story) == []
 
 
 def test_after_a_rollback_newer_facts_still_win_by_their_time(story: Story) -> None:

@@ -125,6 +125,7 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     ledger.audit.history(edits[0].id)
     ledger.generations.live_edits()
     ledger.generations.since(0)
+    ledger.generations.has_live(after=0, upto=1)
     ledger.generations.shards_at(1, ["1"])
     ledger.samples.live(5, seed=1, since=1)
     ledger.samples.older_values(edits)
