@@ -14,6 +14,7 @@ unit vectors, and what a base that was asked leaves in an entry (its answer, the
     open_seconds_ratio       seconds from digests to answering, over those of reading and hashing the same files once
     prompt_ms                p50 of the whole index for one such prompt: candidates, encoder, pair head
     long_prompt_ms           the same for a prompt of 4,096 words that names hundreds of edited subjects
+    long_over_short          the worst of `hostile_texts` (8,192 characters) over a prompt of 100 that names a subject
     ratio_over_encoder_pass  p50 of that time over one encoder pass of the same prompt, of prompts that name a subject
 """
 
@@ -38,7 +39,7 @@ import torch
 from editors import EditedModel, load_base
 from editors.base.base import Base
 from editors.index.matcher import load_matcher
-from editors.index.names.surface import MAX_WORDS
+from editors.index.names.segmentation import MAX_WORDS, read_text
 from editors.store.adapter_store import AdapterStore
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import Calibration, IndexedQuestion, ShardEntry, ShardHeader
@@ -46,6 +47,7 @@ from editors.store.shards import Shard, prompt_sha256
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200
+SHORT_CHARACTERS, LONG_CHARACTERS = 100, 8_192
 TEMPLATES = (
     "Who is the {r} of {x}?",
     "{x} has which {r}?",
@@ -81,6 +83,7 @@ def main() -> None:
     }
     for size, one in found.items():
         headline |= {f"prompt_ms_{size}": one["prompt_ms"]}
+        headline |= {f"long_over_short_{size}": one["long_over_short"]}
         headline |= {f"ratio_over_encoder_pass_{size}": one["ratio_over_encoder_pass"]}
     print(json.dumps({**headline, "sizes": found}, indent=1))
 
@@ -142,7 +145,15 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
     mixed = [prompt for pair in zip(naming, others, strict=True) for prompt in pair]
     passes = _each(naming, lambda prompt: matcher.encoder.encode([prompt]))
     whole = _each(naming, lambda prompt: scope.route([prompt]))
+    short = statistics.median(_each([_padded(prompt) for prompt in naming], lambda text: scope.route([text])))
+    hostile = hostile_texts(count, naming)
+    long = dict(zip(hostile, _each(list(hostile.values()), lambda text: scope.route([text])), strict=True))
+    worst = max(long, key=long.__getitem__)
     return {
+        "short_ms": 1e3 * short,
+        "worst_text": worst,
+        "worst_text_ms": 1e3 * long[worst],
+        "long_over_short": long[worst] / short,
         "lookup_us": 1e6 * statistics.median(_each(mixed, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_none": 1e6 * statistics.median(_each(others, lambda prompt: scope.candidates([prompt]))),
         "lookup_us_named": 1e6 * statistics.median(_each(naming, lambda prompt: scope.candidates([prompt]))),
@@ -156,6 +167,7 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
 
 def _each(prompts: Sequence[str], work: Callable[[str], object]) -> list[float]:
     """Seconds of the work on each prompt: the quicker of two runs."""
+    read_text.cache_clear()
     runs = [[_seconds(lambda p=prompt: work(p)) for prompt in prompts] for _ in range(2)]
     return [min(pair) for pair in zip(*runs, strict=True)]
 
@@ -279,6 +291,39 @@ def long_prompt(prompts: Sequence[str]) -> str:
     """4,096 words, of which many are names of edited subjects."""
     words = " ".join(prompts).split()
     return " ".join((words * (1 + MAX_WORDS // len(words)))[:MAX_WORDS])
+
+
+def _padded(prompt: str) -> str:
+    """A prompt with something in front: 100 characters."""
+    return f"{'Please answer in a few words only, as it matters to me, ' * 2}{prompt}"[-SHORT_CHARACTERS:]
+
+
+def hostile_texts(count: int, prompts: Sequence[str]) -> dict[str, str]:
+    """Texts of 8,192 characters that cost as much as a text can: many names, near names, words that look like beginnings."""
+    names = [names_of(number)[0] for number in range(0, count, max(1, count // 2_000))]
+    listed, near = " and ".join(names), " ".join(f"{name[:5]}q{name[6:]}" for name in names)
+    asked = f"who is the {word(7)} of "
+    texts = {
+        "questions": " ".join(prompts),
+        "names": listed,
+        "a line each": "\n".join(names),
+        "a question each": "? ".join(names),
+        "asked of all": asked + listed,
+        "asked of all, and a wish": f"{asked}{listed[:8_000]}? answer it briefly.",
+        "near names": near,
+        "near names, a line each": near.replace(" ", "\n"),
+        "first words": " ".join(name.split()[0] for name in names),
+        "one name": f"{names[0]} " * 8_192,
+        "a a a": "a " * 8_192,
+        "one long word": word(5) * 8_192,
+        "question marks": "? " * 8_192,
+        "symbols": "!! " * 8_192,
+        "accents": "e\u0301" * 8_192,
+        "unspaced": "\u5927\u962a" * 8_192,
+        "endings": "\u0ba4\u0bae\u0bbf\u0bb4\u0bcd " * 8_192,
+        "prefixes": "\u0648\u0627\u0644\u0641\u0631\u0646\u0633\u0627 " * 8_192,
+    }
+    return {kind: text[:LONG_CHARACTERS] for kind, text in texts.items()}
 
 
 def prompt_of(number: int, subject: int, relations: int) -> str:

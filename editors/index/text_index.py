@@ -7,10 +7,12 @@ does not run.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
+from editors.index.encoder import MAX_TOKENS
 from editors.index.head import Questions, joined
 from editors.index.matcher import QuestionMatcher
 from editors.index.names.surface import Words
@@ -22,8 +24,11 @@ from edits.prompts import Prompt, user_turns
 
 # Of a conversation so many turns are looked at, the latest.
 MAX_TURNS = 8
-# Of a part that may ask so many characters are compared; the encoder reads no more either.
+# Of a part that may ask so many characters are compared, by their words; the encoder reads fewer.
 MAX_PART = 4096
+# Who names very many subjects in one long text asks about none of them alone. Of the names in a prompt, the longest first,
+# so many are read that the characters of all readings, and the tokens that are encoded, stay about under these.
+MAX_READ_CHARACTERS, MAX_READ_TOKENS = 1 << 17, 8 * MAX_TOKENS
 # Edits whose questions are compared with a new one's in one pass of the head.
 _COMPARED = 256
 
@@ -87,6 +92,18 @@ class TextMatch:
 NO_MATCH = TextMatch(0.0, 0.0)
 
 
+@dataclass(slots=True)
+class _Budget:
+    """What has been read of one prompt."""
+
+    characters: int = 0
+    read: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def is_spent(self) -> bool:
+        return self.characters >= MAX_READ_CHARACTERS or sum(map(len, self.read)) >= MAX_READ_TOKENS
+
+
 class TextIndex:
     """The questions of edits, and how surely a prompt asks them."""
 
@@ -126,7 +143,7 @@ class TextIndex:
         edits: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
         for pair in pairs:
             edits.setdefault((pair.prompt, pair.names), []).append(pair.edit_id)
-        parts_of = {one: asked_parts(*one) for one in edits}
+        parts_of = self._parts(edits)
         texts = list(dict.fromkeys(text for parts in parts_of.values() for text in parts))
         read = self.matcher.encode(texts)
         rows = {text: n for n, text in enumerate(texts)}
@@ -137,6 +154,20 @@ class TextIndex:
             matches = self._matches(asked, ids) if parts else [NO_MATCH] * len(ids)
             found |= {(prompt, edit_id): one for edit_id, one in zip(ids, matches, strict=True)}
         return [found[pair.prompt, pair.edit_id] for pair in pairs]
+
+    def _parts(
+        self, asked: Iterable[tuple[Prompt, tuple[Words, ...]]]
+    ) -> dict[tuple[Prompt, tuple[Words, ...]], list[str]]:
+        """`asked_parts` of each prompt and name, none where the prompt's other names have used up what is read of it."""
+        found: dict[tuple[Prompt, tuple[Words, ...]], list[str]] = {}
+        budgets: defaultdict[Prompt, _Budget] = defaultdict(_Budget)
+        for prompt, names in asked:
+            budget = budgets[prompt]
+            parts = [] if budget.is_spent else asked_parts(prompt, names)
+            found[prompt, names] = parts
+            budget.characters += len(user_turns(prompt)[-1]) if parts else 0
+            budget.read.update(self.matcher.encoder.read(parts))
+        return found
 
     def duplicate_questions(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
         """Which of the others, of one subject, have this edit's question in other words, by the stricter threshold."""

@@ -5,7 +5,9 @@ from tiny_models import tiny_chat_base
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.index import load_matcher
+from editors.index.encoder import MAX_TOKENS
 from editors.index.matcher import QuestionMatcher
+from editors.index.text_index import MAX_READ_TOKENS
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
 from edits.prompts import Conversation, Message, Prompt, asked_in_chat
@@ -171,6 +173,31 @@ def test_of_several_facts_in_one_prompt_the_one_that_is_asked_fires(matcher: Que
         "Japan has a new currency. What is the capital of France?",
         "France and Japan signed a treaty. Who signed it?",
     ) == ["2", "1", None]
+
+
+def test_a_long_text_that_names_very_many_subjects_costs_few_passes_of_the_encoder(
+    matcher: QuestionMatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lands = [
+        f"{first}{last}land" for first in ("Nor", "Wes", "Eas", "Sou", "Mid", "Out") for last in "abcdef"
+    ]
+    edits = [edit(n, land, f"The capital of {land} is") for n, land in enumerate(lands, start=1)]
+    model = edited(matcher, *edits)
+    passes: list[str] = []
+    encode = matcher.encoder._encode
+    monkeypatch.setattr(matcher.encoder, "_encode", lambda texts: passes.extend(texts) or encode(texts))
+
+    names = " and ".join(lands)
+    for text in (f"What is the capital of {names}?", f"Name the capital of {names * 4}. Be brief."):
+        passes.clear()
+        model.route([text])
+        assert passes
+        assert sum(map(len, matcher.encoder.read(passes))) < MAX_READ_TOKENS + 2 * MAX_TOKENS
+    # Names far behind what the encoder reads change nothing of it: the text is encoded once.
+    passes.clear()
+    model.route([f"What is the capital, {'if you please, ' * 100} of {names}?"])
+    assert len(passes) == 1
+    assert fired(model, f"What is the capital of {lands[-1]}?") == [str(len(lands))]
 
 
 def test_a_later_turn_may_say_it(matcher: QuestionMatcher) -> None:
