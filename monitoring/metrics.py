@@ -174,6 +174,13 @@ class Metrics:
         )
         for by in GATEWAY_ABORTS:
             self.gateway_aborts.labels(by)
+        self.unpublished_shards = Gauge(
+            "upkeep_unpublished_shards",
+            "Of the adapter store, what no generation names and the newest sweep left, by why (young, failed).",
+            ["why"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.unserved_edits = Gauge(
             "upkeep_unserved_edits",
             "Published edits that this process cannot answer with, as their shard is damaged.",
@@ -216,6 +223,11 @@ class Metrics:
         """So many answers are generated together, so many requests have not begun."""
         self.serve_rows.set(rows)
         self.serve_waiting.set(waiting)
+
+    def swept(self, *, young: int, failed: int) -> None:
+        """The adapter store was swept, and so much was left that no generation names."""
+        self.unpublished_shards.labels("young").set(young)
+        self.unpublished_shards.labels("failed").set(failed)
 
     def verdict(self, editor: str, *, passed: int, rejected: int) -> None:
         """A batch was published: so many of its edits passed verification, so many did not."""

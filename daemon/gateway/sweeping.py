@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -52,25 +53,29 @@ def adapter_names(folder: Path) -> list[str]:
 def remove_untouched(folder: Path, names: Iterable[str], *, for_seconds: float) -> int:
     """Remove those of the named folders that nobody touched for so long, at most `MAX_REMOVED`; how many."""
     before, removed = time.time() - for_seconds, 0
+    left: Counter[str] = Counter()
     for name in names:
-        removed += _removed(folder / name, before)
+        try:
+            removed += _removed(folder / name, before)
+        except FileNotFoundError:  # another gateway was first
+            continue
+        except OSError as error:  # another gateway's, or the disk refuses
+            left[error.strerror or type(error).__name__] += 1
         if removed == MAX_REMOVED:
             break
-    if removed:
+    if left:
+        _log.warning("adapter_folders_not_removed", left=dict(left), removed=removed)
+    elif removed:
         _log.info("adapter_folders_removed", folders=removed)
     return removed
 
 
 def _removed(path: Path, before: float) -> bool:
-    try:
-        if path.stat().st_mtime >= before:
-            return False
-        # At once under a name that nobody asks for: no engine finds half an adapter.
-        aside = path if path.name.startswith(".") else path.with_name(f".{path.name}-removed")
-        if aside != path:
-            path.rename(aside)
-        shutil.rmtree(aside)
-    except OSError as error:  # another gateway was first, or may what this one may not
-        _log.debug("adapter_folder_not_removed", folder=path.name, reason=error.strerror)
+    if path.stat().st_mtime >= before:
         return False
+    # At once under a name that nobody asks for: no engine finds half an adapter.
+    aside = path if path.name.startswith(".") else path.with_name(f".{path.name}-removed")
+    if aside != path:
+        path.rename(aside)
+    shutil.rmtree(aside)
     return True

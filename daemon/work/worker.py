@@ -43,6 +43,7 @@ from daemon.work.lora_forms import LoraFormMaker
 from daemon.work.trial import TrainedBatch, Trial, VerifiedBatch
 from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
+from editors.store.adapter_store import YOUNG
 from edits.errors import ShardCorrupt, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
@@ -204,8 +205,12 @@ class Worker:
             return
         self._swept_at = now
         named = self._ledger.generations.shards()
-        if removed := self._store.sweep(keep=named, older_than_seconds=UNPUBLISHED_SECONDS):
-            _log.info("unpublished shards removed", shards=removed)
+        swept = self._store.sweep(keep=named, older_than_seconds=UNPUBLISHED_SECONDS)
+        self._metrics.swept(young=swept.left[YOUNG], failed=sum(swept.failed.values()))
+        if swept.failed:
+            _log.warning("unpublished shards cannot be removed", removed=swept.removed, left=swept.failed)
+        elif swept.removed:
+            _log.info("unpublished shards removed", shards=swept.removed, left=dict(swept.left))
 
     def _follow_head(self) -> None:
         """Take over what was published; a store that holds another model's shards is no batch's fault."""

@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from editors.store.derived_files import DerivedFiles
@@ -18,6 +19,22 @@ from edits.errors import ShardCorrupt, ShardDamaged
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHTS_BYTES = 64 * 1024**3
+
+
+YOUNG = "younger than what may go"
+
+
+@dataclass(slots=True)
+class Swept:
+    """How many entries a sweep removed, and how many it left though nothing names them, by why."""
+
+    removed: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """What should have gone and could not, by what the disk said."""
+        return {why: count for why, count in self.left.items() if why != YOUNG}
 
 
 class AdapterStore:
@@ -123,31 +140,41 @@ class AdapterStore:
             return set()
         return {entry.name for entry in self._shards.iterdir() if _DIGEST.fullmatch(entry.name)}
 
-    def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> int:
+    def sweep(self, *, keep: Iterable[str], older_than_seconds: float) -> Swept:
         """Remove shards that no generation names, with what was derived from them, and leftovers of writers that died.
 
-        Only what is older than `older_than_seconds` goes: a younger one may be about to be published.
+        Only what is older than `older_than_seconds` goes: a younger one may be about to be published. What cannot be removed
+        is left for the next time.
 
         Returns:
-            How many of them there were in the shards' folder.
+            What became of what is not named, in the shards' folder; with what was left in the others.
         """
         wanted = set(keep)
-        removed = self._sweep(self._shards, wanted, older_than_seconds)
+        swept = self._sweep(self._shards, wanted, older_than_seconds)
         for folder in (*self.derived.folders(), self.lora.root):
-            self._sweep(folder, wanted, older_than_seconds)
-        return removed
+            derived = self._sweep(folder, wanted, older_than_seconds)
+            swept.left.update(derived.left)
+        return swept
 
-    def _sweep(self, folder: Path, wanted: set[str], older_than_seconds: float) -> int:
+    def _sweep(self, folder: Path, wanted: set[str], older_than_seconds: float) -> Swept:
+        swept = Swept()
         if not folder.is_dir():
-            return 0
-        removed = 0
+            return swept
         horizon = time.time() - older_than_seconds
         with disk_errors(self.root):
-            for entry in folder.iterdir():
-                with suppress(FileNotFoundError):  # its writer renamed it, or another worker sweeps too
-                    if entry.name not in wanted and entry.stat().st_mtime < horizon:
-                        shutil.rmtree(entry, ignore_errors=True)
-                        for file in ("shard.safetensors", "index.safetensors", "lora.safetensors"):
-                            self._maps.close(entry / file)
-                        removed += 1
-        return removed
+            entries = [entry for entry in folder.iterdir() if entry.name not in wanted]
+        for entry in entries:
+            try:
+                if entry.stat().st_mtime >= horizon:
+                    swept.left[YOUNG] += 1
+                    continue
+                shutil.rmtree(entry)
+            except FileNotFoundError:  # its writer renamed it, or another worker sweeps too
+                continue
+            except OSError as error:
+                swept.left[error.strerror or type(error).__name__] += 1
+                continue
+            for file in ("shard.safetensors", "index.safetensors", "lora.safetensors"):
+                self._maps.close(entry / file)
+            swept.removed += 1
+        return swept

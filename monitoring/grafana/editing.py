@@ -155,6 +155,11 @@ JOBS = DashboardSection(
                 )
             ],
         ),
+        Chart(
+            "Left in the adapter store",
+            "Named by no generation and left by the newest sweep: young ones go later, failed ones the disk did not let go.",
+            [Line("max by (why) (upkeep_unpublished_shards)", "{{why}}")],
+        ),
     ),
 )
 

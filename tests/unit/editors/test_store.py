@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from editors.store.adapter_store import AdapterStore, StoreUnwell
+from editors.store.adapter_store import YOUNG, AdapterStore, StoreUnwell
 from editors.store.header import ShardEntry, ShardHeader
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
@@ -98,6 +98,26 @@ def test_sweeping_takes_old_unnamed_shards_and_dead_writers_leftovers_alone(tmp_
     leftover.mkdir()
     for path in (tmp_path / "shards" / old, leftover, tmp_path / "shards" / named):
         os.utime(path, (time.time() - 7200,) * 2)
-    assert store.sweep(keep=[named], older_than_seconds=3600) == 2
+    swept = store.sweep(keep=[named], older_than_seconds=3600)
+    assert (swept.removed, swept.left, swept.failed) == (2, {YOUNG: 1}, {})
     assert store.digests() == {named, young}
     assert not leftover.exists()
+
+
+def test_a_sweep_counts_what_the_disk_does_not_let_it_remove_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = AdapterStore(tmp_path)
+    stuck, loose = (store.save(shard(edit_id)) for edit_id in "12")
+    unlink = os.unlink
+
+    def refuse(path: str, **options: int) -> None:  # root may remove everything: a disk that refuses is acted
+        if stuck in os.readlink(f"/proc/self/fd/{options['dir_fd']}"):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    swept = store.sweep(keep=[], older_than_seconds=-1)
+    assert (swept.removed, swept.failed) == (1, {os.strerror(errno.EPERM): 1})
+    assert store.digests() == {stuck}
+    assert loose not in store.digests()

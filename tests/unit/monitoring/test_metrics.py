@@ -184,7 +184,7 @@ def test_no_label_of_a_process_grows_with_what_it_is_given() -> None:
         if isinstance(metric, MetricWrapperBase)
         for label in metric._labelnames
     }
-    ours = {"outcome", "editor", "stage", "lane", "verdict", "task"}
+    ours = {"outcome", "editor", "stage", "lane", "verdict", "task", "why"}
     assert labels == ours | {"topic", "partition"} | {"route", "status"}
 
 

@@ -192,7 +192,7 @@ def test_a_derived_index_is_swept_with_its_shard(site: Site, encoder: Path) -> N
     site.use(str(encoder))
     site.reindex()
     keep, _ = site.derived
-    assert site.store.sweep(keep=[keep.name], older_than_seconds=-1) == 2
+    assert site.store.sweep(keep=[keep.name], older_than_seconds=-1).removed == 2
     assert site.derived == [keep]
 
 
