@@ -4,26 +4,22 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from daemon.openai_api.schemas import MAX_MESSAGES
+from daemon.openai_api.schemas import MAX_MESSAGES, WireModel
 from editors.routing.trace import RouteTrace
 from edits.prompts import Conversation, Message, Prompt, Role
 
 PATH = "/v1/trace"
 
 
-class TracedMessage(BaseModel):
+class TracedMessage(WireModel):
     """One turn of a conversation."""
-
-    model_config = ConfigDict(extra="forbid")
 
     role: Role
     content: str
 
 
-class TraceRequest(BaseModel):
+class TraceRequest(WireModel):
     """The body of `POST /v1/trace`: a plain prompt, or a conversation."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     prompt: Annotated[str, Field(min_length=1)] | None = None
     messages: list[TracedMessage] | None = Field(None, min_length=1, max_length=MAX_MESSAGES)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from daemon.openai_api.disconnects import unless_gone
 from daemon.openai_api.errors import ErrorBody
-from daemon.openai_api.schemas import MAX_MESSAGES
+from daemon.openai_api.schemas import MAX_MESSAGES, WireModel
 from daemon.serving.limits import Limits
 from daemon.serving.model_executor import ModelExecutor
 from editors.inference.requests import SamplingParams, SequenceRequest, SequenceResult
@@ -18,19 +18,15 @@ PATH = "/v1/generate"
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 
 
-class MessageIn(BaseModel):
+class MessageIn(WireModel):
     """One turn of a conversation, as the client sends it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     role: Role
     content: str
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(WireModel):
     """The body of `POST /v1/generate`: plain prompts, one conversation (`messages`), or several."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     prompts: list[Annotated[str, Field(min_length=1)]] | None = Field(None, min_length=1)
     messages: list[MessageIn] | None = Field(None, min_length=1)

@@ -283,6 +283,13 @@ def test_the_request_that_finds_the_queue_full_is_told_to_come_back(served: Serv
     assert statuses == [200] * MAX_WAITING + [503]
 
 
+def test_null_is_as_leaving_a_field_out(served: Served) -> None:
+    fields = dict.fromkeys(("base", "max_new_tokens", "messages", "conversations"))
+    reply = served.client.post("/v1/generate", json={"prompts": ["a"], **fields})
+    assert reply.status_code == 200
+    assert reply.json() == served.client.post("/v1/generate", json={"prompts": ["a"]}).json()
+
+
 def test_generation_tells_what_is_served_and_what_is_published(served: Served) -> None:
     served.model.published = 2
 
