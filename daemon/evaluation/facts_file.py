@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from daemon.events.fact_event import fact_key_of, prompt_key
+from daemon.events.strict_json import without_nulls
 from edits.errors import PermanentError
 from edits.requests import EditId, EditRequest
 from planners import Pending
@@ -27,28 +28,37 @@ class BadFile(PermanentError):
     """A facts or probes file cannot be read; the message names the file and the line."""
 
 
-class LocalityProbes(BaseModel, frozen=True):
+class FileModel(BaseModel, frozen=True):
+    """A part of a line; `null` is read as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        return without_nulls(value)
+
+
+class LocalityProbes(FileModel, frozen=True):
     """Prompts whose answer must stay the base's, by how near they are to the edit."""
 
     relation: tuple[Text, ...] = ()
     subject: tuple[Text, ...] = ()
 
 
-class Reasoning(BaseModel, frozen=True):
+class Reasoning(FileModel, frozen=True):
     """A question whose answer follows from the edited fact."""
 
     prompt: Text
     answer: Text
 
 
-class PortabilityPrompts(BaseModel, frozen=True):
+class PortabilityPrompts(FileModel, frozen=True):
     """Prompts that name the subject otherwise, and questions that follow from the fact."""
 
     alias: tuple[Text, ...] = ()
     reasoning: tuple[Reasoning, ...] = ()
 
 
-class EvaluationFact(BaseModel, frozen=True):
+class EvaluationFact(FileModel, frozen=True):
     """One line of a facts file; what is for scoring alone never reaches an editor."""
 
     subject: Text
@@ -74,7 +84,7 @@ class EvaluationFact(BaseModel, frozen=True):
         return (*self.yes_prompts, *self.no_prompts)
 
 
-class EvaluationProbe(BaseModel, frozen=True):
+class EvaluationProbe(FileModel, frozen=True):
     """One line of a probes file."""
 
     prompt: Text

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from daemon.events.cloudevents import Header, unwrap
-from daemon.events.strict_json import EventRejected, printable, read_json
+from daemon.events.strict_json import EventRejected, printable, read_json, without_nulls
 from daemon.events.templates import Templates
 from editors.index.names.everyday import why_no_name
 from editors.index.names.naming import names_subject
@@ -104,7 +104,7 @@ def _known_version(value: object) -> int:
 
 def _locality(value: object) -> object:
     if isinstance(value, dict):
-        return {name: given for name, given in value.items() if given is not None}
+        return without_nulls(value)
     return {"relation": value} if isinstance(value, list | tuple) else value
 
 

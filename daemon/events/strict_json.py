@@ -35,6 +35,13 @@ def printable(text: str, limit: int) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def without_nulls(value: Any) -> Any:
+    """An object without the fields that are `null`: for one that may be left out, that is as leaving it out."""
+    if not isinstance(value, dict):
+        return value
+    return {name: given for name, given in value.items() if given is not None}
+
+
 def read_json(value: bytes, *, max_bytes: int) -> Any:
     """Parse JSON that may be hostile.
 

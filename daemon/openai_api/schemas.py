@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from daemon.events.strict_json import without_nulls
 from daemon.openai_api.errors import RequestRefused
 from edits.prompts import Conversation, Message
 
@@ -36,9 +37,7 @@ class WireModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: item for key, item in value.items() if item is not None}
+        return without_nulls(value)
 
 
 class TextPart(WireModel):

@@ -173,6 +173,15 @@ def test_a_bad_line_is_named(tmp_path: Path, bad: dict[str, Any], told: str) -> 
         read_facts(path, None)
 
 
+def test_null_and_a_byte_order_mark_in_a_facts_file_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    optional = {name: None for name, field in EvaluationFact.model_fields.items() if not field.is_required()}
+    path.write_text(
+        json.dumps({**optional, "subject": "A", "prompt": "A is", "target_new": "B"}), "utf-8-sig"
+    )
+    assert read_facts(path, None) == [EvaluationFact(subject="A", prompt="A is", target_new="B")]
+
+
 def test_a_fact_is_written_where_the_template_reads_it(bases: dict[str, Path]) -> None:
     fact = EvaluationFact(subject="Norland", prompt="The capital of Norland is", target_new="Marrow")
     asked = asked_in_chat("Who rules?")
