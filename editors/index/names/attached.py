@@ -1,4 +1,4 @@
-"""Names with something attached to them: prefixes of Arabic and Hebrew, endings of scripts that join them to the noun.
+"""Names with something attached: prefixes of Arabic, Hebrew and Syriac, endings of scripts that join them to the noun.
 
 Where a text writes "to-France" or "France's" as one word, that word stands for the name as well. What a text's word may
 stand for, and under which keys a name is kept, are told here, so that everybody who looks for names finds the same ones.
@@ -14,18 +14,21 @@ from editors.index.names.segmentation import Words
 MIN_STEM = 3  # letters of a name that something was taken off
 MIN_ENDING_STEM, MAX_ENDING = 4, 7  # code points, of scripts that join endings
 
-_PREFIXED = regex.compile(r"[\p{Arabic}\p{Hebrew}]")
+_PREFIXED = regex.compile(r"[\p{Arabic}\p{Hebrew}\p{Syriac}]")
 # "and", "so", "in", "like", "to" before the name and its article, also one behind the other.
 _ARABIC = regex.compile(r"[وف]?[بكل]?")
 _ARTICLE, _TO_THE = "ال", "لل"
-_HEBREW = "והבלכמש"
+_HEBREW = "והבלכמש" + "ܘܒܕܠܡ"  # and Syriac's, which join alike
 _MAX_HEBREW = 3
 _JOINS_ENDINGS = regex.compile(
     r"[\p{Tamil}\p{Telugu}\p{Kannada}\p{Malayalam}\p{Sinhala}\p{Bengali}\p{Oriya}\p{Gujarati}\p{Gurmukhi}\p{Devanagari}"
-    r"\p{Georgian}\p{Armenian}\p{Mongolian}]"
+    r"\p{Georgian}\p{Armenian}\p{Mongolian}\p{Meetei_Mayek}\p{Thaana}]"
 )
-# A final sign that gives way to the ending's vowel: a virama, the short u of the Dravidian languages, Georgian's nominative.
-_YIELDING = regex.compile(r"(?:\p{InSC=Virama}|\p{InSC=Pure_Killer}|[\u0bc1\u0c41\u0cc1\u0d41]|\u10d8)$")
+# A final sign that gives way to the ending's vowel: a virama, the short u of the Dravidian languages, Georgian's nominative,
+# the short vowels of Thaana.
+_YIELDING = regex.compile(
+    r"(?:\p{InSC=Virama}|\p{InSC=Pure_Killer}|[\u0bc1\u0c41\u0cc1\u0d41]|\u10d8|[\u07a6\u07a8\u07aa\u07ac\u07ae\u07b0])$"
+)
 
 
 def name_keys(words: Words) -> set[Words]:

@@ -43,7 +43,7 @@ _POINTS = regex.compile(
 _GREEK_ACCENTED = regex.compile(r"[\p{Greek}&&\p{Ll}]\p{M}*+", regex.V1)
 _TURKISH_DOT = "i\u0307"  # what folding leaves of a dotted capital I
 # Letters that one keyboard writes for another's, by language or by habit.
-_SAME_LETTER = str.maketrans("ıيىكأإآٱё", "iییکاااا\u0435")
+_SAME_LETTER = str.maketrans("ıيىكأإآٱё\u02bb\u02bc", "iییکاااا\u0435''")
 
 
 @dataclass(frozen=True, slots=True)
