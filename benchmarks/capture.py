@@ -92,7 +92,7 @@ def measured(options: argparse.Namespace, far: Sequence[str], folder: Path) -> d
         refused = publish_each(ledger, settings, model, list(islice(events(), options.events)))
         edits = ledger.audit.facts(limit=10 * options.events)
         states = Counter(edit.state.value for edit in edits)
-        live = {e.edit_id: (e.subject, e.prompt) for e in edits if e.state is EditState.LIVE}
+        live = {e.id: (e.subject, e.prompt) for e in edits if e.state is EditState.LIVE}
         changed = {edit_id: far_changed(model, settings, ledger, edit_id, far) for edit_id in live}
     worst = max(changed, key=lambda edit_id: changed[edit_id], default=None)
     return {

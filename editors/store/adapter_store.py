@@ -67,7 +67,7 @@ class AdapterStore:
         digest = digest_of(header, [weights])
         target = self._shards / digest
         with disk_errors(self.root):
-            if target.exists():
+            if os.path.lexists(target):
                 if self.is_whole(digest):
                     os.utime(target)  # young again: about to be published, not to be swept
                     return digest
@@ -122,10 +122,12 @@ class AdapterStore:
             StoreUnwell: the disk does not let us read them.
         """
         folder = self._shards / digest
+        header, weights = folder / "shard.json", folder / "shard.safetensors"
         with disk_errors(self.root):
+            if not (header.is_file() and weights.is_file()):  # a pipe, too, would be waited for
+                return False
             try:
-                header = (folder / "shard.json").read_bytes()
-                return digest_of(header, pieces(folder / "shard.safetensors")) == digest
+                return digest_of(header.read_bytes(), pieces(weights)) == digest
             except FileNotFoundError:
                 return False
 

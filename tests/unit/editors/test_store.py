@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,42 @@ def test_a_flipped_byte_a_cut_file_and_a_missing_one_are_told_apart_from_the_sha
     path.unlink()
     with pytest.raises(ShardCorrupt, match="is missing"):
         store.load(digest)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a file in place of the folder": lambda folder: (shutil.rmtree(folder), folder.write_text("x")),
+    "a link to nowhere in place of the folder": lambda folder: (
+        shutil.rmtree(folder),
+        folder.symlink_to("/nowhere"),
+    ),
+    "a folder in place of the header": lambda folder: _gone(folder / "shard.json").mkdir(),
+    "a folder in place of the weights": lambda folder: _gone(folder / "shard.safetensors").mkdir(),
+    "a pipe in place of the header": lambda folder: os.mkfifo(_gone(folder / "shard.json")),
+    "a pipe in place of the weights": lambda folder: os.mkfifo(_gone(folder / "shard.safetensors")),
+    "a link to itself": lambda folder: _gone(folder / "shard.json").symlink_to("shard.json"),
+    "nothing in the header": lambda folder: (folder / "shard.json").write_bytes(b""),
+    "less than was written": lambda folder: os.truncate(folder / "shard.safetensors", 10),
+}
+
+
+def _gone(path: Path) -> Path:
+    path.unlink()
+    return path
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_whatever_stands_in_a_shards_place_is_damage_and_saving_the_shard_again_mends_it(
+    tmp_path: Path, kind: str
+) -> None:
+    store = AdapterStore(tmp_path)
+    digest = store.save(shard("1"))
+    DAMAGE[kind](tmp_path / "shards" / digest)
+    assert not store.is_whole(digest)
+    with pytest.raises(ShardCorrupt):
+        AdapterStore(tmp_path).load(digest)
+    assert store.save(shard("1")) == digest
+    assert AdapterStore(tmp_path).load(digest).header == shard("1").header
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a" * 63, "A" * 64, ""])
