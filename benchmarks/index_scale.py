@@ -135,7 +135,7 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, Any]:
         return {**result, "disable_us": _seconds(lambda: model.disable(_some(model))) / 1000 * 1e6}
 
 
-def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[str, float]:
+def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[str, Any]:
     """Microseconds and milliseconds a prompt, one at a time."""
     scope, matcher = model._scope, model.matcher
     if scope is None or matcher is None:
