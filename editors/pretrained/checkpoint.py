@@ -55,12 +55,22 @@ def read_model(place: str, config: Any, dtype: Any) -> Any:
 
 
 def _sequence_ends(place: str, config: Any) -> Any:
-    """The ids that end a sequence: one, several or none, as generation_config.json says, else the configuration."""
+    """The ids that end a sequence: one, several or none, as generation_config.json says, else the configuration.
+
+    Raises:
+        BaseUnreadable: they are no ids.
+    """
     from transformers.utils import cached_file
 
     found = cached_file(place, "generation_config.json", _raise_exceptions_for_missing_entries=False)
-    told = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
-    return told.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
+    told = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8-sig"))
+    ends = told.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
+    for end in ends if isinstance(ends, list | tuple) else (ends,):
+        if end is not None and type(end) is not int:
+            raise BaseUnreadable(
+                f"{place}: eos_token_id must be an id, a list of ids, or null; it has {end!r}"
+            )
+    return ends
 
 
 def read_encoder(place: str) -> Any:

@@ -17,7 +17,7 @@ from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.base.endings import Ending, LineTokens, plain_ending
 from editors.inference.continuous import ContinuousBatch
 from editors.inference.requests import SamplingParams, SequenceRequest
-from edits.errors import BadRequest
+from edits.errors import BadRequest, BaseUnreadable
 from edits.judging import is_exact
 
 PROMPTS = ["The capital of France is", "What is the capital of Italy?", "It rained and"]
@@ -64,6 +64,16 @@ def test_every_end_of_a_sequence_that_a_checkpoint_lists_ends_an_answer(tmp_path
     )
     listed = load_base(folder, device="cpu")
     assert len(listed.generate_ids([listed.prompt_ids(PROMPTS[0])], max_new_tokens=3)[0]) == 1
+
+
+@pytest.mark.parametrize("ends", [[[1]], "one", True, 1.5, {"id": 1}])
+def test_ends_that_are_no_ids_are_refused_in_one_line(tmp_path: Path, ends: Any) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(DEMO, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}), "utf-8-sig")
+    with pytest.raises(BaseUnreadable, match="eos_token_id") as refusal:
+        load_base(folder, device="cpu")
+    assert "\n" not in str(refusal.value)
 
 
 def _saying(*texts: str) -> Base:
