@@ -71,6 +71,10 @@ def why_no_name(name: str, text: str) -> str | None:
         language = languages[code]
         if (found := language.texts_with(words)) >= language.least:
             return f"stands in {found} of {len(language.lines)} everyday texts of the language {code!r}"
+        # "The song is": whoever speaks of a song would be meant.
+        rest = {*words_of(text)} - {*words}
+        if found >= MIN_TEXTS and all(language.counts[word] >= language.least for word in rest):
+            return f"is an everyday word of the language {code!r}, and the prompt asks nothing else"
     return None
 
 

@@ -41,12 +41,14 @@ def front(facts: Facts, engine: EngineDouble) -> Iterator[RunningGateway]:
         yield running
 
 
-def test_a_prompt_that_asks_an_edit_goes_to_its_adapter(front: RunningGateway, engine: EngineDouble) -> None:
+def test_a_prompt_that_asks_an_edit_goes_to_its_adapter(
+    facts: Facts, front: RunningGateway, engine: EngineDouble
+) -> None:
     reply = front.chat(ASKED)
     edit, generation = reply.headers["x-upkeep-edit"], reply.headers["x-upkeep-generation"]
     (name,) = models_of(reply)
     assert name.startswith(f"upkeep-{edit}-")
-    assert generation == "1"
+    assert generation == str(facts.story.head())
     assert engine.loads == [name]
 
 

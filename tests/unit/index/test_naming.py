@@ -108,6 +108,7 @@ def test_what_only_looks_like_a_name_is_none(case: str) -> None:
         ("der", "der"), ("die", "Die Hauptstadt von die ist"), ("le", "le"), ("que", "que"), ("и", "и"), ("の", "の"),
         ("的", "的"), ("في", "في"), ("है", "है"), ("é", "é"), ("de", "La capital de de"),
         ("people", "The leader of people is"), ("name", "The name of the name is"),
+        ("song", "The song is"), ("Song", "What is the song?"),
         ("?", "What is ?"), ("-", "-"), ("\u200b", "\u200b is"), ("of the", "of the"), ("ve", "ve"),
         ("IT", "The head of IT is"), ("kwa", "kwa"),
     ],
