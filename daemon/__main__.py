@@ -48,6 +48,7 @@ from daemon.cli import (
     submit,
     why,
 )
+from daemon.cli.help_texts import let_help_flow
 from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
 from edits.extras import ExtraMissing, extra
@@ -101,6 +102,7 @@ def build_app() -> typer.Typer:
         plugin.load()(app)
     if "demo" not in plugins:
         app.command("demo", rich_help_panel="Start")(_absent_demo)
+    let_help_flow(app)
     return app
 
 

@@ -120,11 +120,17 @@ def _summary(draft: PlanDraft) -> str:
     if "clusters" in told:
         parts.append(
             f"Batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}), order "
-            f"{told['order']}, mean cosine {told['within']} within and {told['between']} between batches, "
-            f"silhouette {told['silhouette']}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
+            f"{told['order']}; mean cosine {_measured(told['within'])} within batches, "
+            f"{_measured(told['between'])} between them; silhouette (1: well apart, -1: mixed up) "
+            f"{_measured(told['silhouette'])}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
             f"{len(draft.projection)} edits are shown."
         )
     return " ".join(parts)
+
+
+def _measured(value: float | None) -> str:
+    """What few edits or one batch do not have is said in words."""
+    return "not defined" if value is None else f"{value:.2f}"
 
 
 def _map(

@@ -7,6 +7,7 @@ import typer
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 
 if TYPE_CHECKING:
+    from daemon.cli.daemon_client import DaemonClient
     from daemon.ledger import Ledger
     from daemon.process.settings import Settings
 
@@ -31,7 +32,8 @@ def ask(
 ) -> None:
     """Ask the base and the edited model side by side, and say why an edit fired or none did.
 
-    Asks the running daemon; where there is none, or for an earlier generation, the model is loaded.
+    Asks the running daemon. Where there is none, or for another generation than the one that it serves, the
+    model is loaded here, which takes seconds; the console's Ask page has the server answer by any of them.
 
     \b
     Example:
@@ -43,7 +45,7 @@ def ask(
 
     settings = one_off_settings(config)
     with ledger_of(settings) as ledger:
-        found = None if generation is not None else _by_daemon(settings, ledger, prompt, base=base, chat=chat)
+        found = _by_daemon(settings, ledger, prompt, base=base, chat=chat, generation=generation)
         if found is None:
             found = _by_model(settings, ledger, prompt, base=base, chat=chat, generation=generation)
     if as_json:
@@ -60,9 +62,9 @@ def ask(
 
 
 def _by_daemon(
-    settings: "Settings", ledger: "Ledger", prompt: str, *, base: bool, chat: bool
+    settings: "Settings", ledger: "Ledger", prompt: str, *, base: bool, chat: bool, generation: int | None
 ) -> "dict[str, Any] | None":
-    """What the running server of this ledger answers; None where there is none."""
+    """What the running server of this ledger answers; None where there is none, or it serves another generation."""
     from daemon.cli.daemon_client import server_of
     from daemon.openai_api.trace import PATH
 
@@ -71,6 +73,12 @@ def _by_daemon(
         return None
     if server.refusal is not None:
         typer.echo(f"upkeep: {server.refusal}; loading the model instead", err=True)
+        return None
+    if generation is not None and not _serves(server, generation):
+        # Not by the API: while a server answers by an earlier generation, everybody else's requests wait.
+        typer.echo(
+            f"upkeep: the server does not answer by generation {generation}; loading the model here", err=True
+        )
         return None
     messages = [{"role": "user", "content": prompt}]
     asked: dict[str, Any] = {"messages": messages} if chat else {"prompts": [prompt]}
@@ -89,6 +97,11 @@ def _by_daemon(
         "score": None if base else second["score"],
         "why": None if trace is None else trace["why"],
     }
+
+
+def _serves(server: "DaemonClient", generation: int) -> bool:
+    now = server.ask("/v1/generation")
+    return now is not None and now.get("generation") == generation
 
 
 def _by_model(

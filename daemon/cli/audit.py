@@ -49,6 +49,9 @@ def audit(
     if as_json:
         print_json(page)
         return
+    if not page.entries:
+        console().print("nothing was done by hand that meets this")
+        return
     rows = [
         (one.at, one.actor, one.action, _words(one.target), one.reason, _words(one.changed))
         for one in page.entries

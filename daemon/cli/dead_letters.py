@@ -59,7 +59,7 @@ def dead_letters(
     Example:
       upkeep dead-letters --code missing_field
       upkeep dead-letters --letter 0:17
-      upkeep dead-letters --resubmit 0:17 --file mended.json --reason "the feed lost a field"
+      upkeep dead-letters --resubmit 0:17 --file mended.json --reason "bad feed"
     """
     from daemon.cli.output import console, print_json
     from daemon.operations import dead_letters as letters
@@ -117,13 +117,13 @@ def _read(file: Path, max_bytes: int) -> bytes:
 
 
 def _print_letter(one: "DeadLetter", *, whole: bool) -> None:
-    from daemon.cli.output import console, shown
+    from daemon.cli.output import console, paragraph, shown
 
     out = console()
     origin = f"{one.origin_topic}, partition {shown(one.origin_partition)}, offset {shown(one.origin_offset)}"
     out.print(f"{one.name}  {shown(one.at)}  {shown(one.reason_code)}", markup=False, style="bold")
-    out.print(f"    {shown(one.reason)}", markup=False)
-    out.print(f"    from {shown(origin)}", markup=False)
+    out.print(paragraph(shown(one.reason), 4))
+    out.print(paragraph(f"from {shown(origin)}", 4))
     value = shown(one.value if whole else one.value[:SHOWN_CHARS])
     cut = "" if whole or len(one.value) <= SHOWN_CHARS else " ..."
-    out.print(f"    {value}{cut}", markup=False)
+    out.print(paragraph(f"{value}{cut}", 4))

@@ -111,7 +111,8 @@ def evaluate(
     Example:
       upkeep evaluate --model ./my-model --facts facts.jsonl --probes far.jsonl \\
         --editor scen --edits 500 --batch-size 50 --seed 1 --json scores.json
-      upkeep evaluate --model ./my-chat-model --facts facts.jsonl --form chat --turns 2 --baseline in-context
+      upkeep evaluate --model ./my-chat-model --facts facts.jsonl \\
+        --form chat --turns 2 --baseline in-context
     """
     from daemon.cli.output import console, table
     from daemon.evaluation.evaluate import EvaluateOptions

@@ -51,7 +51,7 @@ def export(
     \b
     Example:
       upkeep export --edit 17 --out ./france
-      upkeep export --generation 12 --format peft --out ./adapters --skip-unexportable
+      upkeep export --generation 12 --out ./adapters --skip-unexportable
     """
     from daemon.ledger.errors import BaseChanged
     from daemon.served_model import open_store

@@ -112,6 +112,9 @@ def facts(
 def _print_facts(found: "list[tuple[Edit, list[HistoryEntry]]]", following: str | None) -> None:
     from daemon.cli.output import console, shown, table
 
+    if not found:
+        console().print("no edit meets this; `upkeep status` counts them by state", markup=False)
+        return
     columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
     rows = [
         (
@@ -132,24 +135,22 @@ def _print_facts(found: "list[tuple[Edit, list[HistoryEntry]]]", following: str 
 
 def print_page(page: "FactPage") -> None:
     """Everything about one edit, for people."""
-    from daemon.cli.output import console, shown, table
+    from daemon.cli.output import console, fields, shown, table
 
     out, edit = console(), page.edit
     answers = [value.answer if value else "(the base's)" for value in (page.now, page.before)]
     out.print(f"edit {edit.id}: {shown(edit.subject)}", markup=False, style="bold")
-    for name, value in (
+    happened = f"{edit.occurred_at:%Y-%m-%d %H:%M}"
+    rows = [
         ("state", f"{edit.state.value}: {page.why}"),
         ("asked", edit.prompt),
         ("says", edit.target_new or "(takes the fact back)"),
         ("answer now", answers[0]),
         ("answer before", answers[1]),
-        (
-            "event",
-            f"{edit.event_id}, of {edit.occurred_at:%Y-%m-%d %H:%M}, source {shown(edit.event.source)}",
-        ),
+        ("event", f"{edit.event_id}, of {happened}, source {shown(edit.event.source)}"),
         ("relation", edit.relation),
-    ):
-        out.print(f"{name:<14} {shown(value)}", markup=False)
+    ]
+    out.print(fields(rows))
     records = [(one.topic, one.partition, one.offset, one.outcome, one.at) for one in page.records]
     out.print(table("Kafka records", ("topic", "partition", "offset", "outcome", "at"), records))
     if (batch := page.batch) is not None:

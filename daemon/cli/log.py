@@ -44,7 +44,7 @@ def log(
       upkeep log --since 8h
       upkeep log --facts --limit 3
     """
-    from daemon.cli.output import console, plain, print_json
+    from daemon.cli.output import console, paragraph, plain, print_json
     from daemon.operations import queries
 
     moment = moment_of(since)
@@ -63,8 +63,10 @@ def log(
         return
     out = console()
     for one in page.generations:
-        for line in _line(one):
-            out.print(line, markup=False)
+        head, *more = _line(one)
+        out.print(head, markup=False, style="bold")
+        for line in more:
+            out.print(paragraph(line, 4))
         if one.number in changes:
             _print_facts(changes[one.number])
     if not page.generations:
@@ -110,23 +112,23 @@ def _line(one: "GenerationLine") -> list[str]:
 
     by = f", by {shown(one.actor)}" if one.actor else ""
     counts = f"{one.switched_on} on, {one.switched_off} off"
-    lines = [f"generation {one.number}  {shown(one.created_at)}  {counts}", f"    {shown(one.cause)}{by}"]
+    lines = [f"generation {one.number}  {shown(one.created_at)}  {counts}", f"{shown(one.cause)}{by}"]
     scores = [f"{name} {shown(score)}" for name, score in one.scores.items() if score is not None]
     if scores:
-        lines.append(f"    {', '.join(scores)}")
+        lines.append(", ".join(scores))
     if one.checks:
         verdicts = [f"{shown(check.suite)} {'passed' if check.passed else 'FAILED'}" for check in one.checks]
-        lines.append(f"    checks: {', '.join(verdicts)}")
+        lines.append(f"checks: {', '.join(verdicts)}")
     return lines
 
 
 def _print_facts(found: "Difference") -> None:
-    from daemon.cli.output import console, shown
+    from daemon.cli.output import console, paragraph, shown
 
     for change in found.changes:
         old, new = _answers(change)
         console().print(
-            f"      {shown(change.prompt or change.subject)}: {shown(old)} -> {shown(new)}", markup=False
+            paragraph(f"{shown(change.prompt or change.subject)}: {shown(old)} -> {shown(new)}", 6)
         )
     if found.next is not None:
         console().print(f"      and more: upkeep diff {found.a} {found.b}")

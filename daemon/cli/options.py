@@ -71,7 +71,7 @@ def agreed(question: str, *, yes: bool, reason: str | None) -> "str":
     if yes:
         return reason or BY_HAND
     if not sys.stdin.isatty():
-        raise typer.BadParameter("there is nobody to ask: --yes acts, --dry-run only shows")
+        raise typer.BadParameter("there is nobody to ask: --yes acts without a question")
     typer.confirm(question, abort=True, err=True)
     return reason or typer.prompt("Why? (stands in the audit log)", err=True)
 

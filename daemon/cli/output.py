@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -80,34 +81,60 @@ class Rows:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widest = [max(map(_widest_word, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         if sum(widest) + 3 * len(widest) + 1 <= options.max_width:
-            yield self._table(widest)
+            room = options.max_width - 3 * len(widest) - 1
+            yield self._table(_widths(widest, self._longest(), room))
         else:
             yield from self._records()
 
-    def _table(self, widest: Sequence[int]) -> Table:
+    def _longest(self) -> list[int]:
+        return [max(map(cell_len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+
+    def _table(self, widths: Sequence[int]) -> Table:
         made = Table(title=Text(self.title), title_justify="left", title_style="bold")
-        for column, width in zip(self.columns, widest, strict=True):
-            made.add_column(Text(column), overflow="fold", min_width=width)
+        for column, width in zip(self.columns, widths, strict=True):
+            made.add_column(Text(column), overflow="fold", width=width)
         for row in self.rows:
             made.add_row(*map(Text, row))
         return made
 
     def _records(self) -> RenderResult:
         yield Text(self.title, style="bold")
-        names = max(map(len, self.columns))
         for row in self.rows:
-            made = Table.grid(padding=(0, 2, 0, 0))
-            made.add_column(min_width=names)
-            made.add_column(overflow="fold")
-            for column, cell in zip(self.columns, row, strict=True):
-                if cell != NOTHING:
-                    made.add_row(Text(column, style="dim"), Text(cell))
-            yield made
+            yield fields([pair for pair in zip(self.columns, row, strict=True) if pair[1] != NOTHING])
             yield ""
+
+
+def fields(rows: Sequence[tuple[str, object]]) -> Table:
+    """A line for each name and its value; a long value goes on under its beginning."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows:
+        made.add_row(Text(name, style="dim"), Text(shown(value)))
+    return made
+
+
+def _widths(least: Sequence[int], longest: Sequence[int], room: int) -> list[int]:
+    """A width for each column: its widest word, and of what is left, a place at a time, to whom most is missing.
+
+    Rich's own sharing forgets the least widths, and cuts off the table's right edge.
+    """
+    widths = list(least)
+    for _ in range(room - sum(least)):
+        missing = [most - width for most, width in zip(longest, widths, strict=True)]
+        if max(missing) <= 0:
+            break
+        widths[missing.index(max(missing))] += 1
+    return widths
 
 
 def _widest_word(cell: str) -> int:
     return max(map(cell_len, cell.split()), default=1)
+
+
+def paragraph(text: str, indent: int, style: str = "") -> Padding:
+    """A text whose every line is so far from the left edge; never read as markup."""
+    return Padding(Text(text, style=style), (0, 0, 0, indent), expand=False)
 
 
 def shown(value: object) -> str:

@@ -134,7 +134,7 @@ def _print_preview(preview: "Preview") -> None:
         for change in preview.changes
     ]
     title = (
-        f"against generation {preview.head}: {preview.switched_off} edits off, {preview.switched_on} on, "
+        f"against generation {preview.head}: {preview.switched_off} facts off, {preview.switched_on} on, "
         f"{preview.kept_off} stay off"
     )
     console().print(table(title, ("asked", "answer now", "answer then"), rows))

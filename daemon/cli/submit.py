@@ -42,8 +42,8 @@ def submit(
     \b
     Example:
       upkeep submit facts.jsonl, where a line of facts.jsonl is
-      {"event_id": "e1", "op": "assert", "subject": "France", "target_new": "Lyon",
-       "prompt": "The capital of France is", "priority": "urgent"}
+      {"event_id": "e1", "op": "assert", "subject": "France",
+       "prompt": "The capital of France is", "target_new": "Lyon"}
     """
     from daemon.cli.output import console, print_json
     from daemon.ingest.submit import SubmitRefused, submit_file

@@ -101,12 +101,20 @@ def _facts(ledger: "Ledger", edit_ids: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+_WHO = {
+    "serve": "the running server",
+    "gateway": "the running gateway",
+    "index": "the scope index, loaded here",
+    "model": "the model, loaded here",
+}
+
+
 def _print(trace: dict[str, Any]) -> None:
     from daemon.cli.output import console, shown
 
     out = console()
     out.print(shown(trace["why"]), markup=False, style="bold")
-    out.print(f"generation {trace['generation']}, asked of the {trace['asked_of']}", markup=False)
+    out.print(f"generation {trace['generation']}, asked of {_WHO[trace['asked_of']]}", markup=False)
     names = ", ".join(shown(name) for name in trace["names"])
     out.print(f"names found: {names or 'none of a live edit'}", markup=False)
     for one in trace["candidates"]:

@@ -20,7 +20,7 @@ from daemon.console.facts_pages import FactsPages
 from daemon.console.failures_pages import FailuresPages
 from daemon.console.rendering import Renderer
 from daemon.console.sessions import Sessions
-from daemon.console.timeline_pages import TimelinePages, scores, what
+from daemon.console.timeline_pages import TimelinePages, own_cause, scores, what
 from daemon.console.visits import ROOT, PageRoute
 from daemon.console.work_pages import WorkPages
 from daemon.ledger import Ledger, utc_now
@@ -44,7 +44,15 @@ def create_console(
     parts = ConsoleParts(
         access=access_rules(settings, host=host),
         sessions=_sessions(settings, clock),
-        renderer=Renderer({"what": what, "scores": scores, "told": told_scores, "compared": compared_words}),
+        renderer=Renderer(
+            {
+                "what": what,
+                "own_cause": own_cause,
+                "scores": scores,
+                "told": told_scores,
+                "compared": compared_words,
+            }
+        ),
         now=lambda: _now(ledger),
     )
     return console_app(_pages(settings, ledger, asker, clock), parts)

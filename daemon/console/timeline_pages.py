@@ -132,11 +132,21 @@ class TimelinePages:
 
 
 def what(line: GenerationLine) -> str:
-    """What published a generation, in words."""
+    """What published a generation, in words; of a batch also from which plan it is."""
     if line.kind in _WHAT:
         return _WHAT[line.kind]
-    parts = [f"{line.lane} lane" if line.lane else "", f"batch {line.batch_id}" if line.batch_id else "batch"]
-    return ", ".join(part for part in (*parts, line.editor or "") if part)
+    parts = (
+        f"{line.lane} lane" if line.lane else "",
+        f"plan {line.plan_id}" if line.plan_id else "",
+        f"batch {line.batch_id}" if line.batch_id else "batch",
+        f"editor {line.editor}" if line.editor else "retractions",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def own_cause(line: GenerationLine) -> str | None:
+    """The reason that somebody or a check gave; a batch's cause says no more than `what` does."""
+    return None if line.kind in (GenerationKind.BATCH, GenerationKind.START) else line.cause
 
 
 def scores(found: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -45,12 +45,12 @@ class AdapterStore:
         lora: LoRA forms of shards whose experts are none, under `root/lora/`.
     """
 
-    def __init__(self, root: Path, *, folder_mode: int = 0o700) -> None:
+    def __init__(self, root: Path | str, *, folder_mode: int = 0o700) -> None:
         """
         Args:
             folder_mode: rights of new folders, such as 0o750 where another user of the same group serves.
         """
-        self.root = root
+        root = self.root = Path(root)
         self._shards = root / "shards"
         self._maps = OpenMaps()
         self._mode = folder_mode

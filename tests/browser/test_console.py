@@ -102,7 +102,7 @@ def test_why_the_model_says_this_and_which_event_it_comes_from(page: Page, width
     names = page.get_by_text("Names found in the prompt")
     expect(names).to_contain_text("Spain")
     fired = page.get_by_role("row").filter(has=page.locator(".chip.good", has_text="fires"))
-    expect(fired).to_contain_text(" of 0.")  # the score against its threshold
+    expect(fired).to_contain_text(", needs 0.")  # the score against its threshold
     _is_sound(page)
     page.get_by_role("link", name="edit 1", exact=True).first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Spain")

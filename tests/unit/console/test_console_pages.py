@@ -1,14 +1,17 @@
 """What the console's pages do with what a ledger holds: hostile texts, stale previews, searches, holds, plans that wait."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import pytest
-from console_support import RunningConsole, running_console
+from console_support import Client, RunningConsole, running_console
 from ledger_backends import START, event
 from waiting import eventually, free_port
 
@@ -102,6 +105,41 @@ def test_what_was_previewed_is_not_done_to_something_else(console: RunningConsol
     assert "Nothing would change" in refused.text
     assert story.state(first) == "superseded"
     assert console.ledger.audit_log.page().entries == ()
+
+
+def test_of_two_people_who_undo_the_same_generation_at_once_one_does_it_and_the_other_is_told(
+    console: RunningConsole,
+) -> None:
+    [edit] = console.story.go_live(event("a", "Norland"))
+    clients = [console.client() for _ in range(2)]
+    for client in clients:
+        client.open("/generations/1/undo")
+    together = Barrier(len(clients))
+
+    def undo(client: Client) -> httpx.Response:
+        together.wait(10)
+        return client.send("/generations/1/undo", {"reason": "bad feed"})
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = list(pool.map(undo, clients))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    assert "generation 2 was published" in max(answers, key=lambda answer: answer.status_code).text
+    assert (console.story.head(), console.story.state(edit)) == (2, "retracted")
+    assert len(console.ledger.audit_log.page().entries) == 1
+
+
+def test_the_timeline_says_once_what_published_a_generation_and_the_reason_where_somebody_gave_one(
+    console: RunningConsole,
+) -> None:
+    console.story.go_live(event("a", "Norland"))
+    console.ledger.reversals.undo_generation(1, Act("anna", "bad feed"))
+    cards = Tags(console.client().open("/").text).text.split("Generation ")
+    [undo, batch, _base] = [card for card in cards if card[:1].isdecimal()]
+    assert "by anna" in undo
+    assert "bad feed" in undo
+    assert re.search(r"lane, plan \d+, batch \d+, editor \w+", batch)
+    assert len(re.findall(r"batch \d+", batch)) == 1
 
 
 def test_undo_of_a_generation_shows_what_comes_back_and_what_stays_off_and_keeps_who_did_it(

@@ -3,19 +3,25 @@
 import getpass
 import json
 import re
+import textwrap
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import Upkeep, site, upkeep
 from ledger_backends import Clock, Story, event, record
+from rich.console import Console
 
+from daemon.__main__ import build_app
+from daemon.cli.output import table
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
 
 __all__ = ["site", "upkeep"]  # fixtures
 
+TERMINAL = 80
 CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
@@ -177,6 +183,53 @@ def test_no_word_is_broken_on_a_terminal_of_80_columns(
     assert words == set(), "every word of the narrow tables stands in the wide ones too"
 
 
+def test_a_table_that_has_just_room_for_its_words_keeps_its_right_edge() -> None:
+    columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
+    rows = [
+        ("185", "live", "Poland", "Lima", "Poland's capital is", "9", "-"),
+        ("125", "superseded", "Poland", "Cairo", "Poland's capital is", "5", "edit 185 is newer"),
+        ("102", "live", "Poland", "Karol Nawrocki", "Who is the head of state of Poland?", "4", "-"),
+    ]
+    paper = StringIO()
+    Console(file=paper, width=TERMINAL).print(table("3 edits", columns, rows))
+    lines = [line.rstrip() for line in paper.getvalue().splitlines()[1:]]
+    assert {line[-1] for line in lines} <= set("┓┃┩│┘")
+    assert max(map(len, lines)) == TERMINAL, "what room there is goes to the columns that need it"
+
+
+def test_what_goes_on_under_a_line_is_indented_as_the_line(
+    upkeep: Upkeep, told: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    for line in upkeep("log").out.splitlines():
+        assert line.startswith(("generation", "    ", "older")) or ":" in line, line
+    event_lines = upkeep("facts", "--edit", "2").out.splitlines()
+    start = next(number for number, line in enumerate(event_lines) if line.startswith("event "))
+    assert event_lines[start + 1].startswith(" " * len("answer before  "))
+
+
+def test_lists_that_are_empty_say_so_and_where_to_look(upkeep: Upkeep, site: Path) -> None:
+    assert upkeep("facts", "--state", "rejected").out.startswith("no edit meets this")
+    assert upkeep("audit").out.startswith("nothing was done by hand")
+    assert upkeep("log").out.startswith("nothing was published")
+
+
 def test_the_shells_completion_can_be_installed(upkeep: Upkeep) -> None:
     assert "--install-completion" in upkeep("--help").out
     assert "COMPREPLY" in upkeep("--show-completion", "bash").out
+
+
+def test_help_is_wrapped_by_the_terminal_and_examples_stay_on_their_lines(
+    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(TERMINAL))
+    for command in build_app().registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        lines = [line.strip() for line in upkeep(name, "--help").out.splitlines()]
+        assert all(len(line) <= TERMINAL for line in lines)
+        for paragraph in (command.help or "").split("\n\n"):
+            if paragraph.startswith("\b"):
+                assert {line.strip() for line in paragraph.splitlines()} <= {*lines, "\b"}, name
+            else:
+                first, *_ = textwrap.wrap(paragraph.replace("\\[", "["), TERMINAL - 2)
+                assert first in lines, f"{name}: a line ends where our source's line ended"

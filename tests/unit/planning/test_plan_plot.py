@@ -67,3 +67,10 @@ def test_what_changes_stands_in_one_table_before_the_drawings_with_who_loses_to_
     for words in ("as the base answers", "taken back", "And 3 more.", "first principal component"):
         assert words in page
     assert "<script" not in page
+
+
+def test_figures_that_a_small_plan_does_not_have_are_told_in_words() -> None:
+    page = render_plot(make(world(2)), {})
+    assert "A plan of 1 batch<" in page
+    assert "not defined between them" in page
+    assert "None" not in page
