@@ -14,7 +14,6 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult, Edit, EditState
 from daemon.process.settings import Settings
 from editors.index.names.everyday import why_no_name
-from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from edits.requests import EditId
 from monitoring.parity import PARITY
@@ -178,7 +177,7 @@ class Scope:
         for edit in self._ledger.generations.live_among(unknown) if unknown else ():
             names = (edit.subject, *edit.event.aliases)
             means = [name for name in names if why_no_name(name, edit.prompt or "") is None]
-            self._subjects.add(edit.id, spoken_forms(means))
+            self._subjects.add(edit.id, means)
             asked = (edit.prompt or "", *edit.event.rephrase_prompts)
             self._prompts[edit.id] = frozenset(_keys(asked))
         return all(edit_id in self._prompts for edit_id in edit_ids)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from editors.adapters.bank import ExpertRow
 from editors.index import QuestionMatcher
-from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.pretrained.hashing import BaseHash, as_base_hash
@@ -151,7 +150,7 @@ class GatewayEdits:
             self.unserved[edit_id] = reason
             return
         self._live[edit_id] = expert = ExpertRow(shard, row)
-        self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
+        self._names.add(edit_id, shard.header.entries[row].surface_forms)
         self._router.add(edit_id, expert)
 
     def _why_without_form(self, edit_id: EditId, shard: Shard, reason: str) -> str | None:
@@ -173,5 +172,5 @@ class GatewayEdits:
         self._waiting.pop(edit_id, None)
         expert = self._live.pop(edit_id, None)
         if expert is not None:
-            self._names.remove(edit_id, spoken_forms(expert.shard.header.entries[expert.row].surface_forms))
+            self._names.remove(edit_id, expert.shard.header.entries[expert.row].surface_forms)
             self._router.remove(edit_id)

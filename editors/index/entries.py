@@ -7,7 +7,7 @@ from torch import Tensor
 
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.naming import spoken_forms
+from editors.index.names.articles import spoken_forms
 from editors.index.names.surface import read_text, words_of
 from editors.index.questions import find_name, masked, masked_question
 from editors.store.header import LARGEST_ODDS, IndexedQuestion

@@ -12,7 +12,6 @@ from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, Exper
 from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.naming import spoken_forms
 from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
@@ -147,7 +146,7 @@ class EditedModel:
             if edit_id in wanted:
                 self.disable([edit_id])
                 expert = self._live[edit_id] = ExpertRow(shard, row)
-                self._names.add(edit_id, spoken_forms(shard.header.entries[row].surface_forms))
+                self._names.add(edit_id, shard.header.entries[row].surface_forms)
                 self._router(shard.header.routing).add(edit_id, expert)
 
     def _check_entries(self, shard: Shard) -> None:
@@ -170,7 +169,7 @@ class EditedModel:
             expert = self._live.pop(edit_id, None)
             if expert is not None:
                 header = expert.shard.header
-                self._names.remove(edit_id, spoken_forms(header.entries[expert.row].surface_forms))
+                self._names.remove(edit_id, header.entries[expert.row].surface_forms)
                 self._routers[header.routing].remove(edit_id)
                 if not len(self._routers[header.routing]):
                     del self._routers[header.routing]

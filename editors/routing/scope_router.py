@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
 from editors.index.matcher import QuestionMatcher
+from editors.index.names.articles import spoken_forms
 from editors.index.names.by_key import EditsByKey
-from editors.index.names.naming import spoken_forms
 from editors.index.names.near import MIN_COVERAGE, Near, NearNames
 from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from editors.index.names.articles import spoken_forms
 from editors.index.names.attached import all_keys, beginnings, endings
 from editors.index.names.by_key import EditsByKey
 from editors.index.names.segmentation import MAX_WORDS, ReadText, Words, read_text, recent, words_of
@@ -78,7 +79,7 @@ def _windows(
 
 
 class SurfaceIndex:
-    """Edit ids by the names under which a prompt may name their subject.
+    """Edit ids by the names under which a prompt may name their subject: those given, and these without their article.
 
     Adding, removing and asking cost what the edit and the text cost, however many edits are in the index.
     """
@@ -133,7 +134,7 @@ class SurfaceIndex:
         return (lengths,) if isinstance(lengths, int) else lengths
 
     def _keys(self, forms: Iterable[str]) -> set[Words]:
-        return all_keys(words for form in forms if (words := words_of(form)))
+        return all_keys(words for form in spoken_forms(forms) if (words := words_of(form)))
 
     def _count_length(self, words: Words, by: int) -> None:
         """One name more or less that begins with its first word."""

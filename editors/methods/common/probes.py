@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from editors.index.learning.corpus import named
-from editors.index.names.naming import names_subject, spoken_forms
+from editors.index.names.naming import names_subject
 from editors.index.names.near import name_words
 from editors.index.names.surface import SurfaceIndex, words_of
 from editors.methods.common.training_batch import OPENINGS, corpus_phrasings, other_question
@@ -74,7 +74,7 @@ def near_name(request: EditRequest) -> str | None:
 
 def _own_probes(edit: int, request: EditRequest) -> Iterator[ScopeProbe]:
     own = SurfaceIndex()
-    own.add(request.edit_id, spoken_forms(request.surface_forms))
+    own.add(request.edit_id, request.surface_forms)
     for prompts, fires in ((request.rephrase_prompts, True), (request.locality_prompts, False)):
         # A prompt that does not name the subject never reaches the threshold.
         yield from (ScopeProbe(edit, prompt, fires, False) for prompt in prompts if own.find(prompt))

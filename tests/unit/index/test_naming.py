@@ -2,8 +2,9 @@
 
 import pytest
 
+from editors.index.names.articles import spoken_forms
 from editors.index.names.everyday import far_texts, why_no_name
-from editors.index.names.naming import names_exactly, names_subject, spoken_forms
+from editors.index.names.naming import names_exactly, names_subject
 from editors.index.names.segmentation import read_text, words_of
 from editors.index.names.surface import SurfaceIndex
 from editors.index.questions import find_name
@@ -82,12 +83,12 @@ SILENT = {
 def test_a_name_is_found_by_the_index_in_every_text_that_an_event_may_name_it_with(case: str) -> None:
     name, *texts = SPEAKING[case]
     index = SurfaceIndex()
-    index.add("1", spoken_forms([name]))
+    index.add("1", [name])
     for text in texts:
         assert names_subject(text, [name])
         assert index.find(text).keys() == {"1"}, text
         assert find_name(read_text(text), [words_of(form) for form in spoken_forms([name])])
-    index.remove("1", spoken_forms([name]))
+    index.remove("1", [name])
     assert all(not index.find(text) for text in texts)
 
 
@@ -95,7 +96,7 @@ def test_a_name_is_found_by_the_index_in_every_text_that_an_event_may_name_it_wi
 def test_what_only_looks_like_a_name_is_none(case: str) -> None:
     name, text = SILENT[case]
     index = SurfaceIndex()
-    index.add("1", spoken_forms([name]))
+    index.add("1", [name])
     assert not index.find(text)
     assert not names_exactly(text, [name])
 
