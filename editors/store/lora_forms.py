@@ -4,32 +4,22 @@ Each is a folder of two files: `lora.safetensors` with `lora.a` (n, r, f) and `l
 shard, its edits in the order of the rows, and the sha256 of the first. They can be made again from shard, base and facts.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save as save_tensors
+from pydantic import Field
 from torch import Tensor
 
-from editors.store.durable import disk_errors, sha256_of, write_folder
-from editors.store.mapped import MappedTensors, OpenMaps
+from editors.store.mapped import OpenMaps
+from editors.store.proved_folders import ProvedFolders, ProvedHeader
 from edits.errors import ShardCorrupt
 
 A, B = "lora.a", "lora.b"
-_HEADER, _TENSORS = "lora.json", "lora.safetensors"
 _MAX_HEADER_BYTES = 32 << 20
 
 
-class _Header(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    shard: str = Field(max_length=64)
-    sha256: str = Field(max_length=64)
+class _Header(ProvedHeader):
     edit_ids: tuple[str, ...] = Field(max_length=100_000)
 
 
@@ -51,8 +41,12 @@ class LoraForms:
 
     def __init__(self, root: Path, maps: OpenMaps, *, folder_mode: int = 0o700) -> None:
         self.root = root
-        self._mode = folder_mode
-        self._maps = maps
+        self._folders = ProvedFolders(
+            *("lora", _Header, maps),
+            max_header_bytes=_MAX_HEADER_BYTES,
+            folder_mode=folder_mode,
+            damaged=_damaged,
+        )
 
     def exists(self, digest: str) -> bool:
         """Whether a shard has a form, also one without edits."""
@@ -64,13 +58,8 @@ class LoraForms:
         Raises:
             StoreUnwell: the disk is full or refuses to write; nothing half-written is left under its name.
         """
-        tensors = save_tensors({name: tensor.contiguous() for name, tensor in form.tensors.items()})
-        sha256 = hashlib.sha256(tensors).hexdigest()
-        header = _Header(shard=digest, sha256=sha256, edit_ids=tuple(form.edit_ids))
-        written = json.dumps(header.model_dump(), sort_keys=True).encode()
-        with disk_errors(self.root):
-            if not self.exists(digest):
-                write_folder(self.root / digest, {_HEADER: written, _TENSORS: tensors}, mode=self._mode)
+        if not self.exists(digest):
+            self._folders.write(self.root / digest, digest, form.tensors, edit_ids=tuple(form.edit_ids))
 
     def find(self, digest: str) -> LoraForm | None:
         """A shard's form, proved to be what was written; its weights stay on disk. None: there is none.
@@ -79,32 +68,13 @@ class LoraForms:
             ShardCorrupt: it is damaged.
         """
         folder = self.root / digest
-        with disk_errors(self.root):
-            if not folder.is_dir():
-                return None
-            header = self._header(folder, digest)
-
-            def prove() -> None:
-                if sha256_of(folder / _TENSORS) != header.sha256:
-                    raise _damaged(folder)
-
-            tensors = MappedTensors(folder / _TENSORS, self._maps, digest=digest, prove=prove)
+        if (found := self._folders.read(folder, digest)) is None:
+            return None
+        header, tensors = found
         rows = {len(tensors[name]) for name in (A, B) if name in tensors}
         if set(tensors) != {A, B} or rows != {len(header.edit_ids)}:
             raise _damaged(folder)
         return LoraForm(header.edit_ids, tensors)
-
-    def _header(self, folder: Path, digest: str) -> _Header:
-        path = folder / _HEADER
-        try:
-            if path.stat().st_size > _MAX_HEADER_BYTES:
-                raise _damaged(folder)
-            header = _Header.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError) as error:
-            raise _damaged(folder) from error
-        if header.shard != digest:
-            raise _damaged(folder)
-        return header
 
 
 def _damaged(folder: Path) -> ShardCorrupt:
