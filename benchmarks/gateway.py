@@ -35,6 +35,8 @@ import httpx
 from gateway_stage import GatewayProcess, Stage, read_facts
 from vllm_process import Vllm
 
+from daemon.openai_api.model_list import PATH as MODELS
+from daemon.openai_api.model_list import served_base
 from daemon.process.log import configure_logging
 from daemon.process.settings_tables import LogSettings
 
@@ -329,8 +331,7 @@ def _engine(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, st
 
 
 def _base_name(url: str) -> str:
-    cards = httpx.get(f"{url}/v1/models", timeout=60).raise_for_status().json()["data"]
-    return next(str(card["id"]) for card in cards if card.get("parent") is None)
+    return served_base(httpx.get(f"{url}{MODELS}", timeout=60).raise_for_status().json())
 
 
 def _version_of(url: str) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx
 
+from daemon.openai_api.model_list import PATH as MODELS
+from daemon.openai_api.model_list import read_model_list
+
 START_SECONDS = 400.0  # with the machine's cores shared
 NAME = "smol"
 # One more than adapters are ever loaded (`gateway.max_adapters`): on the CPU, vLLM lets the adapter of its last slot speak
@@ -81,8 +84,7 @@ class Vllm:
 
     def adapters(self) -> set[str]:
         """Which are loaded."""
-        cards = httpx.get(f"{self.url}/v1/models", timeout=60).json()["data"]
-        return {card["id"] for card in cards if card["parent"] is not None}
+        return {*read_model_list(httpx.get(f"{self.url}{MODELS}", timeout=60).json()).adapters}
 
     def unload(self, name: str) -> None:
         """As somebody else may."""

@@ -45,7 +45,7 @@ def apply(
         planned = plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH))
 
         def left() -> "list[BatchLine]":
-            return ledger.batches.lines(plan_id=planned.id) if planned is not None else []
+            return ledger.batch_lists.of_plan(planned.id) if planned is not None else []
 
         before = ledger.audit.counts()
         with console().status("training, verifying, publishing ..."):

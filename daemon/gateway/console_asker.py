@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 
 from daemon.console.asking import Asked, post_json
+from daemon.openai_api.model_list import PATH as MODELS
+from daemon.openai_api.model_list import served_base
 from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.trace import PATH as TRACE
 from daemon.process.addresses import http_address
@@ -47,9 +49,9 @@ class GatewayAsker:
         if self._model_name is None:
             try:
                 headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
-                listed = httpx.get(f"{self._gateway}/v1/models", headers=headers, timeout=10.0).json()
-                self._model_name = str(listed["data"][0]["id"])
-            except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+                listed = httpx.get(f"{self._gateway}{MODELS}", headers=headers, timeout=10.0).json()
+                self._model_name = served_base(listed)
+            except (httpx.HTTPError, ValueError) as error:
                 raise PermanentError("the engine does not say its model: set gateway.model_name") from error
         return self._model_name
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import httpx
 
+from daemon.openai_api.model_list import ModelNames
 from edits.errors import PermanentError, TemporaryError
 
 
@@ -33,14 +34,6 @@ class EngineRequest:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EngineModels:
-    """What the engine serves: the names of its base, and the adapters that are loaded."""
-
-    bases: tuple[str, ...]
-    adapters: frozenset[str]
-
-
 class Engine(Protocol):
     """An inference server; safe to use by many tasks of one event loop."""
 
@@ -59,8 +52,9 @@ class Engine(Protocol):
             EngineAway: the engine does not answer.
         """
 
-    async def models(self) -> EngineModels:
-        """
+    async def models(self) -> ModelNames:
+        """What the engine serves.
+
         Raises:
             EngineAway: the engine does not answer, or not as expected.
         """

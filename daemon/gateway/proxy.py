@@ -34,6 +34,7 @@ from daemon.openai_api.errors import (
     model_not_found,
     retry_after,
 )
+from daemon.openai_api.model_list import PATH as MODELS
 from daemon.openai_api.provenance import ADAPTER_HEADER, INDEX_HEADER, provenance_headers
 from daemon.openai_api.trace import PATH as TRACE
 from daemon.openai_api.trace import TraceRequest, trace_response
@@ -41,7 +42,6 @@ from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-MODELS = "/v1/models"
 MAX_JOINED_BYTES = 64 << 20  # of the parts of one answer, which are read whole
 # Of one connection alone (RFC 9110, 7.6.1), or written anew.
 _HOP_BY_HOP = frozenset(

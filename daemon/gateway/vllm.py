@@ -5,7 +5,9 @@ from typing import Any
 
 import httpx
 
-from daemon.gateway.engine import AdapterRefused, EngineAway, EngineModels, EngineRequest
+from daemon.gateway.engine import AdapterRefused, EngineAway, EngineRequest
+from daemon.openai_api.model_list import PATH as MODELS
+from daemon.openai_api.model_list import ModelNames, read_model_list
 
 
 class VllmEngine:
@@ -60,18 +62,12 @@ class VllmEngine:
         if reply.status_code >= 500:
             raise EngineAway(f"the engine failed to unload adapter {name} ({reply.status_code})")
 
-    async def models(self) -> EngineModels:
+    async def models(self) -> ModelNames:
         try:
-            reply = await self._admin.get(self._url.join("/v1/models"), headers=self._headers)
-            cards = [
-                (str(card["id"]), card.get("parent")) for card in reply.raise_for_status().json()["data"]
-            ]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reply = await self._admin.get(self._url.join(MODELS), headers=self._headers)
+            return read_model_list(reply.raise_for_status().json())
+        except (httpx.HTTPError, ValueError) as error:
             raise EngineAway(f"the engine does not list its models: {type(error).__name__}") from error
-        return EngineModels(
-            tuple(name for name, parent in cards if parent is None),
-            frozenset(name for name, parent in cards if parent is not None),
-        )
 
     async def forward(self, request: EngineRequest) -> httpx.Response:
         outgoing = httpx.Request(

@@ -64,7 +64,7 @@ class Status:
 def status(ledger: Ledger, settings: Settings, now: datetime) -> Status:
     """Ask the ledger; costs the same however large it is, but for the count of what waits."""
     newest = ledger.timeline.page(limit=1).generations
-    running = tuple(ledger.batches.lines(leased=True))
+    running = tuple(ledger.batch_lists.leased())
     lease = timedelta(seconds=settings.worker.lease_seconds)
     return Status(
         generation=newest[0] if newest else None,

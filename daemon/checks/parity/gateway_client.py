@@ -10,6 +10,8 @@ from typing import Any, Self
 import httpx
 
 from daemon.openai_api.errors import ADAPTER_UNAVAILABLE
+from daemon.openai_api.model_list import PATH as MODELS
+from daemon.openai_api.model_list import served_base
 from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.provenance import ADAPTER_HEADER, EDIT_HEADER, GENERATION_HEADER
 from edits.prompts import Conversation, Prompt
@@ -83,10 +85,10 @@ class GatewayClient:
         return {"model": self._model, "temperature": 0, "max_tokens": self._max_new_tokens}
 
     def _served_model(self) -> str:
-        status, _, reply = self._request("GET", "/v1/models")
+        status, _, reply = self._request("GET", MODELS)
         try:
-            return str(reply["data"][0]["id"])
-        except (KeyError, IndexError, TypeError) as error:
+            return served_base(reply)
+        except ValueError as error:
             raise _Unreadable(f"the gateway does not list its models ({status})") from error
 
     def _request(

@@ -1,33 +1,44 @@
-"""Batches as lists: those that are worked on, with how far they are by what others took, and those that were split."""
+"""Batches as lists: of a plan, those that wait, those that are worked on (with how far they are), those that were split."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
-from daemon.ledger.queue.batches import CLAIM_ORDER, select_batch_lines, to_batch_line
+from daemon.ledger.queue.batches import CLAIM_ORDER
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.schema import BATCH_IS_OPEN, WAS_SPLIT, batches, edits, history
-from daemon.ledger.values import BatchLine, EditState, RunningBatch
+from daemon.ledger.values import MAX_LISTED, BatchLine, EditState, Lane, RunningBatch
 
 MAX_ROWS = 50
 PACE_BATCHES = 20  # finished ones of the same editor, which say what an edit takes
+_LEASED = (BATCH_IS_OPEN, batches.c.state == "leased")
 
 
 class BatchLists:
-    """Reads only."""
+    """Reads only; a list is cut at its page: `MAX_LISTED`, or `MAX_ROWS` of what the console shows."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 
+    def of_plan(self, plan_id: int) -> list[BatchLine]:
+        """The open batches of a plan, with what they were split into, in the order in which they are claimed."""
+        return self._lines(
+            BATCH_IS_OPEN, batches.c.plan_id == plan_id, order_by=CLAIM_ORDER, limit=MAX_LISTED
+        )
+
+    def leased(self) -> list[BatchLine]:
+        """The batches that a worker holds, or held until its lease ran out."""
+        return self._lines(*_LEASED, order_by=CLAIM_ORDER, limit=MAX_LISTED)
+
     def running(self) -> list[RunningBatch]:
         """The batches that a worker holds, with how long they have taken and how long they may still take."""
-        leased = (BATCH_IS_OPEN, batches.c.state == "leased")
+        query = select_batch_lines().where(*_LEASED).order_by(batches.c.id).limit(MAX_ROWS)
         with self._database.read() as connection:
-            rows = _lines(connection, *leased, order_by=batches.c.id)
+            rows = connection.execute(query).all()
             paces = {editor: _pace(connection, editor) for editor in {row.editor for row in rows}}
             begun = {row.id: _claimed_at(connection, row.id) for row in rows}
         at = self._clock()
@@ -36,22 +47,49 @@ class BatchLists:
     def waiting(self) -> list[BatchLine]:
         """The batches that wait for a worker, in the order in which they are claimed."""
         planned = (BATCH_IS_OPEN, batches.c.state == "planned")
-        order = (batches.c.lane.desc(), *CLAIM_ORDER)
-        with self._database.read() as connection:
-            return [to_batch_line(row) for row in _lines(connection, *planned, order_by=order)]
+        return self._lines(*planned, order_by=(batches.c.lane.desc(), *CLAIM_ORDER))
 
     def split(self) -> list[BatchLine]:
         """The batches that were replaced by smaller ones, the newest first."""
+        return self._lines(WAS_SPLIT, order_by=(batches.c.id.desc(),))
+
+    def _lines(
+        self, *conditions: ColumnElement[bool], order_by: Sequence[ColumnElement[Any]], limit: int = MAX_ROWS
+    ) -> list[BatchLine]:
+        query = select_batch_lines().where(*conditions).order_by(*order_by).limit(limit)
         with self._database.read() as connection:
-            return [to_batch_line(row) for row in _lines(connection, WAS_SPLIT, order_by=batches.c.id.desc())]
+            return [to_batch_line(row) for row in connection.execute(query)]
 
 
-def _lines(
-    connection: Connection, *conditions: Any, order_by: ColumnElement[Any] | Sequence[ColumnElement[Any]]
-) -> Sequence[Row[Any]]:
-    order = order_by if isinstance(order_by, tuple) else (order_by,)
-    query = select_batch_lines().where(*conditions)
-    return connection.execute(query.order_by(*order).limit(MAX_ROWS)).all()
+def batch_line(connection: Connection, batch_id: int | None) -> BatchLine | None:
+    """One batch, whatever its state; None where there is none."""
+    row = connection.execute(select_batch_lines().where(batches.c.id == batch_id)).one_or_none()
+    return None if row is None else to_batch_line(row)
+
+
+def select_batch_lines() -> Select[Any]:
+    """The rows that `to_batch_line` takes: of `batches`, with how many edits each has."""
+    members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
+    return select(batches, members.scalar_subquery().label("members"))
+
+
+def to_batch_line(row: Row[Any]) -> BatchLine:
+    """One of `select_batch_lines`."""
+    return BatchLine(
+        id=row.id,
+        plan_id=row.plan_id,
+        sequence=row.sequence,
+        lane=Lane(row.lane),
+        editor=row.editor,
+        state=row.state,
+        reason=row.reason,
+        attempts=row.attempts,
+        worker=row.worker,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        free_at=row.free_at,
+        edits=int(row.members),
+    )
 
 
 def _claimed_at(connection: Connection, batch_id: int) -> datetime | None:

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from daemon.ledger.publication.audit import Audit
+from daemon.ledger.publication.batch_lists import batch_line
 from daemon.ledger.publication.timeline import Timeline
-from daemon.ledger.queue.batches import batch_line
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import edit_of, select_edits, to_edit
 from daemon.ledger.store.schema import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from daemon.ledger.queue.plans import create_batches
 from daemon.ledger.store.database import Database, lock_head
@@ -14,8 +14,6 @@ from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to
 from daemon.ledger.store.schema import BATCH_IS_OPEN, REASON_CHARS, batches, edits
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import (
-    MAX_LISTED,
-    BatchLine,
     ClaimedBatch,
     EditState,
     Lane,
@@ -147,17 +145,6 @@ class Batches:
                 for lane, state, many, oldest in connection.execute(query)
             ]
 
-    def lines(self, *, plan_id: int | None = None, leased: bool = False) -> list[BatchLine]:
-        """Open batches, a page of them at most: of one plan, with what it was split into, or those that are worked on."""
-        conditions = [batches.c.plan_id == plan_id] if plan_id is not None else []
-        if leased:
-            conditions.append(batches.c.state == "leased")
-        query = (
-            select_batch_lines().where(BATCH_IS_OPEN, *conditions).order_by(*CLAIM_ORDER).limit(MAX_LISTED)
-        )
-        with self._database.read() as connection:
-            return [to_batch_line(row) for row in connection.execute(query)]
-
     def _claim_row(
         self, connection: Connection, row: Row[Any], worker: str, at: datetime, lease_seconds: float
     ) -> ClaimedBatch | None:
@@ -215,34 +202,3 @@ def return_expired(connection: Connection, at: datetime) -> int:
         return_edits(connection, row, at)
         BATCHES.release(connection, row.id, row.token, free_at=min(row.free_at, at))
     return len(rows)
-
-
-def batch_line(connection: Connection, batch_id: int | None) -> BatchLine | None:
-    """One batch, whatever its state; None where there is none."""
-    row = connection.execute(select_batch_lines().where(batches.c.id == batch_id)).one_or_none()
-    return None if row is None else to_batch_line(row)
-
-
-def select_batch_lines() -> Select[Any]:
-    """The rows that `to_batch_line` takes: of `batches`, with how many edits each has."""
-    members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
-    return select(batches, members.scalar_subquery().label("members"))
-
-
-def to_batch_line(row: Row[Any]) -> BatchLine:
-    """One of `select_batch_lines`."""
-    return BatchLine(
-        id=row.id,
-        plan_id=row.plan_id,
-        sequence=row.sequence,
-        lane=Lane(row.lane),
-        editor=row.editor,
-        state=row.state,
-        reason=row.reason,
-        attempts=row.attempts,
-        worker=row.worker,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        free_at=row.free_at,
-        edits=int(row.members),
-    )
