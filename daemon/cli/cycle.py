@@ -45,7 +45,8 @@ def apply(
         planned = plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH))
 
         def left() -> "list[BatchLine]":
-            return ledger.batch_lists.of_plan(planned.id) if planned is not None else []
+            stored = None if planned is None else planned.id
+            return [] if stored is None else ledger.batch_lists.of_plan(stored)
 
         before = ledger.audit.counts()
         with console().status("training, verifying, publishing ..."):

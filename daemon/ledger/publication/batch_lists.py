@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, TextClause, func, select
 
 from daemon.ledger.queue.batches import CLAIM_ORDER
 from daemon.ledger.store.database import Database
+from daemon.ledger.store.rows import from_row
 from daemon.ledger.store.schema import BATCH_IS_OPEN, WAS_SPLIT, batches, edits, history
 from daemon.ledger.values import MAX_LISTED, BatchLine, EditState, Lane, RunningBatch
 
@@ -54,7 +55,10 @@ class BatchLists:
         return self._lines(WAS_SPLIT, order_by=(batches.c.id.desc(),))
 
     def _lines(
-        self, *conditions: ColumnElement[bool], order_by: Sequence[ColumnElement[Any]], limit: int = MAX_ROWS
+        self,
+        *conditions: ColumnElement[bool] | TextClause,
+        order_by: Sequence[ColumnElement[Any]],
+        limit: int = MAX_ROWS,
     ) -> list[BatchLine]:
         query = select_batch_lines().where(*conditions).order_by(*order_by).limit(limit)
         with self._database.read() as connection:
@@ -75,21 +79,7 @@ def select_batch_lines() -> Select[Any]:
 
 def to_batch_line(row: Row[Any]) -> BatchLine:
     """One of `select_batch_lines`."""
-    return BatchLine(
-        id=row.id,
-        plan_id=row.plan_id,
-        sequence=row.sequence,
-        lane=Lane(row.lane),
-        editor=row.editor,
-        state=row.state,
-        reason=row.reason,
-        attempts=row.attempts,
-        worker=row.worker,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        free_at=row.free_at,
-        edits=int(row.members),
-    )
+    return from_row(BatchLine, row, lane=Lane(row.lane), edits=int(row.members))
 
 
 def _claimed_at(connection: Connection, batch_id: int) -> datetime | None:

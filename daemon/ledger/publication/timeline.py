@@ -10,7 +10,15 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings, standings_by_id, superseded_by
+from daemon.ledger.store.rows import (
+    Standing,
+    chunks,
+    from_row,
+    rivals_of,
+    standings,
+    standings_by_id,
+    superseded_by,
+)
 from daemon.ledger.store.schema import (
     batches,
     check_newest,
@@ -124,20 +132,11 @@ def _select_lines() -> Select[Any]:
 
 
 def _to_line(row: Row[Any], checks: Sequence[CheckVerdict]) -> GenerationLine:
-    return GenerationLine(
-        number=row.number,
-        parent=row.parent,
-        created_at=row.created_at,
+    return from_row(
+        GenerationLine,
+        row,
         kind=GenerationKind(row.kind),
-        cause=row.cause,
-        actor=row.actor,
-        batch_id=row.batch_id,
-        plan_id=row.plan_id,
         lane=Lane(row.lane) if row.lane is not None else None,
-        editor=row.editor,
-        switched_on=row.switched_on,
-        switched_off=row.switched_off,
-        scores=row.scores,
         checks=tuple(checks),
     )
 

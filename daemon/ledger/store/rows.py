@@ -1,8 +1,9 @@
 """Read edits from the tables: whole, as other rooms see them, or as the few columns that decide a move."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,28 +34,24 @@ def clip(text: str, limit: int) -> str:
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
+def from_row(kind: Callable[..., T], row: Row[Any], /, **read: Any) -> T:
+    """A dataclass of the row's columns of the same names; `read` are the fields that are not what the column holds."""
+    return kind(**{name: getattr(row, name) for name in _names(kind) if name not in read}, **read)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
 def to_edit(row: Row[Any]) -> Edit:
     """The edit of one full row of `edits`."""
-    return Edit(
-        id=row.id,
-        event_id=row.event_id,
-        op=row.op,
+    return from_row(
+        Edit,
+        row,
         state=EditState(row.state),
-        subject=row.subject,
-        relation=row.relation,
-        prompt=row.prompt,
-        target_new=row.target_new,
         priority=Lane(row.lane),
-        occurred_at=row.occurred_at,
-        offset=row.offset,
-        fact_key=row.fact_key,
-        prompt_key=row.prompt_key,
         event=FactEvent.model_validate(row.event),
-        batch_id=row.batch_id,
-        generation=row.generation,
-        superseded_by=row.superseded_by,
-        reason=row.reason,
-        attempts=row.attempts,
     )
 
 
@@ -95,20 +92,7 @@ _STANDING = select(*(edits.c[field.name] for field in fields(Standing)))
 
 def to_standing(row: Row[Any]) -> Standing:
     """The standing of one row that has at least its columns."""
-    return Standing(
-        id=row.id,
-        event_id=row.event_id,
-        op=row.op,
-        state=EditState(row.state),
-        subject=row.subject,
-        relation=row.relation,
-        occurred_at=row.occurred_at,
-        offset=row.offset,
-        fact_key=row.fact_key,
-        prompt_key=row.prompt_key,
-        shard=row.shard,
-        batch_id=row.batch_id,
-    )
+    return from_row(Standing, row, state=EditState(row.state))
 
 
 def standings(connection: Connection, *conditions: ColumnElement[bool]) -> list[Standing]:
