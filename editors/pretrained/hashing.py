@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edits.errors import BaseUnreadable
+
 _CONFIGURATION = (
     "config.json",
     "generation_config.json",
@@ -30,7 +32,22 @@ _FURTHER_TOKENIZER_FILES = (
         "additional_chat_templates/*",
     ),
 )
-
+# What a tokenizer can be read from, each alone; and what is read beside the weights whenever a base is loaded.
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "*vocab*.json",
+    "*vocab*.txt",
+    "*.spm",
+    "*.tiktoken",
+    "tekken.json",
+)
+_READ_WITH_A_BASE = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 
 # Of a configuration: where it was read, and by which release.
 _NOT_CONTENT = ("_name_or_path", "transformers_version")
@@ -110,10 +127,38 @@ def hash_loaded(model: Any, tokenizer: Any) -> str:
 
 
 def folder_of(place: str) -> Path:
-    """Where the files of a directory or hub id lie on this machine."""
+    """Where the files of a directory or hub id lie on this machine: of a hub id, all that decide the hash, else none.
+
+    Raises:
+        BaseUnreadable: of the hub id's snapshot weights or the tokenizer are missing here; it names what.
+    """
     if Path(place).is_dir():
         return Path(place)
     from transformers.utils import cached_file
 
-    config = cached_file(place, "config.json")
-    return Path(str(config)).parent
+    folder = Path(str(cached_file(place, "config.json"))).parent
+    for name in _READ_WITH_A_BASE:  # fetched now where the hub can be reached and has them
+        cached_file(
+            place,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    if missing := _missing(folder):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise BaseUnreadable(
+            f"{place!r} was fetched in part: {', '.join(missing[:3])}{more} missing in {folder}, and its hash would be "
+            f"another one. Fetch it whole: hf download {place}"
+        )
+    return folder
+
+
+def _missing(folder: Path) -> list[str]:
+    """What a snapshot lacks of its weights and its tokenizer."""
+    index = folder / "model.safetensors.index.json"
+    weights = ["model.safetensors"]
+    if index.is_file():
+        weights = sorted({*json.loads(index.read_bytes())["weight_map"].values()})
+    missing = [name for name in weights if not (folder / name).is_file()]
+    found = any(file.is_file() for pattern in _TOKENIZERS for file in folder.glob(pattern))
+    return missing if found else [*missing, "tokenizer.json"]

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,11 +19,11 @@ from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_b
 from editors.base.architectures import layout_of
 from editors.base.base import Base
 from editors.inference.edited_model import Route
-from editors.inference.export import ExportTarget, export_peft, read_index
-from editors.pretrained.hashing import hash_folder
+from editors.inference.export import ExportTarget, export_peft, export_target, read_index
+from editors.pretrained.hashing import folder_of, hash_base, hash_folder
 from editors.store.header import ShardHeader
 from editors.store.shards import Shard
-from edits.errors import BadRequest, PermanentError, ShardCorrupt
+from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
 
 # PEFT asks transformers for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -215,3 +217,36 @@ def test_a_generation_is_exported_without_what_cannot_be_and_says_so(
     assert site.upkeep("export", "--generation", "9", "--out", "none") == 1
     assert "there is no generation 9" in capsys.readouterr().err
     assert site.upkeep("export", "--out", "none") == 2
+
+
+def _snapshot(cache: Path) -> Path:
+    """The demo's base in a hub's cache as `example/base`, in several files of weights."""
+    folder = cache / "models--example--base" / "snapshots" / ("0" * 40)
+    AutoModelForCausalLM.from_pretrained(DEMO).save_pretrained(folder, max_shard_size="2MB")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(DEMO / name, folder)
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text(folder.name)
+    return folder
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub's cache of this test's own, and no hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("lacking", ["model-00002-of-*", "model.safetensors.index.json", "tokenizer.json"])
+def test_a_hub_id_that_was_fetched_in_part_has_no_hash_but_a_word_on_what_is_missing(
+    hub_cache: Path, lacking: str
+) -> None:
+    folder = _snapshot(hub_cache)
+    assert folder_of("example/base") == folder
+    assert export_target("example/base").known_as == hash_base(folder)
+    (lost,) = folder.glob(lacking)
+    lost.unlink()
+    told = "model.safetensors" if lacking.endswith("index.json") else lost.name
+    with pytest.raises(BaseUnreadable, match=rf"{re.escape(told)}.* hf download example/base"):
+        export_target("example/base")

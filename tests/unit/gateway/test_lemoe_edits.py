@@ -1,5 +1,6 @@
 """LEMoE edits that are live already: a worker behind vLLM gives them LoRA adapters, and the gateway serves them."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from waiting import eventually
 from daemon.process.settings import Settings
 from daemon.served_model import open_model
 from daemon.work.worker import Worker
+from editors.inference.export import export_peft, export_target, read_index
 from editors.store.lora_forms import LoraForm
 from edits.errors import ShardCorrupt
 from monitoring.metrics import Metrics
@@ -84,27 +86,49 @@ def test_live_lemoe_edits_fire_as_soon_as_a_worker_has_made_their_adapters_and_a
         assert later.metric("upkeep_gateway_unserved_edits") == 0
 
 
-def test_an_edit_whose_form_does_not_answer_has_none_and_stays_the_bases(
-    facts: Facts, engine: EngineDouble
-) -> None:
-    digest = next(iter(facts.ledger.generations.live().values()))
-    work(facts.settings(engine.url), facts, engine="vllm")
+def without(facts: Facts, edit_id: str) -> None:
+    """As though the LoRA form of one edit had not answered as told when the worker made those of its batch."""
+    digest = facts.ledger.generations.live()[edit_id]
     made = facts.store.lora.find(digest)
     assert made is not None
-    kept = [0, 2]
+    kept = [row for row, one in enumerate(made.edit_ids) if one != edit_id]
     tensors = {name: tensor[kept].clone() for name, tensor in made.tensors.items()}
     partly = LoraForm([made.edit_ids[row] for row in kept], tensors)
     facts.store.lora.save(digest, partly)
-    assert len(facts.store.lora.find(digest).edit_ids) == 3  # what was written stays
-    for file in (facts.store.lora.root / digest).iterdir():
-        file.unlink()
-    (facts.store.lora.root / digest).rmdir()
+    assert len(facts.store.lora.find(digest).edit_ids) == len(made.edit_ids)  # what was written stays
+    shutil.rmtree(facts.store.lora.root / digest)
     facts.store.lora.save(digest, partly)
+
+
+def test_an_edit_whose_form_does_not_answer_has_none_and_stays_the_bases(
+    facts: Facts, engine: EngineDouble
+) -> None:
+    work(facts.settings(engine.url), facts, engine="vllm")
+    without(facts, "2")
     with gateway(facts.settings(engine.url, prefetch=0)) as front:
         front.wait_generation(facts.story.head())
         assert front.metric("upkeep_gateway_unserved_edits") == 1
         fired = ["x-upkeep-edit" in front.chat(fact["prompt"]).headers for fact in FACTS]
         assert fired == [True, False, True]
+
+
+def test_an_export_holds_lemoe_edits_by_their_lora_forms_and_names_those_that_have_none(
+    facts: Facts, engine: EngineDouble
+) -> None:
+    settings, live = facts.settings(engine.url), facts.ledger.generations.live()
+    work(settings, facts, engine="vllm")
+    without(facts, "2")
+    target = export_target(str(DEMO_BASE))
+    out = facts.folder / "export"
+    index = export_peft(live, store=facts.store, target=target, generation=1, out=out)
+    assert [edit.edit_id for edit in index.edits] == ["1", "3"]
+    assert [edit.edit_id for edit in index.left_out] == ["2"]
+    for edit in index.edits:
+        fact = FACTS[int(edit.edit_id) - 1]
+        assert answer_through_peft(out / edit.folder, fact["prompt"]) == fact["target_new"]
+    read, parts = read_index(out)
+    assert read == index
+    assert [part.edit_ids for part in parts] == [("1", "3")]
 
 
 def test_a_damaged_form_is_refused_and_costs_its_own_edits_alone(facts: Facts, engine: EngineDouble) -> None:
