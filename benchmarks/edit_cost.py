@@ -127,9 +127,9 @@ def forwards_of(
 ) -> float:
     """Forwards per edit, by processor time, of batches appended to a model with one batch."""
     with tempfile.TemporaryDirectory() as folder:
-        house = House(base, editor, requests[:BATCH], BATCH, Path(folder), encoder=options.encoder)
+        site = Site(base, editor, requests[:BATCH], BATCH, Path(folder), encoder=options.encoder)
         starts = range(BATCH, BATCH * (1 + options.batches), BATCH)
-        costs = [append(house, editor, requests[start : start + BATCH])[0] for start in starts]
+        costs = [append(site, editor, requests[start : start + BATCH])[0] for start in starts]
     return round(statistics.median(cost.processor / cost.processor_forward for cost in costs), 2)
 
 
@@ -137,8 +137,8 @@ def measure(
     base: Base, editor: str, requests: Sequence[EditRequest], options: argparse.Namespace, folder: Path
 ) -> dict[str, float]:
     """Append the same batches to a model with 100 live edits and to one with 5,000, in turns."""
-    houses = {
-        count: House(base, editor, requests[:BATCH], count, folder, encoder=options.encoder)
+    sites = {
+        count: Site(base, editor, requests[:BATCH], count, folder, encoder=options.encoder)
         for count in (EARLY, LATE)
     }
     costs: dict[int, list[Cost]] = {EARLY: [], LATE: []}
@@ -151,10 +151,10 @@ def measure(
                 for request in requests[start : start + BATCH]
             ]
             for count in (EARLY, LATE) if turn % 2 else (LATE, EARLY):
-                cost, size = append(houses[count], editor, chosen)
+                cost, size = append(sites[count], editor, chosen)
                 costs[count].append(cost)
                 sizes.append(size)
-        told(f"{editor}: round {turn + 1} of {options.repetitions}")
+        report(f"{editor}: round {turn + 1} of {options.repetitions}")
     every = [*costs[EARLY], *costs[LATE]]
     # Each late cost is held against its own early twin, seconds apart.
     twins = list(zip(costs[EARLY], costs[LATE], strict=True))
@@ -176,7 +176,7 @@ def measure(
     }
 
 
-class House:
+class Site:
     """A model, the store that it follows, and so many live edits in both, the first batch of them trained."""
 
     def __init__(
@@ -194,7 +194,7 @@ class House:
         shard = build_editor(editor).apply(requests, base=base, parent=self.model)
         for one in (shard, *shards_like(shard, live - BATCH, first=BATCH)):
             self.publish(one)
-        told(f"{editor}: {len(self.model.live)} edits are live")
+        report(f"{editor}: {len(self.model.live)} edits are live")
 
     def publish(self, shard: Shard) -> tuple[float, float]:
         """Store a shard and switch its edits on; the seconds of both."""
@@ -205,14 +205,14 @@ class House:
         return stored - begun, time.perf_counter() - stored
 
 
-def append(house: House, editor: str, requests: Sequence[EditRequest]) -> tuple[Cost, int]:
+def append(site: Site, editor: str, requests: Sequence[EditRequest]) -> tuple[Cost, int]:
     """One batch into the model and out again, so that the next one meets as many live edits."""
-    model = house.model
+    model = site.model
     passes = [forward_seconds(model.base, requests)]
     begun, used = time.perf_counter(), time.process_time()
     shard = build_editor(editor).apply(requests, base=model.base, parent=model)
     editing = time.perf_counter() - begun
-    storing, enabling = house.publish(shard)
+    storing, enabling = site.publish(shard)
     used = time.process_time() - used
     passes.append(forward_seconds(model.base, requests))
     model.disable(shard.edit_ids)
@@ -255,7 +255,7 @@ def against_paper(
         for start in range(0, len(chosen), BATCH):
             shards.append(editor.apply(chosen[start : start + BATCH], base=base, parent=model))
             model.enable(shards[-1])
-            told(f"scen, {mode} mode: {len(model.live)} edits, {time.perf_counter() - begun:.1f} s")
+            report(f"scen, {mode} mode: {len(model.live)} edits, {time.perf_counter() - begun:.1f} s")
         seconds[mode] = time.perf_counter() - begun
         sizes[mode] = sum(shard.size_bytes for shard in shards) / len(chosen)
     return {
@@ -271,7 +271,7 @@ def memory_growth(editor: str, options: argparse.Namespace) -> dict[str, float]:
     rest, peak = {}, {}
     for count in (EARLY, LATE):
         rest[count], peak[count] = in_a_child(editor, count, options)
-        told(f"{editor}, {count} live: rest {rest[count] >> 20} MiB, peak {peak[count] >> 20} MiB")
+        report(f"{editor}, {count} live: rest {rest[count] >> 20} MiB, peak {peak[count] >> 20} MiB")
     live = rest[LATE] - rest[EARLY]
     return {
         "growth": round((peak[LATE] - live) / peak[EARLY], 3),
@@ -299,10 +299,10 @@ def peak_of_one_batch(answer: Connection, editor: str, live: int, options: argpa
     requests = read_requests(options.facts, 2 * BATCH)
     with tempfile.TemporaryDirectory() as folder:
         base = load_base(options.model)
-        house = House(base, editor, requests[:BATCH], live, Path(folder), encoder=options.encoder)
+        site = Site(base, editor, requests[:BATCH], live, Path(folder), encoder=options.encoder)
         rest = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
-        append(house, editor, requests[BATCH:])
+        append(site, editor, requests[BATCH:])
         answer.send((rest, resident("VmHWM")))
 
 
@@ -314,7 +314,7 @@ def resident(field: str) -> int:
     raise SystemExit(f"/proc/self/status has no {field}: memory can be measured on Linux alone")
 
 
-def told(line: str) -> None:
+def report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from inference_overhead import BATCH, NEW_TOKENS, chunks, no_stopping, told
+from inference_overhead import BATCH, NEW_TOKENS, chunks, no_stopping, report
 from synthetic_edits import read_requests
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -139,7 +139,7 @@ def measure(
         model.enable(shard)
         size += shard.size_bytes
     seconds = time.perf_counter() - begun
-    told(f"{editor}: {len(requests) / seconds:.2f} edits/s")
+    report(f"{editor}: {len(requests) / seconds:.2f} edits/s")
     editing_peak = peak_bytes(base.device)
     speeds = generation_speeds(model, requests, options.repetitions)
     return {

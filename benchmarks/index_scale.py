@@ -90,8 +90,8 @@ def main() -> None:
 
 def _apart(size: int) -> dict[str, Any]:
     command = [sys.executable, __file__, *sys.argv[1:], "--one", str(size)]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
-    return dict(json.loads(told.splitlines()[-1]))
+    report = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+    return dict(json.loads(report.splitlines()[-1]))
 
 
 def measure(count: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def measure(base: Base, editor: str, options: argparse.Namespace) -> dict[str, A
         real.append(build_editor(editor).apply(chunk, base=base, parent=model))
         model.enable(real[-1])
     prompts = sort_prompts(model, requests, options)
-    told(f"{editor}: {len(model.live)} edits trained, {len(prompts.fire)} of their prompts fire")
+    report(f"{editor}: {len(model.live)} edits trained, {len(prompts.fire)} of their prompts fire")
     throughput: dict[str, dict[str, float]] = {}
     as_it_stops: dict[str, dict[str, float]] = {}
     for count in THROUGHPUT_EDITS:
@@ -115,14 +115,14 @@ def measure(base: Base, editor: str, options: argparse.Namespace) -> dict[str, A
         with no_stopping(base):
             throughput[str(count)] = throughput_ratios(model, prompts, options.repetitions)
         as_it_stops[str(count)] = throughput_ratios(model, prompts, options.repetitions)
-        told(f"{editor}, {count} edits: {throughput[str(count)]}, as it stops {as_it_stops[str(count)]}")
+        report(f"{editor}, {count} edits: {throughput[str(count)]}, as it stops {as_it_stops[str(count)]}")
     grow(model, real[0], LATENCY_EDITS, distinct=False)
     latency = {
         case: round(latency_ratio(model, prompts.cases[case], 8 * options.repetitions), 4)
         for case in ("fire", "none", "rephrased")
         if case in prompts.cases
     }
-    told(f"{editor}, {LATENCY_EDITS} edits: {latency}")
+    report(f"{editor}, {LATENCY_EDITS} edits: {latency}")
     return {"throughput": throughput, "throughput_as_it_stops": as_it_stops, "latency": latency}
 
 
@@ -207,7 +207,7 @@ def chunks(values: Sequence[_T], size: int) -> list[Sequence[_T]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def told(line: str) -> None:
+def report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -57,14 +57,14 @@ def main() -> None:
     cheaper = [
         row["size"] for row in found if row["lemoe"]["bytes_per_edit"] <= row["scen"]["bytes_per_edit"]
     ]
-    told = {
+    report = {
         "lemoe_keeps_fewer_bytes_from": min(cheaper, default=None),
         "sizes": found,
         "seed": options.seed,
         "model": options.model,
         "facts": str(options.facts),
     }
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 def dense_groups(vectors: Vectors, size: int, count: int, seed: int) -> list[list[int]]:

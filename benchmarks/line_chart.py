@@ -1,4 +1,4 @@
-"""A line chart as SVG text, for the pictures in docs/: two axes, a few lines, no library."""
+"""A line chart as SVG text, for the plots in docs/: two axes, a few lines, no library."""
 
 import math
 from collections.abc import Sequence

@@ -35,7 +35,7 @@ from editors.inference.given_experts import generate_through
 from editors.methods.common.schedule import form_of_step
 from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
-from editors.methods.lemoe.lora_form import LoraPair, cut_by_outputs, read_and_added, ridge_map
+from editors.methods.lemoe.lora_form import LoraPair, read_and_added, ridge_map, truncate_by_outputs
 from editors.methods.lemoe.settings import LemoeSettings
 from editors.methods.lemoe.training import TrainedExpert, train_expert
 from editors.methods.scen.settings import ScenSettings
@@ -235,18 +235,18 @@ class Seen:
 
 def batch_svd(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of its weights."""
-    return [_cut_weights(_ridge(seen, ridge), rank)]
+    return [_truncate_weights(_ridge(seen, ridge), rank)]
 
 
 def batch_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of what it puts out."""
-    return [cut_by_outputs(_ridge(seen, ridge), torch.cat(seen.h), rank)]
+    return [truncate_by_outputs(_ridge(seen, ridge), torch.cat(seen.h), rank)]
 
 
 def edit_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
     """A map for each edit's tokens: what workers make."""
     pairs = zip(seen.h, seen.y, strict=True)
-    return [cut_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in pairs]
+    return [truncate_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in pairs]
 
 
 def _ridge(seen: Seen, ridge: float) -> Tensor:
@@ -256,7 +256,7 @@ def _ridge(seen: Seen, ridge: float) -> Tensor:
     return torch.linalg.solve(gram, h.T @ y).T
 
 
-def _cut_weights(weight: Tensor, rank: int) -> LoraPair:
+def _truncate_weights(weight: Tensor, rank: int) -> LoraPair:
     u, s, v = torch.linalg.svd(weight, full_matrices=False)
     root = s[:rank].sqrt()
     return root[:, None] * v[:rank], u[:, :rank] * root

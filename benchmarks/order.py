@@ -65,9 +65,9 @@ def main() -> None:
     ids = [edit.edit_id for edit in edits]
     strategies = {order: clusters(order) for order in sorted(ORDERS) if order != "random"}
     # As many batches as there are clusters: else their number would be compared, not what is in them.
-    cut = [tuple(part.tolist()) for part in np.array_split(ids, len(strategies["arrival"]))]
+    slices = [tuple(part.tolist()) for part in np.array_split(ids, len(strategies["arrival"]))]
     found = {
-        mode: bench.measure(mode, strategies, cut, orders=options.orders, seed=options.seed)
+        mode: bench.measure(mode, strategies, slices, orders=options.orders, seed=options.seed)
         for mode in options.modes
     }
     print(
@@ -77,7 +77,7 @@ def main() -> None:
                 "batch_size": options.batch_size,
                 "orders": options.orders,
                 "seed": options.seed,
-                "batches": len(cut),
+                "batches": len(slices),
                 "modes": found,
                 "model": options.model,
                 "facts": str(options.facts),
@@ -96,33 +96,33 @@ class Bench:
         self._trained: dict[tuple[EditId, ...], Shard] = {}
 
     def measure(
-        self, mode: str, strategies: Mapping[str, Batches], cut: Batches, *, orders: int, seed: int
+        self, mode: str, strategies: Mapping[str, Batches], slices: Batches, *, orders: int, seed: int
     ) -> dict[str, Any]:
         begun = time.perf_counter()
-        told: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         means = {}
-        for name, batches in (("clusters", strategies["arrival"]), ("arrival", cut)):
+        for name, batches in (("clusters", strategies["arrival"]), ("arrival", slices)):
             generator = np.random.default_rng(seed)
             scores = []
             for number in range(orders):
                 order = generator.permutation(len(batches))
                 scores.append(self._final(mode, [batches[i] for i in order]))
                 _say(f"{mode}: {name}, random order {number + 1}: {scores[-1]}")
-            told[f"{name}_in_random_orders"] = spread = _spread(scores)
+            report[f"{name}_in_random_orders"] = spread = _spread(scores)
             means[name] = spread
-        told["clusters_by_strategy"] = {}
+        report["clusters_by_strategy"] = {}
         for order, batches in strategies.items():
             scores_of_order = self._final(mode, batches)
             _say(f"{mode}: clusters, order {order}: {scores_of_order}")
-            told["clusters_by_strategy"][order] = dataclasses.asdict(scores_of_order)
-        told["gain_of_clusters"] = {
+            report["clusters_by_strategy"][order] = dataclasses.asdict(scores_of_order)
+        report["gain_of_clusters"] = {
             score: None if mine is None else round(mine["mean"] - means["arrival"][score]["mean"], 4)
             for score, mine in means["clusters"].items()
         }
         if mode == "default":
-            told["shards_depend_on_order"] = self._depends(strategies["arrival"])
-        told["seconds"] = round(time.perf_counter() - begun, 1)
-        return told
+            report["shards_depend_on_order"] = self._depends(strategies["arrival"])
+        report["seconds"] = round(time.perf_counter() - begun, 1)
+        return report
 
     def _final(self, mode: str, batches: Batches) -> Scores:
         return self._judge.scores(self._train(mode, batches))
@@ -150,10 +150,10 @@ class Bench:
 
 
 def _spread(scores: Sequence[Scores]) -> dict[str, dict[str, float] | None]:
-    told: dict[str, dict[str, float] | None] = {}
+    report: dict[str, dict[str, float] | None] = {}
     for score in dataclasses.fields(Scores):
         values = [value for each in scores if (value := getattr(each, score.name)) is not None]
-        told[score.name] = (
+        report[score.name] = (
             {
                 "mean": round(statistics.fmean(values), 4),
                 "sd": round(statistics.pstdev(values), 4),
@@ -163,7 +163,7 @@ def _spread(scores: Sequence[Scores]) -> dict[str, dict[str, float] | None]:
             if values
             else None
         )
-    return told
+    return report
 
 
 def _say(text: str) -> None:

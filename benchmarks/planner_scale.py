@@ -52,14 +52,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        told = in_a_process(prepare, folder, options.model, options.facts, options.edits, options.seed)
-        _say(f"prepared: {told}")
+        report = in_a_process(prepare, folder, options.model, options.facts, options.edits, options.seed)
+        _say(f"prepared: {report}")
         large = in_a_process(race, folder, options.edits, options.rounds, options.seed)
         _say(f"all edits: {large}")
         small = in_a_process(race, folder, options.edits // 10, options.rounds, options.seed)
         _say(f"a tenth: {small}")
         peak = in_a_process(plan_once, folder, options.edits, options.seed)
-    embedding = told["embedding_seconds"] or 0.0
+    embedding = report["embedding_seconds"] or 0.0
     print(
         json.dumps(
             {
@@ -77,7 +77,7 @@ def main() -> None:
                 "batch_size": BATCH_SIZE,
                 "rounds": options.rounds,
                 "seed": options.seed,
-                **told,
+                **report,
                 "large": large,
                 "small": small,
                 "model": options.model,

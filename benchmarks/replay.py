@@ -159,8 +159,8 @@ class Replay:
         }
 
     def _different(self, ordered: Run, other: Run) -> list[Question]:
-        told = ((q, ordered.answers[q].text, other.answers[q].text) for q in self._questions)
-        return [question for question, one, two in told if not is_same(one, two)]
+        reported = ((q, ordered.answers[q].text, other.answers[q].text) for q in self._questions)
+        return [question for question, one, two in reported if not is_same(one, two)]
 
     def _staged(self, name: str) -> Any:
         chosen = self._options
@@ -182,18 +182,18 @@ class Replay:
         parts = waves(changes, self._options.waves)
         for number, wave in enumerate(parts, start=1):
             generations = stage.apply([self._facts[change.fact].record(change) for change in wave])
-            of_wave = [self._ask(stage) for _ in generations if over_time is not None]
+            of_wave = [self._answer_to(stage) for _ in generations if over_time is not None]
             if over_time is not None:
                 over_time.count(wave, of_wave)
             asked = of_wave[-1:] or asked
             taken = f"{time.perf_counter() - begun:.0f} s"
             say(f"{stage.name}: wave {number} of {len(parts)}, generation {stage.model.generation}, {taken}")
-        end = asked[-1] if asked else self._ask(stage)
+        end = asked[-1] if asked else self._answer_to(stage)
         own = {self._changes[e.event_id].fact: e.id for e in stage.ledger.generations.live_edits()}
         spent = {"seconds": round(time.perf_counter() - begun, 1)}
         return Run(end.answers, end.live, own, {**stage.account(), **spent})
 
-    def _ask(self, stage: Stage) -> Asked:
+    def _answer_to(self, stage: Stage) -> Asked:
         answers = stage.model.generate([p for _, p in self._questions], max_new_tokens=self._tokens)
         live = [self._changes[edit.event_id] for edit in stage.ledger.generations.live_edits()]
         return Asked(
@@ -204,9 +204,11 @@ class Replay:
 
     def _baselines(self, stage: Stage) -> dict[str, Any]:
         """The frozen base, with the newest fact written in front of the question and without."""
-        told = [self._facts[number] for number, _ in self._questions]
+        reported = [self._facts[number] for number, _ in self._questions]
         plain = [prompt for _, prompt in self._questions]
-        written = [f"{fact.prompt} {fact.newest.value}.\n{p}" for fact, p in zip(told, plain, strict=True)]
+        written = [
+            f"{fact.prompt} {fact.newest.value}.\n{p}" for fact, p in zip(reported, plain, strict=True)
+        ]
         found = {}
         for name, prompts in (("in_context", written), ("base", plain)):
             answers = stage.model.generate_base(prompts, max_new_tokens=self._tokens)

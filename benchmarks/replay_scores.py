@@ -78,11 +78,11 @@ class OverTime:
 
 def final_scores(facts: Sequence[Fact], answers: Mapping[Question, str]) -> dict[str, float | None]:
     """`right`: is the newest value; `named`: has it among its words; `stale`: names an older one instead."""
-    told = [(facts[number], text) for (number, _), text in answers.items()]
+    report = [(facts[number], text) for (number, _), text in answers.items()]
     return {
-        "right": share(is_same(text, fact.newest.value) for fact, text in told),
-        "named": share(names(text, fact.newest.value) for fact, text in told),
-        "stale": share(is_stale(text, fact, fact.newest) for fact, text in told),
+        "right": share(is_same(text, fact.newest.value) for fact, text in report),
+        "named": share(names(text, fact.newest.value) for fact, text in report),
+        "stale": share(is_stale(text, fact, fact.newest) for fact, text in report),
     }
 
 

@@ -1,7 +1,7 @@
 """The retention curve: reliability and generality by age of the edit, from reports of `upkeep evaluate --json`.
 
     upkeep evaluate --model DIR --facts F --editor scen --json scen.json ...
-    python benchmarks/retention.py scen.json lemoe.json --picture docs/images/retention.svg
+    python benchmarks/retention.py scen.json lemoe.json --plot docs/images/retention.svg
 
 Prints one JSON object: each report's curve.
 """
@@ -16,7 +16,7 @@ from line_chart import Line, chart
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("reports", type=Path, nargs="+")
-    parser.add_argument("--picture", type=Path, required=True)
+    parser.add_argument("--plot", type=Path, required=True)
     options = parser.parse_args()
     lines, curves = [], {}
     for path in options.reports:
@@ -26,9 +26,9 @@ def main() -> None:
             points = [(age[0], age[place]) for age in report["retention"] if age[place] is not None]
             if points:
                 lines.append(Line(f"{report['editor']} {name}", points))
-    options.picture.parent.mkdir(parents=True, exist_ok=True)
-    picture = chart(lines, x="edits since", y="share answered right", log_x=True)
-    options.picture.write_text(picture, encoding="utf-8")
+    options.plot.parent.mkdir(parents=True, exist_ok=True)
+    plot = chart(lines, x="edits since", y="share answered right", log_x=True)
+    options.plot.write_text(plot, encoding="utf-8")
     print(json.dumps(curves))
 
 

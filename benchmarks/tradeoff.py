@@ -1,6 +1,6 @@
 """Generality against locality: what the scope index gives up on one side to gain on the other.
 
-    python benchmarks/tradeoff.py --model DIR --facts FACTS.jsonl [--picture docs/images/tradeoff.svg]
+    python benchmarks/tradeoff.py --model DIR --facts FACTS.jsonl [--plot docs/images/tradeoff.svg]
 
 Each edit's held-out rephrases should fire it, each of its same-subject probes should not. An edit fires where the base
 agrees and the hidden states are at least so alike as the threshold says; the thresholds are swept. Nothing is trained.
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--edits", type=int)
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     base = load_base(options.model)
     facts = [fact for fact in read_facts(options.facts, options.edits) if base.fits(fact.prompt)]
@@ -53,14 +53,14 @@ def main() -> None:
                 "probes_left_alone": round(sum(left) / len(left), 4) if left else None,
             }
         )
-    if options.picture is not None:
+    if options.plot is not None:
         line = Line(
             "agreement and a cosine of at least 0 to .95",
             [(p["probes_left_alone"] or 0.0, p["rephrases_found"] or 0.0) for p in points],
         )
-        options.picture.parent.mkdir(parents=True, exist_ok=True)
-        picture = chart([line], x="same-subject probes left alone", y="rephrases that fire their edit")
-        options.picture.write_text(picture, encoding="utf-8")
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        plot = chart([line], x="same-subject probes left alone", y="rephrases that fire their edit")
+        options.plot.write_text(plot, encoding="utf-8")
     print(json.dumps({"facts": str(options.facts), "edits": len(facts), "points": points}))
 
 

@@ -39,7 +39,7 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
     ]
     duplicates, dead = (outcomes.get(o, 0) for o in (RecordOutcome.DUPLICATE, RecordOutcome.DEAD_LETTERED))
     reasons = _dead_letters(kafka)
-    told = _told(kafka)
+    shown = _described(kafka)
     counted = ledger.audit.counts()
     return Accounts(
         published=len(stream.records),
@@ -51,12 +51,12 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
         edits={state.value: count for state, count in counted.items() if count or state in SETTLED},
         rejected={e.prompt or "": e.reason or "" for e in edits.values() if e.state is EditState.REJECTED},
         dead_letter_reasons=reasons,
-        outcomes_published=sum(told.values()),
+        outcomes_published=sum(shown.values()),
         problems=(
             *_wrong_outcomes(stream, outcomes),
             *_lost(stream.records, edits),
             *_wrong_facts(stream.expectations, list(edits.values())),
-            *_untold(edits, told),
+            *_untold(edits, shown),
             *(
                 []
                 if sum(reasons.values()) == dead
@@ -119,13 +119,13 @@ def _dead_letters(kafka: KafkaSettings) -> dict[str, int]:
     return dict(Counter(origins.values()).most_common())
 
 
-def _told(kafka: KafkaSettings) -> Counter[str]:
+def _described(kafka: KafkaSettings) -> Counter[str]:
     """How many outcomes the topic of outcomes has of each event."""
     return Counter(
         str(json.loads(record.value)["event_id"]) for record in read_topic(kafka, kafka.outcomes_topic)
     )
 
 
-def _untold(edits: Mapping[str, Edit], told: Mapping[str, int]) -> list[str]:
-    silent = [event_id for event_id in edits if not told.get(event_id)]
+def _untold(edits: Mapping[str, Edit], shown: Mapping[str, int]) -> list[str]:
+    silent = [event_id for event_id in edits if not shown.get(event_id)]
     return [f"{len(silent)} edits have no outcome in Kafka, such as that of {silent[0]}"] if silent else []

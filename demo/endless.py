@@ -47,7 +47,7 @@ class _Prepared:
     @classmethod
     def of(cls, world: World, fact: Fact) -> "_Prepared":
         named = {"subject": fact.subject, "relation": fact.relation, "schema_version": 1, "source": SOURCE}
-        told = {
+        written = {
             "prompt": world.prompt(fact),
             "ground_truth": fact.value,
             "aliases": list(fact.aliases),
@@ -55,14 +55,16 @@ class _Prepared:
         }
         return cls(
             fact.subject.encode(),
-            json.dumps({"op": "assert", **named, **told}, ensure_ascii=False)[:-1],
+            json.dumps({"op": "assert", **named, **written}, ensure_ascii=False)[:-1],
             json.dumps({"op": "retract", **named}, ensure_ascii=False)[:-1],
             tuple(json.dumps(value, ensure_ascii=False) for value in world.other_values(fact)),
         )
 
     def record(self, event_id: str, value: str | None, occurred_at: str, *, urgent: bool) -> StreamRecord:
         """One event; `value` is already JSON, None means a retraction."""
-        said = self.retraction if value is None else f'{self.assertion}, "target_new": {value}'
+        fields = self.retraction if value is None else f'{self.assertion}, "target_new": {value}'
         priority = "urgent" if urgent else "batch"
-        text = f'{said}, "event_id": "{event_id}", "occurred_at": "{occurred_at}", "priority": "{priority}"}}'
+        text = (
+            f'{fields}, "event_id": "{event_id}", "occurred_at": "{occurred_at}", "priority": "{priority}"}}'
+        )
         return StreamRecord(self.key, text.encode(), (), "accepted", event_id)

@@ -34,10 +34,10 @@ def invent(names: dict[str, Any], rng: random.Random) -> Cast:
     drawn = iter(full_names)
     people = _people([next(drawn) for _ in range(PEOPLE)], names["titles"], rng)
     pools = {
-        "mayors": _take(drawn, MAYORS),
-        "executives": _take(drawn, EXECUTIVES),
-        "designers": _take(drawn, DESIGNERS),
-        "authors": _take(drawn, AUTHORS),
+        "mayors": _draw(drawn, MAYORS),
+        "executives": _draw(drawn, EXECUTIVES),
+        "designers": _draw(drawn, DESIGNERS),
+        "authors": _draw(drawn, AUTHORS),
     }
     return Cast(
         subjects=(
@@ -51,7 +51,7 @@ def invent(names: dict[str, Any], rng: random.Random) -> Cast:
     )
 
 
-def _take(drawn: Iterable[str], count: int) -> tuple[str, ...]:
+def _draw(drawn: Iterable[str], count: int) -> tuple[str, ...]:
     return tuple(name for name, _ in zip(drawn, range(count), strict=False))
 
 

@@ -96,7 +96,7 @@ def print_facts(console: Console, facts: Sequence[Expectation], answers: Answers
     console.print(
         table(
             "Facts to check by eye",
-            ("asked", "the base said", "the model says now", "asked in other words", "of another subject"),
+            ("asked", "base's answer", "the model says now", "asked in other words", "of another subject"),
             rows,
         )
     )

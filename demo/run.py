@@ -208,9 +208,9 @@ class _Play:
         served = served_answers(url, prompts)
         self._show.say("serve", f"{url} answers with generation {generation}")
         return [
-            f"over HTTP {prompt!r} is answered {said!r}, not {answers.edited[prompt]!r}"
-            for prompt, said in zip(prompts, served, strict=True)
-            if said != answers.edited[prompt]
+            f"over HTTP {prompt!r} is answered {answer!r}, not {answers.edited[prompt]!r}"
+            for prompt, answer in zip(prompts, served, strict=True)
+            if answer != answers.edited[prompt]
         ]
 
 

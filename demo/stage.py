@@ -99,8 +99,8 @@ class DaemonProcess:
         """The end of its log."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
             end = deque(lines, maxlen=LOG_LINES)
-        told = "".join(f"  {shown(line.rstrip())[:300]}\n" for line in end)
-        return f"the end of {self.log}:\n{told}"
+        reported = "".join(f"  {shown(line.rstrip())[:300]}\n" for line in end)
+        return f"the end of {self.log}:\n{reported}"
 
 
 @contextlib.contextmanager

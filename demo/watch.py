@@ -78,10 +78,12 @@ class Watch:
         lane = plan.lane.value if plan.lane else "nightly"
         why = plan.explanation
         edits = sum(len(batch.edit_ids) for batch in plan.batches)
-        told = f"plan {plan.id} ({lane} lane): {_some(edits, 'edit')} in {_some(len(plan.batches), 'batch')}"
+        reported = (
+            f"plan {plan.id} ({lane} lane): {_some(edits, 'edit')} in {_some(len(plan.batches), 'batch')}"
+        )
         if plan.superseded:
-            told += f", {len(plan.superseded)} superseded before they are trained"
-        self._show.say("schedule", told)
+            reported += f", {len(plan.superseded)} superseded before they are trained"
+        self._show.say("schedule", reported)
         if "clusters" in why:
             self._show.more(
                 f"{_some(why['clusters'], 'cluster')} ({why['clustering']} over {why['embedding']}): similarity "
@@ -100,12 +102,12 @@ class Watch:
             )
 
     def _tell_generation(self, generation: Generation) -> None:
-        told = f"generation {generation.number} published by {generation.cause}: "
-        told += f"{_some(len(generation.enabled), 'edit')} on, {len(generation.disabled)} off"
+        reported = f"generation {generation.number} published by {generation.cause}: "
+        reported += f"{_some(len(generation.enabled), 'edit')} on, {len(generation.disabled)} off"
         wanted = ("reliability", "generality", "locality", "retention")
         if scores := _scores(generation.scores, wanted):
-            told += f"; {scores}"
-        self._show.say("worker", told)
+            reported += f"; {scores}"
+        self._show.say("worker", reported)
 
 
 def named(counts: Mapping[Any, int]) -> str:

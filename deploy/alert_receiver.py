@@ -28,8 +28,8 @@ class Receiver(BaseHTTPRequestHandler):
             return
         try:
             lines = [
-                json.dumps({"to": self.path, **told})
-                for told in alerts(json.loads(self.rfile.read(int(length))))
+                json.dumps({"to": self.path, **received})
+                for received in alerts(json.loads(self.rfile.read(int(length))))
             ]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._answer(400)

@@ -50,7 +50,7 @@ class ShardCorrupt(PermanentError):
 
 
 class ShardDamaged(ShardCorrupt):
-    """A shard's files are missing, cut or changed.
+    """A shard's files are missing, truncated or changed.
 
     Attributes:
         digest: the shard's name.

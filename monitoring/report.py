@@ -12,7 +12,7 @@ from datetime import datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitoring.parity import PARITY
-from monitoring.score_words import days, told_scores
+from monitoring.score_words import days, worded_scores
 from monitoring.share_plot import SharePoint, share_plot
 from monitoring.tally import AGE_DAYS, AGES, RETENTION, Failure
 
@@ -73,7 +73,7 @@ def render(report: Report) -> str:
         keep_trailing_newline=True,
     )
     page.filters.update(
-        plain=_plain, number=_number, moment=_moment, told=told_scores, compared=compared_words
+        plain=_plain, number=_number, moment=_moment, worded=worded_scores, compared=compared_words
     )
     return page.get_template("report.html.jinja").render(
         report=report,

@@ -23,7 +23,7 @@ _WORDS = {
     "drift": ("evidence of drift (log likelihood ratio)", ""),
 }
 _INTERVALS = ("locality", "retention", "agreement")
-_SAID_ELSEWHERE = ("drift_alarm", *(f"{name}_{end}" for name in _INTERVALS for end in ("low", "high")))
+_SHOWN_ELSEWHERE = ("drift_alarm", *(f"{name}_{end}" for name in _INTERVALS for end in ("low", "high")))
 
 
 def score_words(name: str) -> str:
@@ -39,11 +39,11 @@ def days(count: int) -> str:
     return f"{count} day{'s' if count > 1 else ''}"
 
 
-def told_scores(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
+def worded_scores(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """The scores of a check that say something, each in words and as a text with its interval or unit."""
-    told = []
+    worded = []
     for name, value in scores.items():
-        if value is None or name in _SAID_ELSEWHERE:
+        if value is None or name in _SHOWN_ELSEWHERE:
             continue
         low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
         text = f"{value:.4g}"
@@ -53,5 +53,5 @@ def told_scores(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
             text += ", an alarm"
         elif unit := _WORDS.get(name, ("", ""))[1]:
             text += f" {unit}"
-        told.append((score_words(name), text))
-    return told
+        worded.append((score_words(name), text))
+    return worded

@@ -115,14 +115,14 @@ class _Box:
 
 
 def _summary(draft: PlanDraft) -> str:
-    told = draft.explanation
-    parts = [f"{told['planned']} edits planned, {told['superseded']} superseded."]
-    if "clusters" in told:
+    explained = draft.explanation
+    parts = [f"{explained['planned']} edits planned, {explained['superseded']} superseded."]
+    if "clusters" in explained:
         parts.append(
-            f"Batch lane: {told['clusters']} clusters ({told['clustering']} over {told['embedding']}), order "
-            f"{told['order']}; mean cosine {_measured(told['within'])} within batches, "
-            f"{_measured(told['between'])} between them; silhouette (1: well apart, -1: mixed up) "
-            f"{_measured(told['silhouette'])}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
+            f"Batch lane: {explained['clusters']} clusters ({explained['clustering']} over {explained['embedding']}), order "
+            f"{explained['order']}; mean cosine {_measured(explained['within'])} within batches, "
+            f"{_measured(explained['between'])} between them; silhouette (1: well apart, -1: mixed up) "
+            f"{_measured(explained['silhouette'])}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
             f"{len(draft.projection)} edits are shown."
         )
     return " ".join(parts)

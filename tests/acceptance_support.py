@@ -41,7 +41,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass
-class House:
+class Site:
     """A folder with a settings file, and everything that can be done with it from outside."""
 
     folder: Path
@@ -155,13 +155,13 @@ class House:
 class Daemon:
     """`upkeep run`, or one role, as a process whose log goes to a file of its own."""
 
-    def __init__(self, house: House, role: str) -> None:
-        self._config = str(house.config)
-        self.log_file = house.folder / f"log-{len(house.processes)}-{role}.jsonl"
+    def __init__(self, site: Site, role: str) -> None:
+        self._config = str(site.config)
+        self.log_file = site.folder / f"log-{len(site.processes)}-{role}.jsonl"
         with self.log_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daemon", role, "--config", self._config],
-                cwd=house.folder,
+                cwd=site.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -172,7 +172,7 @@ class Daemon:
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
 
-    def said(self, event: str) -> list[dict[str, Any]]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         """The lines whose message begins so."""
         return [line for line in self.log() if str(line.get("event", "")).startswith(event)]
 
@@ -208,7 +208,7 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def furnished(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[House]:
+def furnished(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[Site]:
     """A house in `folder` with quick settings; `changes` are laid over them, section by section."""
     sections: dict[str, dict[str, Any]] = {name: dict(table) for name, table in QUICK.items()}
     sections["serve"] = {"port": free_port()}
@@ -219,7 +219,7 @@ def furnished(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Iterato
     settings = load_settings(config)
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
-        yield House(folder, settings, ledger)
+        yield Site(folder, settings, ledger)
 
 
 def environment() -> dict[str, str]:
@@ -274,7 +274,7 @@ def news(
     A higher `version` is later news of the same facts, with another value.
     """
     world = World.generate()
-    told = []
+    reported = []
     for subject in world.subjects[skip : skip + count]:
         fact = world.facts_about(subject)[0]
         value, prompt = world.other_values(fact)[version], world.prompt(fact)
@@ -288,5 +288,5 @@ def news(
             "priority": priority,
             "occurred_at": f"2026-05-0{version + 1}T12:00:00Z",
         }
-        told.append(News(f"{name}-{subject}", subject, prompt, value, event_record(event)))
-    return told
+        reported.append(News(f"{name}-{subject}", subject, prompt, value, event_record(event)))
+    return reported

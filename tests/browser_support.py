@@ -47,7 +47,8 @@ def opened(browser: Browser, width: int, **options: Any) -> Iterator[Page]:
     page = context.new_page()
     page.set_default_timeout(15_000)
     page.on(
-        "console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None
+        "console",
+        lambda printed: complaints.append(printed.text) if printed.type in ("error", "warning") else None,
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda one: complaints.append(one.url) if not _is_own(one.url) else None)

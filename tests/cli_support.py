@@ -11,7 +11,7 @@ from daemon.__main__ import main
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What one command said."""
 
     code: int
@@ -19,7 +19,7 @@ class Told:
     err: str
 
 
-Upkeep = Callable[..., Told]
+Upkeep = Callable[..., Reported]
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.delenv("UPKEEP_CONFIG", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments: str) -> Told:
+    def run(*arguments: str) -> Reported:
         monkeypatch.setattr(sys, "argv", ["upkeep", *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
         code = end.value.code
-        said = capsys.readouterr()
-        return Told(int(code or 0), said.out, said.err)
+        printed = capsys.readouterr()
+        return Reported(int(code or 0), printed.out, printed.err)
 
     return run
 

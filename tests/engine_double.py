@@ -90,14 +90,14 @@ class EngineDouble:
         if body.get("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         if self.say is not None:
-            return self._said(body, self.say)
+            return self._reply_text(body, self.say)
         prompts = body["prompt"] if isinstance(body.get("prompt"), list) else [None]
         choices = [{"index": n, "text": body.get("model", BASE)} for n in range(len(prompts))]
         return JSONResponse(
             {"id": "x", "model": body.get("model"), "choices": choices, "usage": {"total_tokens": 2}}
         )
 
-    def _said(self, body: dict[str, Any], say: "Say") -> Response:
+    def _reply_text(self, body: dict[str, Any], say: "Say") -> Response:
         model, limit = body.get("model", BASE), int(body["max_tokens"])
         if "messages" in body:
             turns = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])

@@ -111,7 +111,12 @@ def change_generations(facts: Facts, front: RunningGateway, load: Load, *, more:
 
 
 def wrong_answers(
-    load: Load, facts: Facts, edits: Mapping[str, Sequence[str]], *, base: str, said: Mapping[str, str] = {}
+    load: Load,
+    facts: Facts,
+    edits: Mapping[str, Sequence[str]],
+    *,
+    base: str,
+    outputs: Mapping[str, str] = {},
 ) -> list[Seen]:
     """Answers that are not what their own generation must give: another edit, another model, or more than one.
 
@@ -127,11 +132,13 @@ def wrong_answers(
     def is_right(one: Seen) -> bool:
         fired = [edit for edit in edits[one.subject] if edit in live[one.generation]]
         if not fired:
-            silent = not any(contains(one.text, said[edit]) for edit in edits[one.subject] if edit in said)
+            silent = not any(
+                contains(one.text, outputs[edit]) for edit in edits[one.subject] if edit in outputs
+            )
             return one.edit is None and one.models == {base} and silent
         (edit,) = fired
         model = f"{PREFIX}{edit}-{live[one.generation][edit][:12]}"
-        stated = edit not in said or contains(one.text, said[edit])
+        stated = edit not in outputs or contains(one.text, outputs[edit])
         return one.edit == edit and one.models == {model} and stated
 
     return [one for one in load.seen if not is_right(one)]

@@ -47,8 +47,8 @@ def _check_histories(ledger: Ledger, found: list[Edit]) -> None:
                 outcomes[edit.id, entry.to_state.value] += 1
         assert all(one.to_state is two.from_state for one, two in pairwise(entries))
     with database_of(ledger).read() as connection:
-        told = Counter((p["edit_id"], p["state"]) for p in connection.scalars(select(outbox.c.payload)))
-    assert told == outcomes
+        reported = Counter((p["edit_id"], p["state"]) for p in connection.scalars(select(outbox.c.payload)))
+    assert reported == outcomes
 
 
 def _check_live_set(ledger: Ledger, found: list[Edit]) -> None:

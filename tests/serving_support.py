@@ -153,9 +153,9 @@ def embedded_server(
     server = EmbeddedServer(folder, serve, health_port=health_port, ledger_url=ledger_url)
     try:
         server.wait_ready()
-        told = tuple(facts)
-        if told:
-            server.publish(*told)
+        reported = tuple(facts)
+        if reported:
+            server.publish(*reported)
         yield server
     finally:
         server.end()

@@ -64,13 +64,13 @@ class Webhook:
     """Everything that Alertmanager told, in the order in which it came."""
 
     url: str
-    told: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[dict[str, Any]] = field(default_factory=list)
 
     def alerts(self, name: str, status: str) -> list[dict[str, Any]]:
         """The alerts of one name that were told as `firing` or as `resolved`."""
         return [
             alert
-            for message in list(self.told)
+            for message in list(self.reported)
             for alert in message["alerts"]
             if alert["labels"]["alertname"] == name and alert["status"] == status
         ]
@@ -100,7 +100,7 @@ class Watch:
         """The names of the alerts that fire now."""
         return {sample["metric"]["alertname"] for sample in self.query('ALERTS{alertstate="firing"}')}
 
-    def wait_told(
+    def wait_reported(
         self, name: str, status: str = "firing", *, seconds: float = 180, **labels: str
     ) -> dict[str, Any]:
         """The newest such alert at the webhook, as soon as there is one."""
@@ -119,7 +119,7 @@ def webhook() -> Iterator[Webhook]:
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            received.reported.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 

@@ -129,14 +129,14 @@ def _unasked_pairs(ledger: Ledger, live: Sequence[Edit], others: Sequence[Edit])
     for edit in (*live, *others):
         if edit.relation is not None and edit.prompt is not None and edit.subject in edit.prompt:
             known.setdefault(edit.subject, {}).setdefault(edit.relation, edit)
-    together: dict[str, set[str]] = {}
+    co_occurring: dict[str, set[str]] = {}
     for found in known.values():
         for relation in found:
-            together.setdefault(relation, set()).update(found)
+            co_occurring.setdefault(relation, set()).update(found)
     asked: dict[str, tuple[str, str]] = {}
     by_relation = {relation: edit for found in known.values() for relation, edit in found.items()}
     for subject, found in known.items():
-        for relation in sorted({other for own in found for other in together[own]} - found.keys()):
+        for relation in sorted({other for own in found for other in co_occurring[own]} - found.keys()):
             model = by_relation[relation]
             key = fact_key(model.event.model_copy(update={"subject": subject}))
             asked[key] = (subject, (model.prompt or "").replace(model.subject, subject))

@@ -125,5 +125,5 @@ def _print_letter(one: "DeadLetter", *, whole: bool) -> None:
     out.print(paragraph(shown(one.reason), 4))
     out.print(paragraph(f"from {shown(origin)}", 4))
     value = shown(one.value if whole else one.value[:SHOWN_CHARS])
-    cut = "" if whole or len(one.value) <= SHOWN_CHARS else " ..."
-    out.print(paragraph(f"{value}{cut}", 4))
+    ellipsis = "" if whole or len(one.value) <= SHOWN_CHARS else " ..."
+    out.print(paragraph(f"{value}{ellipsis}", 4))

@@ -27,7 +27,7 @@ from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.process.settings import Settings
 from monitoring.report import compared_words
-from monitoring.score_words import told_scores
+from monitoring.score_words import worded_scores
 
 WAITING = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 
@@ -49,7 +49,7 @@ def create_console(
                 "what": what,
                 "own_cause": own_cause,
                 "scores": scores,
-                "told": told_scores,
+                "worded": worded_scores,
                 "compared": compared_words,
             }
         ),

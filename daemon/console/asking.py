@@ -106,8 +106,8 @@ def post_json(url: str, path: str, body: Mapping[str, Any], *, api_key: str | No
     if answer.status_code == 200:
         return content
     told = content.get("error") if isinstance(content, dict) else None
-    said = told.get("message") if isinstance(told, dict) else None
-    refusal = f"the server at {url} refuses: {said or answer.status_code}"
+    message = told.get("message") if isinstance(told, dict) else None
+    refusal = f"the server at {url} refuses: {message or answer.status_code}"
     if answer.status_code >= 500:
         raise TemporaryError(refusal)
     if answer.status_code in (401, 403):

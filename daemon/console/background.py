@@ -31,14 +31,14 @@ class BackgroundReading(Generic[_T]):
         with self._lock:
             if time.monotonic() - self._taken_at > self._fresh_seconds and self._done is None:
                 self._done = threading.Event()
-                threading.Thread(target=self._take, args=[self._done], name="reading", daemon=True).start()
+                threading.Thread(target=self._process, args=[self._done], name="reading", daemon=True).start()
             pending = self._done
         if pending is not None:
             pending.wait(PATIENCE_SECONDS)
         with self._lock:
             return self._taken
 
-    def _take(self, done: threading.Event) -> None:
+    def _process(self, done: threading.Event) -> None:
         try:
             taken = self._read()
             with self._lock:

@@ -131,8 +131,8 @@ class _Endpoints:
     async def refused(self, request: Request, error: Exception) -> Response:
         """What HTTP itself has a word for."""
         assert isinstance(error, HTTPException)  # noqa: S101  -- registered for it alone
-        said = {404: "There is no such page.", 405: "This address does not take that."}
-        return await self._error(request, error.status_code, said.get(error.status_code, error.detail))
+        message = {404: "There is no such page.", 405: "This address does not take that."}
+        return await self._error(request, error.status_code, message.get(error.status_code, error.detail))
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """What Upkeep knows by name."""
@@ -226,14 +226,14 @@ class _Endpoints:
         )
         return security_headers(response)
 
-    async def _error(self, request: Request, status: int, said: str) -> Response:
+    async def _error(self, request: Request, status: int, message: str) -> Response:
         session = self._session(request)
         visitor = self._parts.access.identify(request, session)
-        return security_headers(self._html(_error_page(status, said), visitor, session, {}))
+        return security_headers(self._html(_error_page(status, message), visitor, session, {}))
 
 
-def _error_page(status: int, said: str) -> Page:
-    return Page("error.html", {"status": status, "said": said}, status)
+def _error_page(status: int, message: str) -> Page:
+    return Page("error.html", {"status": status, "message": message}, status)
 
 
 def _status_of(error: Exception) -> int:

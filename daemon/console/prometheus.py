@@ -59,11 +59,11 @@ def _read(url: str) -> bytes:
     return bytes(body)
 
 
-def _alert(told: Any) -> Alert:
-    labels, notes = told["labels"], told.get("annotations") or {}
+def _alert(listed: Any) -> Alert:
+    labels, notes = listed["labels"], listed.get("annotations") or {}
     return Alert(
         name=str(labels["alertname"]),
         severity=str(labels.get("severity", "")),
         summary=str(notes.get("summary") or notes.get("description") or ""),
-        since=str(told.get("activeAt", ""))[:19].replace("T", " "),
+        since=str(listed.get("activeAt", ""))[:19].replace("T", " "),
     )

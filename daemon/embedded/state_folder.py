@@ -41,7 +41,7 @@ def state_folder(folder: Path) -> Iterator[Path]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StateInUse(_told(place, file.read(32).strip())) from None
+            raise StateInUse(_message(place, file.read(32).strip())) from None
         except OSError as error:
             raise StateUnusable(f"the folder {place} cannot be locked: {error.strerror}") from error
         file.truncate(0)
@@ -50,6 +50,6 @@ def state_folder(folder: Path) -> Iterator[Path]:
         yield place
 
 
-def _told(place: Path, owner: str) -> str:
+def _message(place: Path, owner: str) -> str:
     who = f"process {owner}" if owner.isdigit() else "another process"
     return f"{who} runs in the folder {place} already: stop it, or name another folder with --state"

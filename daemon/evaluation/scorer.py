@@ -80,7 +80,7 @@ class Scorer:
 
     def report(self, requested: int) -> EvaluationReport:
         """All scores of the final model."""
-        asked = {name: self._ask(name) for name in self._questions}
+        asked = {name: self._generate(name) for name in self._questions}
         probed = {kind: self._probe(kind) for kind in LOCALITY}
         own, rephrased = asked["own"], asked["rephrased"]
         alternative = self._in_context(own, rephrased, probed)
@@ -118,7 +118,7 @@ class Scorer:
             **self._conditions(),
         )
 
-    def _ask(self, name: str) -> AnsweredQuestions:
+    def _generate(self, name: str) -> AnsweredQuestions:
         asked = AnsweredQuestions(
             self._model, self._questions[name], form=self._options.form, tokens=self._options.tokens
         )

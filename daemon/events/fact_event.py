@@ -277,7 +277,9 @@ def event_json_schema() -> dict[str, Any]:
         (schema["properties"], ("event_id", "subject")),
         (schema["$defs"]["LocalityPrompts"]["properties"], ()),
     ):
-        properties |= {name: _nullable(told) for name, told in properties.items() if name not in kept}
+        properties |= {
+            name: _nullable(described) for name, described in properties.items() if name not in kept
+        }
     given = {"not": {"type": "null"}}
     schema["anyOf"] = [{"required": [name], "properties": {name: given}} for name in ("prompt", "relation")]
     schema["if"] = {"required": ["op"], "properties": {"op": {"const": "retract"}}}
@@ -285,10 +287,10 @@ def event_json_schema() -> dict[str, Any]:
     return schema
 
 
-def _nullable(told: dict[str, Any]) -> dict[str, Any]:
+def _nullable(described: dict[str, Any]) -> dict[str, Any]:
     """A property that may also be null, which means that it is absent."""
-    about = {key: value for key, value in told.items() if key in ("title", "description", "default")}
-    rest = {key: value for key, value in told.items() if key not in about}
+    about = {key: value for key, value in described.items() if key in ("title", "description", "default")}
+    rest = {key: value for key, value in described.items() if key not in about}
     kinds = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
     return {"anyOf": [*(kind for kind in kinds if kind != {"type": "null"}), {"type": "null"}], **about}
 

@@ -29,7 +29,7 @@ class AdapterLoader:
         *,
         materialise: Callable[[AdapterRef], Awaitable[bool]],
         engine_folder: PurePath,
-        room: int,
+        capacity: int,
         metrics: Metrics,
     ) -> None:
         """
@@ -40,7 +40,7 @@ class AdapterLoader:
         self._engine = engine
         self._materialise = materialise
         self._folder = engine_folder
-        self._room = room
+        self._capacity = capacity
         self._metrics = metrics
         self._loaded: OrderedDict[str, None] = OrderedDict()  # the least recently used first
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -73,7 +73,7 @@ class AdapterLoader:
             if not self._in_use[name]:
                 del self._in_use[name]
                 # Where all were needed at once the room was exceeded: no further request need come to give it back.
-                await self._keep_at_most(self._room)
+                await self._keep_at_most(self._capacity)
 
     async def ensure(self, ref: AdapterRef) -> None:
         """Load an adapter, unless it is loaded; those who ask for one at the same time wait for one load."""
@@ -110,7 +110,7 @@ class AdapterLoader:
 
     async def _load(self, ref: AdapterRef) -> None:
         await self._materialise(ref)
-        await self._keep_at_most(self._room - 1)
+        await self._keep_at_most(self._capacity - 1)
         try:
             await self._engine.load(ref.name, self._folder / ref.name)
         except AdapterRefused:

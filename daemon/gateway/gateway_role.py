@@ -117,7 +117,7 @@ class _Gateway:
             self._engine,
             materialise=self._router.materialise,
             engine_folder=PurePosixPath(gateway.engine_adapters or gateway.adapters.resolve()),
-            room=gateway.max_adapters,
+            capacity=gateway.max_adapters,
             metrics=metrics,
         )
         self._proxy = Proxy(
@@ -139,9 +139,9 @@ class _Gateway:
 
     async def run(self) -> None:
         """Serve until told to stop."""
-        told = "gateway.port and gateway.metrics_port"
-        own = listen(self._settings.host, self._settings.port, settings=told)
-        health = listen(self._metrics_host, self._settings.metrics_port, settings=told)
+        settings_named = "gateway.port and gateway.metrics_port"
+        own = listen(self._settings.host, self._settings.port, settings=settings_named)
+        health = listen(self._metrics_host, self._settings.metrics_port, settings=settings_named)
         servers = [
             _server(self._proxy.app(self._console), self._settings.drain_seconds),
             _server(self._health_app(), 1),

@@ -1,4 +1,4 @@
-"""The values that pass between the ledger and the other rooms: frozen, typed, free of SQL and of torch."""
+"""The values that pass between the ledger and the other packages: frozen, typed, free of SQL and of torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -482,7 +482,7 @@ class KeptOff:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an action would change, computed as the action itself does; lists are cut at `MAX_LISTED`, counts are not.
+    """What an action would change, computed as the action itself does; lists are truncated at `MAX_LISTED`, counts are not.
 
     Attributes:
         target: a generation's or an edit's number.
@@ -561,7 +561,7 @@ class RunningBatch:
 
 @dataclass(frozen=True, slots=True)
 class FactPage:
-    """Everything about one edit; lists are cut at `MAX_LISTED`.
+    """Everything about one edit; lists are truncated at `MAX_LISTED`.
 
     Attributes:
         now: what the fact's answer is at the head; None: the base's own.

@@ -284,8 +284,8 @@ def _is_wanted(letter: DeadLetter, code: str | None, text: str | None) -> bool:
         return False
     if text is None:
         return True
-    told = (letter.reason, letter.key or "", letter.value, _without_escapes(letter.value))
-    return any(text.casefold() in part.casefold() for part in told)
+    listed = (letter.reason, letter.key or "", letter.value, _without_escapes(letter.value))
+    return any(text.casefold() in part.casefold() for part in listed)
 
 
 def _without_escapes(value: str) -> str:

@@ -111,12 +111,12 @@ def _plan(draft: PlanDraft, *, lane: Lane | None, seed: int) -> Plan:
     )
 
 
-def _numbered(told: Any) -> Any:
+def _numbered(reported: Any) -> Any:
     """The same explanation; JSON has the ids of edits as numbers."""
-    match told:
+    match reported:
         case Mapping():
-            return {name: int(it) if name == "edit" else _numbered(it) for name, it in told.items()}
+            return {name: int(it) if name == "edit" else _numbered(it) for name, it in reported.items()}
         case list():
-            return [_numbered(part) for part in told]
+            return [_numbered(part) for part in reported]
         case _:
-            return told
+            return reported

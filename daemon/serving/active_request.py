@@ -25,7 +25,7 @@ class RunningSequence(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class PrefillState:
     """Of which generation a request's answers are, which edits fired, and how many tokens each prompt has."""
 
     generation: int
@@ -37,7 +37,7 @@ class Begun:
 class News:
     """What the model's thread tells a request: that it has begun, more text by answer, the results, or an error."""
 
-    begun: Begun | None = None
+    prefill_state: PrefillState | None = None
     deltas: tuple[tuple[int, TextDelta], ...] = ()
     results: tuple[SequenceResult, ...] | None = None
     error: UpkeepError | None = None
@@ -64,22 +64,22 @@ class ActiveRequest:
         self._abandon = abandon
         self._over = False
         self._news: asyncio.Queue[News] = asyncio.Queue()
-        self._begun: Begun | None = None
+        self._prefill_state: PrefillState | None = None
 
     @property
-    def start(self) -> Begun:
+    def start(self) -> PrefillState:
         """What was decided when it began."""
-        if self._begun is None:
+        if self._prefill_state is None:
             raise RuntimeError("the request has not begun")
-        return self._begun
+        return self._prefill_state
 
-    async def begun(self) -> None:
+    async def prefilled(self) -> None:
         """Wait until the routes are decided.
 
         Raises:
             UpkeepError: the request cannot be answered.
         """
-        self._begun = (await self._next()).begun
+        self._prefill_state = (await self._next()).prefill_state
 
     async def results(self) -> tuple[SequenceResult, ...]:
         """Wait for all answers; whoever stops waiting abandons them.
@@ -136,7 +136,7 @@ class ActiveRequest:
         """That it has begun."""
         edit_ids = tuple(sequence.edit_id for sequence in self.sequences)
         prompt_tokens = tuple(sequence.prompt_tokens for sequence in self.sequences)
-        return News(begun=Begun(generation, edit_ids, prompt_tokens))
+        return News(prefill_state=PrefillState(generation, edit_ids, prompt_tokens))
 
     def news(self, advanced: Collection[int]) -> News | None:
         """What a step brought, in which the sequences with these ids advanced; None: nothing to tell."""
@@ -149,10 +149,10 @@ class ActiveRequest:
         return News(deltas=tuple(deltas), results=results) if deltas or results is not None else None
 
 
-def tell(told: Sequence[tuple[ActiveRequest, News]]) -> None:
+def tell(reported: Sequence[tuple[ActiveRequest, News]]) -> None:
     """Hand news over to the event loops, each woken up once; one that is closed has no one left to tell."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[ActiveRequest, News]]] = {}
-    for active, news in told:
+    for active, news in reported:
         by_loop.setdefault(active.loop, []).append((active, news))
     for loop, of_loop in by_loop.items():
         try:
@@ -162,6 +162,6 @@ def tell(told: Sequence[tuple[ActiveRequest, News]]) -> None:
                 active.abandon()
 
 
-def _receive_all(told: Sequence[tuple[ActiveRequest, News]]) -> None:
-    for active, news in told:
+def _receive_all(reported: Sequence[tuple[ActiveRequest, News]]) -> None:
+    for active, news in reported:
         active.receive(news)

@@ -163,7 +163,7 @@ class ModelExecutor:
         active = ActiveRequest(requests, streamed=streamed, abandon=self._abandon)
         self._inbox.put(lambda: self._waiting.append(active))
         try:
-            await active.begun()
+            await active.prefilled()
         except BaseException:  # cancelled, too: nobody waits for it any more
             active.abandon()
             raise

@@ -27,7 +27,7 @@ from daemon.openai_api.responses import (
     Usage,
 )
 from daemon.openai_api.sse import DONE, event
-from daemon.serving.active_request import ActiveRequest, Begun
+from daemon.serving.active_request import ActiveRequest, PrefillState
 from editors.inference.requests import ScoredToken, SequenceResult, TextDelta
 from edits.errors import UpkeepError
 
@@ -44,7 +44,7 @@ class ReplyForm:
     """
 
     model: str
-    start: Begun
+    start: PrefillState
     choices: int = 1
     usage_chunk: bool = False
     scored: bool = False
@@ -151,7 +151,7 @@ class CompletionChunks:
     def __init__(self, form: ReplyForm) -> None:
         self._form = form
         self._offsets = [0] * len(form.start.edit_ids)
-        self._told = False
+        self._reported = False
 
     def first(self) -> list[CompletionChunk]:
         """Nothing: a continuation begins with its text."""
@@ -170,8 +170,8 @@ class CompletionChunks:
                 )
             ]
         )
-        if not self._told:
-            chunk.upkeep, self._told = self._form.provenance, True
+        if not self._reported:
+            chunk.upkeep, self._reported = self._form.provenance, True
         return chunk
 
     def last(self, new_tokens: int) -> CompletionChunk:

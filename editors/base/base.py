@@ -84,7 +84,7 @@ class Base(PromptReader):
         require_projection(self.down_proj, self.layout.down_proj)
         self.vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
-        self.proven = False  # whether `passes.prove_replayable` has looked at it
+        self.accepted = False  # whether `passes.prove_replayable` has looked at it
         super().__init__(tokenizer, context=_context(model.config), chat=chat)
         self.pad_id = int(tokenizer.pad_token_id)
         self._set_endings(_decode_greedily(model, eos_id=self.eos_id, pad_id=self.pad_id))

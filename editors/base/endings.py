@@ -43,11 +43,11 @@ class Ending:
 
     def until_stop(self, row: Sequence[int]) -> list[int]:
         """Generated ids up to and with the first that stops an answer."""
-        return self._cut(row, with_stop=True)
+        return self._truncated(row, with_stop=True)
 
     def before_stop(self, row: Sequence[int]) -> list[int]:
         """Generated ids up to and without the first that stops an answer; with it where it has some of the answer's text."""
-        return self._cut(row, with_stop=False)
+        return self._truncated(row, with_stop=False)
 
     def is_closed(self, output: Sequence[int]) -> bool:
         """Whether what `before_stop` left ends with the token that stopped it."""
@@ -60,7 +60,7 @@ class Ending:
             return decoded.strip()
         return next((line.strip() for line in decoded.split("\n") if line.strip()), "")
 
-    def _cut(self, row: Sequence[int], *, with_stop: bool) -> list[int]:
+    def _truncated(self, row: Sequence[int], *, with_stop: bool) -> list[int]:
         progress = AnswerProgress(self)
         for place, token in enumerate(row):
             verdict = progress.push(token)

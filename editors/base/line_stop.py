@@ -28,6 +28,6 @@ class LineStop(StoppingCriteria):  # type: ignore[misc]
         last = input_ids[:, -1]
         breaks = torch.isin(last, self._breaks)
         done = breaks & (self._begun | torch.isin(last, self._finish))
-        told = torch.where(breaks, torch.isin(last, self._begin), ~torch.isin(last, self._blank))
-        self._begun = self._begun | told
+        text = torch.where(breaks, torch.isin(last, self._begin), ~torch.isin(last, self._blank))
+        self._begun = self._begun | text
         return done

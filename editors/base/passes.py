@@ -137,7 +137,7 @@ def prove_replayable(base: Base) -> None:
         UnknownArchitecture: see `Replay.check`; or its FFN, as `model.ffn_module` names it, takes or gives something else
             than one vector a token.
     """
-    if base.proven:
+    if base.accepted:
         return
     ids, mask = base.pad([base.prompt_ids(SAMPLE_TEXT), base.prompt_ids("Two")], side="right")
     seen: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def prove_replayable(base: Base) -> None:
         raise UnknownArchitecture(
             f"{type(base.model).__name__} cannot be edited with this model.ffn_module: the model does not run these modules"
         )
-    base.proven = True
+    base.accepted = True
 
 
 @dataclass(frozen=True, slots=True)

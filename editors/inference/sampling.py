@@ -54,7 +54,7 @@ def score_tokens(logits: Tensor, tokens: Sequence[int], *, count: int) -> list[T
 
 
 def _sample(logits: Tensor, params: Sequence[SamplingParams], drawn: Sequence[float]) -> Tensor:
-    """The token at which the sorted, cut and summed probabilities pass the drawn number: (S, V) -> (S,)."""
+    """The token at which the sorted, truncated and summed probabilities pass the drawn number: (S, V) -> (S,)."""
     device = logits.device
     temperature = torch.tensor([one.temperature for one in params], device=device)
     top_p = torch.tensor([one.top_p for one in params], device=device)

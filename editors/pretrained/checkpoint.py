@@ -40,7 +40,7 @@ def read_model(place: str, config: Any, dtype: Any) -> Any:
 
     logging.disable_progress_bar()
     named = {"dtype" if _release() >= (4, 56) else "torch_dtype": dtype}
-    model, told = AutoModelForCausalLM.from_pretrained(
+    model, report = AutoModelForCausalLM.from_pretrained(
         place,
         config=config,
         use_safetensors=True,
@@ -50,7 +50,7 @@ def read_model(place: str, config: Any, dtype: Any) -> Any:
         generation_config=GenerationConfig(eos_token_id=_sequence_ends(place, config)),
         **named,
     )
-    _require_weights(model, place, [*told["missing_keys"], *_mismatched(told)])
+    _require_weights(model, place, [*report["missing_keys"], *_mismatched(report)])
     return model
 
 
@@ -63,8 +63,8 @@ def _sequence_ends(place: str, config: Any) -> Any:
     from transformers.utils import cached_file
 
     found = cached_file(place, "generation_config.json", _raise_exceptions_for_missing_entries=False)
-    told = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8-sig"))
-    ends = told.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
+    report = {} if found is None else json.loads(Path(found).read_text(encoding="utf-8-sig"))
+    ends = report.get("eos_token_id", getattr(config.get_text_config(), "eos_token_id", None))
     for end in ends if isinstance(ends, list | tuple) else (ends,):
         if end is not None and type(end) is not int:
             raise BaseUnreadable(
@@ -85,10 +85,10 @@ def read_encoder(place: str) -> Any:
 
     logging.disable_progress_bar()
     named = {"dtype" if _release() >= (4, 56) else "torch_dtype": torch.float32}
-    model, told = AutoModel.from_pretrained(
+    model, report = AutoModel.from_pretrained(
         place, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **named
     )
-    missing = [*told["missing_keys"], *_mismatched(told)]
+    missing = [*report["missing_keys"], *_mismatched(report)]
     _require_weights(model, place, [name for name in missing if not name.startswith("pooler.")])
     return model
 
@@ -111,9 +111,9 @@ def read_tokenizer(place: str) -> Any:
     return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
 
 
-def _mismatched(told: Mapping[str, Any]) -> list[str]:
+def _mismatched(report: Mapping[str, Any]) -> list[str]:
     """Weights of another shape than the configuration says: a name, or (name, shape, shape)."""
-    return [one if isinstance(one, str) else one[0] for one in told.get("mismatched_keys", ())]
+    return [one if isinstance(one, str) else one[0] for one in report.get("mismatched_keys", ())]
 
 
 def _require_weights(model: Any, place: str, missing: Iterable[str]) -> None:

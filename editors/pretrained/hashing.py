@@ -69,9 +69,9 @@ class BaseHash:
         return stored == self.current or stored in self.earlier
 
 
-def as_base_hash(told: "str | BaseHash") -> BaseHash:
+def as_base_hash(stored_hash: "str | BaseHash") -> BaseHash:
     """A hash alone as one that never was another."""
-    return BaseHash(told) if isinstance(told, str) else told
+    return BaseHash(stored_hash) if isinstance(stored_hash, str) else stored_hash
 
 
 def hash_base(folder: Path) -> BaseHash:

@@ -166,9 +166,9 @@ class ScopeRouter:
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
         found = [] if text is None else text.duplicate_questions(IndexedEdit(expert.shard, expert.row), read)
         key = _key(expert)
-        unread = sorted({*others} - {*read})
+        unprocessed = sorted({*others} - {*read})
         return sorted(
-            [*found, *(one for one in unread if is_duplicate_question(key, _key(self._experts[one])))]
+            [*found, *(one for one in unprocessed if is_duplicate_question(key, _key(self._experts[one])))]
         )
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:

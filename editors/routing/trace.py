@@ -151,8 +151,10 @@ def _excluding(one: Judged, asked: Sequence[str]) -> str:
 def _outcome(route: Route, verbatim: Sequence[str], candidates: Sequence[CandidateTrace]) -> str:
     if route.edit_id is not None:
         chosen = next((one for one in candidates if one.chosen), None)
-        told = f": {chosen.why}" if chosen is not None else f", with a score of {route.score:.3f}"
-        return f"edit {route.edit_id} fires" + (told if not verbatim or chosen else ": the prompt is its own")
+        found = f": {chosen.why}" if chosen is not None else f", with a score of {route.score:.3f}"
+        return f"edit {route.edit_id} fires" + (
+            found if not verbatim or chosen else ": the prompt is its own"
+        )
     if not candidates:
         return "no edit fires: the prompt names no subject of a live edit"
     best = max(candidates, key=lambda one: one.score)

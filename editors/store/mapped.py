@@ -46,7 +46,7 @@ class MappedTensors(Mapping[str, Tensor]):
         Args:
             digest: of the shard, for errors.
             prove: raises ShardDamaged if the file is not what its digest says; asked now, and again when the file turns
-                out to be another one: cut in place, a map of it would kill the process that reads it (SIGBUS).
+                out to be another one: truncated in place, a map of it would kill the process that reads it (SIGBUS).
 
         Raises:
             ShardDamaged: the file is missing, or not of a form that this version reads.

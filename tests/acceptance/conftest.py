@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acceptance_support import Daemon, House, furnished
+from acceptance_support import Daemon, Site, furnished
 from requirements_met import unavailable
 from waiting import eventually
 
@@ -31,7 +31,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture
-def house(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[House]:
+def site(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Site]:
     """An empty house at the module's broker; its topics and its group are its own, and it consumes in small bites."""
     name = tmp_path.name
     kafka = {
@@ -48,9 +48,9 @@ def house(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def running(
     broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[House, Daemon]]:
+) -> Iterator[tuple[Site, Daemon]]:
     """A house with a daemon that is ready; every test of the module sends facts of its own through it."""
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("site")
     probes = (json.dumps({"prompt": prompt, "kind": "far"}) + "\n" for prompt in far_probes(20, seed=0))
     (folder / "far.jsonl").write_text("".join(probes), encoding="utf-8")
     changes = {

@@ -55,8 +55,14 @@ def test_the_demo_accounts_for_every_record_and_holds_its_scores(tmp_path: Path)
 
     # A pipe gets plain lines, and a reader the facts that matter.
     assert "\x1b[" not in ran.stdout
-    for told in ("Facts to check by eye", "clusters", "generation", "regression", "upkeep facts --config"):
-        assert told in ran.stdout
+    for reported in (
+        "Facts to check by eye",
+        "clusters",
+        "generation",
+        "regression",
+        "upkeep facts --config",
+    ):
+        assert reported in ran.stdout
     assert still_running(folder / "upkeep.toml") == []
 
 

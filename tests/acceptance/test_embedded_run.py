@@ -13,7 +13,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from acceptance_support import BASE, House, environment, news, processes_of, still_running
+from acceptance_support import BASE, Site, environment, news, processes_of, still_running
 from chat_templates import TURNS
 from waiting import eventually
 
@@ -92,10 +92,10 @@ def _command(folder: Path, arguments: Sequence[str], **variables: str) -> str:
 
 
 @contextlib.contextmanager
-def _house(state: Path) -> Iterator[House]:
+def _site(state: Path) -> Iterator[Site]:
     settings = load_settings(state / "upkeep.toml")
     with open_ledger(settings.ledger.url) as ledger:
-        yield House(state, settings, ledger)
+        yield Site(state, settings, ledger)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
@@ -114,11 +114,9 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
         elsewhere.mkdir()
         assert "1 events sent" in _command(elsewhere, ["submit", str(facts)], UPKEEP_CONFIG=named)
 
-        with _house(config.parent) as house:
-            eventually(
-                lambda: first.event_id in house.live_events(), "the fact is live", seconds=SLOW_SECONDS
-            )
-            house.wait_served()
+        with _site(config.parent) as site:
+            eventually(lambda: first.event_id in site.live_events(), "the fact is live", seconds=SLOW_SECONDS)
+            site.wait_served()
             (url,) = re.findall(r"answers +(\S+/v1) ", printed)
             with openai.OpenAI(base_url=url, api_key="unused", max_retries=0) as client:
                 reply = client.chat.completions.create(
@@ -141,28 +139,28 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
             assert f"process {process.pid} runs in the folder {config.parent} already" in refused.stderr
 
             # What the broker has confirmed is in the ledger before the broker goes.
-            topic = house.settings.kafka.topic
-            house.publish(ProducerRecord(topic, None, b"no event %d" % n) for n in range(GARBAGE))
+            topic = site.settings.kafka.topic
+            site.publish(ProducerRecord(topic, None, b"no event %d" % n) for n in range(GARBAGE))
             assert _interrupt(process) == 0
-            assert house.outcomes() == {"accepted": 1, "duplicate": 0, "dead_lettered": GARBAGE}
+            assert site.outcomes() == {"accepted": 1, "duplicate": 0, "dead_lettered": GARBAGE}
     assert still_running(config) == []
     assert "Traceback" not in (tmp_path / "err").read_text(encoding="utf-8")
 
     # In a terminal that did what it was told: the file says which model.
     with _embedded(tmp_path, UPKEEP_CONFIG=str(config)) as process:
         _announced(tmp_path)
-        with _house(config.parent) as house:
-            house.wait_served()
-            assert house.answers([first.prompt]) == [first.value]
+        with _site(config.parent) as site:
+            site.wait_served()
+            assert site.answers([first.prompt]) == [first.value]
             # The broker dies; another one stands in its place.
             (broker,) = [pid for pid, line in processes_of(config).items() if " broker " in line]
             os.kill(broker, signal.SIGKILL)
             eventually(
                 lambda: b"had ended: started again" in (tmp_path / "err").read_bytes(), "it is noticed"
             )
-            house.publish([second.record])
+            site.publish([second.record])
             eventually(
-                lambda: second.event_id in house.live_events(),
+                lambda: second.event_id in site.live_events(),
                 "the second fact is live",
                 seconds=SLOW_SECONDS,
             )

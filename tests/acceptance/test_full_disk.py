@@ -37,25 +37,25 @@ def test_a_full_disk_under_the_store_or_the_ledger_loses_nothing(
         "verify": {"max_attempts": 1},  # a full disk is no batch's fault: it must not count
     }
     first, second = news("first", 3), news("second", 3, skip=3)
-    with furnished(tmp_path, changes) as house, house.daemon() as daemon:
+    with furnished(tmp_path, changes) as site, site.daemon() as daemon:
         with _filled(store_disk):
-            house.publish([item.record for item in first])
-            eventually(lambda: daemon.said("batch put off"), "the worker cannot save its shard")
-            assert "No space left" in daemon.said("batch put off")[0]["reason"]
-        eventually(lambda: house.unfinished() == 0 and house.head() == 1, "the first facts are live")
+            site.publish([item.record for item in first])
+            eventually(lambda: daemon.logged("batch put off"), "the worker cannot save its shard")
+            assert "No space left" in daemon.logged("batch put off")[0]["reason"]
+        eventually(lambda: site.unfinished() == 0 and site.head() == 1, "the first facts are live")
 
         with _filled(ledger_disk):
-            house.publish([item.record for item in second])
+            site.publish([item.record for item in second])
             eventually(
-                lambda: daemon.said("the ledger is away: partitions are paused"), "it cannot be written"
+                lambda: daemon.logged("the ledger is away: partitions are paused"), "it cannot be written"
             )
-            house.wait_served()  # reading goes on
-        eventually(lambda: house.consumed() == 6 and house.unfinished() == 0, "all facts have ended")
-        house.wait_served()
-        told = [*first, *second]
-        assert house.answers([item.prompt for item in told]) == [item.value for item in told]
-        house.require_sound(consumed=6)
-        assert not daemon.said("role ended")
+            site.wait_served()  # reading goes on
+        eventually(lambda: site.consumed() == 6 and site.unfinished() == 0, "all facts have ended")
+        site.wait_served()
+        reported = [*first, *second]
+        assert site.answers([item.prompt for item in reported]) == [item.value for item in reported]
+        site.require_sound(consumed=6)
+        assert not daemon.logged("role ended")
 
 
 @contextlib.contextmanager

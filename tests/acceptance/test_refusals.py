@@ -15,7 +15,7 @@ from waiting import free_port
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ('[kafka]\nbootstrap_server = "localhost:9092"', "bootstrap_server"),
         ('[planner]\nbatch_size = "many"', "planner.batch_size"),
@@ -23,7 +23,7 @@ from waiting import free_port
         ("", "model.path"),
     ],
 )
-def test_wrong_settings_end_the_daemon_before_it_begins(tmp_path: Path, settings: str, told: str) -> None:
+def test_wrong_settings_end_the_daemon_before_it_begins(tmp_path: Path, settings: str, reported: str) -> None:
     config = tmp_path / "upkeep.toml"
     config.write_text(settings, encoding="utf-8")
 
@@ -35,7 +35,7 @@ def test_wrong_settings_end_the_daemon_before_it_begins(tmp_path: Path, settings
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith("upkeep: ")
-    assert told in line
+    assert reported in line
     assert not (tmp_path / "upkeep-data").exists()
 
 
@@ -93,7 +93,7 @@ def _started(
     """A daemon in a house of its own; no broker is needed to be refused."""
     folder.mkdir()
     nowhere = {"kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}"}}
-    house = stack.enter_context(furnished(folder, nowhere | changes))
+    site = stack.enter_context(furnished(folder, nowhere | changes))
     if base_hash is not None:
-        house.ledger.generations.start(base_hash)
-    return stack.enter_context(house.daemon())
+        site.ledger.generations.start(base_hash)
+    return stack.enter_context(site.daemon())

@@ -69,10 +69,10 @@ def _history(world: World, fact: Fact, dates: tuple[str, ...]) -> dict[str, Any]
     prompts, held_out = world.prompts(fact), world.held_out_prompts(fact)
     timeline = [list(entry) for entry in zip(dates, values, strict=True)]
     corrected = [dates[0], values[-1]]
-    told_again = [dates[-1].replace("01-02", "02-03"), values[-1]]
+    reported_again = [dates[-1].replace("01-02", "02-03"), values[-1]]
     return {
         "subject": fact.subject,
         "relation": fact.relation,
         "prompts": {"generic": prompts[0], "rephrased_1": held_out[0], "rephrased_2": held_out[-1]},
-        "timeline": [corrected, *timeline, told_again],
+        "timeline": [corrected, *timeline, reported_again],
     }

@@ -30,13 +30,13 @@ def test_requests_over_swaps_and_rollbacks_have_no_error_and_each_its_generation
     tmp_path: Path,
 ) -> None:
     with embedded_server(tmp_path) as server:
-        told: list[tuple[int, str]] = []
+        reported: list[tuple[int, str]] = []
         swapped = threading.Event()
 
         def ask(number: int) -> None:
             with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as client:
-                while not swapped.is_set() or len(told) < REQUESTS:
-                    told.append(_asked(client, streamed=number % 2 == 0))
+                while not swapped.is_set() or len(reported) < REQUESTS:
+                    reported.append(_asked(client, streamed=number % 2 == 0))
 
         with ThreadPoolExecutor(CLIENTS) as clients:
             asking = [clients.submit(ask, number) for number in range(CLIENTS)]
@@ -45,9 +45,9 @@ def test_requests_over_swaps_and_rollbacks_have_no_error_and_each_its_generation
             for one in asking:
                 one.result()
 
-        assert len(told) >= REQUESTS
-        assert {(n, text) for n, text in told if text != expected.get(n)} == set()
-        assert len({n for n, _ in told}) > SWAPS / 2
+        assert len(reported) >= REQUESTS
+        assert {(n, text) for n, text in reported if text != expected.get(n)} == set()
+        assert len({n for n, _ in reported}) > SWAPS / 2
 
 
 def test_abandoned_requests_leave_no_memory_connection_or_row_behind(tmp_path: Path) -> None:

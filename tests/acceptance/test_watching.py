@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 import torch
-from acceptance_support import Daemon, House, News, furnished, news
+from acceptance_support import Daemon, News, Site, furnished, news
 from ledger_backends import database_of, record
 from sqlalchemy import update
 from waiting import eventually
@@ -33,7 +33,7 @@ LAG_LIMIT = 1_000  # of the shipped rule
 
 FAR = far_probes(60, seed=0)
 
-Scene = tuple[House, Daemon, Watch]
+Scene = tuple[Site, Daemon, Watch]
 
 
 @pytest.fixture(scope="module")
@@ -55,45 +55,45 @@ def scene(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> I
             **{"housekeeping_seconds": 2.0, "lag_seconds": 0.3},
         },
     }
-    with furnished(folder, changes) as house:
-        target = f"{house.settings.serve.host}:{house.settings.serve.port}"
-        with watched(folder, target) as watch, house.daemon() as daemon:
-            eventually(lambda: house.served_generation() is not None, "the daemon serves", seconds=180)
-            yield house, daemon, watch
+    with furnished(folder, changes) as site:
+        target = f"{site.settings.serve.host}:{site.settings.serve.port}"
+        with watched(folder, target) as watch, site.daemon() as daemon:
+            eventually(lambda: site.served_generation() is not None, "the daemon serves", seconds=180)
+            yield site, daemon, watch
 
 
 def test_a_consumer_that_is_stopped_under_load_raises_lag_and_clears_it_when_it_goes_on(scene: Scene) -> None:
-    house, daemon, watch = scene
-    before = house.outcomes()
-    (told,) = news("load", 1)
-    house.publish([told.record])
-    eventually(lambda: told.event_id in house.live_events(), "the first event is live")
+    site, daemon, watch = scene
+    before = site.outcomes()
+    (reported,) = news("load", 1)
+    site.publish([reported.record])
+    eventually(lambda: reported.event_id in site.live_events(), "the first event is live")
     eventually(lambda: watch.value("topic:upkeep_consumer_group_lag_records:sum") == 0, "no lag at first")
 
     consumer = daemon.roles()["consume"]
     os.kill(consumer, signal.SIGSTOP)
     try:
-        house.publish([told.record] * (LAG_LIMIT + 200))
-        alert = watch.wait_told("UpkeepConsumerLag")
+        site.publish([reported.record] * (LAG_LIMIT + 200))
+        alert = watch.wait_reported("UpkeepConsumerLag")
     finally:
         os.kill(consumer, signal.SIGCONT)
 
     assert alert["labels"] == {
-        **{"alertname": "UpkeepConsumerLag", "severity": "warning", "topic": house.settings.kafka.topic}
+        **{"alertname": "UpkeepConsumerLag", "severity": "warning", "topic": site.settings.kafka.topic}
     }
     # Those that had arrived when the rule looked first.
     assert re.match(r"1\.\d+k records of topic watched are not", alert["annotations"]["description"])
-    watch.wait_told("UpkeepConsumerLag", "resolved")
+    watch.wait_reported("UpkeepConsumerLag", "resolved")
     eventually(lambda: watch.value("topic:upkeep_consumer_group_lag_records:sum") == 0, "the lag is gone")
-    since = {outcome: count - before.get(outcome, 0) for outcome, count in house.outcomes().items()}
+    since = {outcome: count - before.get(outcome, 0) for outcome, count in site.outcomes().items()}
     assert since == {"accepted": 1, "duplicate": LAG_LIMIT + 200, "dead_lettered": 0}
 
 
 def test_every_query_of_rules_and_dashboards_finds_data_in_a_real_daemon(scene: Scene) -> None:
-    house, _, watch = scene
-    _live_through_everything(house)
+    site, _, watch = scene
+    _live_through_everything(site)
 
-    tool("promtool", "check", "metrics", given=house.get("/metrics"))
+    tool("promtool", "check", "metrics", given=site.get("/metrics"))
     # Parity is measured where a gateway is named, which no daemon on one machine has (tests/unit/gateway/test_parity.py).
     queries = [_always_answered(query) for query in every_query() if "upkeep_parity_" not in query]
     # Windows need two samples, and what is recorded from them one evaluation more.
@@ -107,83 +107,83 @@ def test_every_query_of_rules_and_dashboards_finds_data_in_a_real_daemon(scene: 
         eventually(found_all, "data for every query", seconds=30)
     assert missing == set()
     assert "UpkeepGenerationHeld" in watch.firing()
-    house.upkeep("release")
+    site.upkeep("release")
 
 
 def test_an_edit_with_too_wide_a_scope_is_told_rolled_back_and_set_aside_and_the_cleared_stay_live(
     scene: Scene,
 ) -> None:
-    house, _, watch = scene
-    _check(house)
-    assert all(result.passed for result in house.ledger.checks.latest())
-    rollbacks = house.ledger.audit.rollbacks()
+    site, _, watch = scene
+    _check(site)
+    assert all(result.passed for result in site.ledger.checks.latest())
+    rollbacks = site.ledger.audit.rollbacks()
     cleared = news("cleared", 4, skip=50)
-    house.publish([item.record for item in cleared])
+    site.publish([item.record for item in cleared])
     # Consumers refuse the name: an earlier release did not.
-    house.ledger.intake.record([record(_far_too_wide(), 0)])
-    eventually(lambda: "too-wide" in house.live_events(), "the planted edit has slipped past the gate")
+    site.ledger.intake.record([record(_far_too_wide(), 0)])
+    eventually(lambda: "too-wide" in site.live_events(), "the planted edit has slipped past the gate")
 
-    house.ledger.checks.request(None, "a test")
-    alert = watch.wait_told("UpkeepLocalityRegression", suite="far")
+    site.ledger.checks.request(None, "a test")
+    alert = watch.wait_reported("UpkeepLocalityRegression", suite="far")
     assert alert["labels"] == {
         **{"alertname": "UpkeepLocalityRegression", "severity": "critical", "suite": "far"}
     }
     assert re.search(r"has failed: \d+\.?\d*% of its probes", alert["annotations"]["description"])
 
-    watch.wait_told("UpkeepLocalityRegression", "resolved", suite="far")
-    assert house.ledger.audit.rollbacks() == rollbacks + 1
-    (blamed,) = house.ledger.audit.facts("the", EditState.QUARANTINED)
+    watch.wait_reported("UpkeepLocalityRegression", "resolved", suite="far")
+    assert site.ledger.audit.rollbacks() == rollbacks + 1
+    (blamed,) = site.ledger.audit.facts("the", EditState.QUARANTINED)
     assert blamed.event_id == "too-wide"
-    assert "blame" in house.ledger.audit.history(blamed.id)[-1].detail
-    _wait_live(house, cleared)
-    house.wait_served()
-    assert house.answers([item.prompt for item in cleared]) == [item.value for item in cleared]
-    assert house.answers(FAR) == house.answers(FAR, base=True)
+    assert "blame" in site.ledger.audit.history(blamed.id)[-1].detail
+    _wait_live(site, cleared)
+    site.wait_served()
+    assert site.answers([item.prompt for item in cleared]) == [item.value for item in cleared]
+    assert site.answers(FAR) == site.answers(FAR, base=True)
 
 
 def test_forgotten_old_edits_raise_edit_drift_and_the_young_ones_show_that_it_is_the_old(
     scene: Scene,
 ) -> None:
-    house, _, watch = scene
+    site, _, watch = scene
     old, young = news("old", 6, skip=60, priority="batch"), news("young", 4, skip=70)
-    house.publish([item.record for item in old])
-    eventually(lambda: _are_pending(house, old), "the old ones wait")
-    house.upkeep("plan")
-    _wait_live(house, old)
-    told = {item.event_id for item in old}
-    nightly = [edit for edit in house.ledger.generations.live_edits() if edit.event_id in told]
-    _make_older(house, nightly, days=40)
-    house.publish([item.record for item in young])
-    _wait_live(house, young)
-    _check(house)
+    site.publish([item.record for item in old])
+    eventually(lambda: _are_pending(site, old), "the old ones wait")
+    site.upkeep("plan")
+    _wait_live(site, old)
+    reported = {item.event_id for item in old}
+    nightly = [edit for edit in site.ledger.generations.live_edits() if edit.event_id in reported]
+    _make_older(site, nightly, days=40)
+    site.publish([item.record for item in young])
+    _wait_live(site, young)
+    _check(site)
     eventually(lambda: _retention(watch, "all") == _retention(watch, "1d") == 1, "nothing is forgotten yet")
 
-    _forget(house, nightly)
-    house.ledger.checks.request(None, "a test")
-    alert = watch.wait_told("UpkeepEditDrift")
+    _forget(site, nightly)
+    site.ledger.checks.request(None, "a test")
+    alert = watch.wait_reported("UpkeepEditDrift")
     assert alert["labels"] == {
         **{"alertname": "UpkeepEditDrift", "severity": "critical", "suite": "retention"}
     }
     assert re.search(r"\d+\.?\d*% of them still answer", alert["annotations"]["description"])
-    assert (_retention(watch, "all", lowest=True) or 0) < house.settings.verify.retention_floor
+    assert (_retention(watch, "all", lowest=True) or 0) < site.settings.verify.retention_floor
     assert _retention(watch, "1d", lowest=True) == 1
-    watch.wait_told("UpkeepEditDrift", "resolved")
+    watch.wait_reported("UpkeepEditDrift", "resolved")
     # Blame has found that each of them fails by itself: set aside, they answer as the base does, and say why.
-    assert {edit.id for edit in house.ledger.audit.facts(None, EditState.QUARANTINED)} >= {
+    assert {edit.id for edit in site.ledger.audit.facts(None, EditState.QUARANTINED)} >= {
         edit.id for edit in nightly
     }
-    assert house.ledger.control.held() is None
+    assert site.ledger.control.held() is None
 
 
-def _are_pending(house: House, told: list[News]) -> bool:
-    waiting = {edit.event_id for edit in house.ledger.plans.pending(None, 1_000)}
-    return {item.event_id for item in told} <= waiting
+def _are_pending(site: Site, reported: list[News]) -> bool:
+    waiting = {edit.event_id for edit in site.ledger.plans.pending(None, 1_000)}
+    return {item.event_id for item in reported} <= waiting
 
 
-def _make_older(house: House, edits: list[Edit], *, days: int) -> None:
+def _make_older(site: Site, edits: list[Edit], *, days: int) -> None:
     """As if the generations of these edits had been published so long ago."""
     numbers = {edit.generation for edit in edits}
-    with database_of(house.ledger).write() as connection:
+    with database_of(site.ledger).write() as connection:
         connection.execute(
             update(generations)
             .where(generations.c.number <= max(number for number in numbers if number is not None))
@@ -197,10 +197,10 @@ def _retention(watch: Watch, age: str, *, lowest: bool = False) -> float | None:
     return watch.value(f"min_over_time({series}[1m])" if lowest else series)
 
 
-def _forget(house: House, edits: list[Edit]) -> None:
+def _forget(site: Site, edits: list[Edit]) -> None:
     """Publish a generation in which the experts of these edits say nothing, as if later training had undone them."""
-    store = AdapterStore(house.settings.store.path)
-    live = house.ledger.generations.live()
+    store = AdapterStore(site.settings.store.path)
+    live = site.ledger.generations.live()
     digests = {live[edit.id] for edit in edits}
     muted: dict[str, str] = {}
     for digest in digests:
@@ -211,8 +211,8 @@ def _forget(house: House, edits: list[Edit]) -> None:
         }
         again = store.save(replace(shard, tensors=silent))
         muted |= {edit.id: again for edit in edits if live[edit.id] == digest}
-    head = house.head()
-    with database_of(house.ledger).write() as connection:
+    head = site.head()
+    with database_of(site.ledger).write() as connection:
         lock_head(connection)
         planted = child_of(
             *(connection, head),
@@ -243,45 +243,45 @@ def _far_too_wide() -> FactEvent:
     )
 
 
-def _live_through_everything(house: House) -> None:
+def _live_through_everything(site: Site) -> None:
     """Whatever a metric tells of happens once: both lanes, a newer value, a dead letter, checks, a rollback, a hold."""
     urgent, nightly = news("urgent", 4, skip=10), news("nightly", 10, skip=20, priority="batch")
-    house.publish([_with_rephrase(item) for item in urgent])
-    _wait_live(house, urgent)
+    site.publish([_with_rephrase(item) for item in urgent])
+    _wait_live(site, urgent)
     newer = news("newer", 2, skip=10, version=1)
-    house.publish(
-        [*(item.record for item in newer), ProducerRecord(house.settings.kafka.topic, b"key", b"no event")]
+    site.publish(
+        [*(item.record for item in newer), ProducerRecord(site.settings.kafka.topic, b"key", b"no event")]
     )
-    _wait_live(house, newer)
-    house.publish([item.record for item in nightly])
+    _wait_live(site, newer)
+    site.publish([item.record for item in nightly])
     eventually(
-        lambda: house.ledger.audit.counts()[EditState.PENDING] == len(nightly), "the night's edits wait"
+        lambda: site.ledger.audit.counts()[EditState.PENDING] == len(nightly), "the night's edits wait"
     )
-    house.upkeep("plan")
-    _wait_live(house, nightly)
+    site.upkeep("plan")
+    _wait_live(site, nightly)
     for _ in range(2):  # drift is told against an earlier check
-        _check(house)
-    last = next(edit for edit in house.ledger.generations.live_edits() if edit.event_id == newer[0].event_id)
-    house.upkeep("rollback", "--edit", last.id, "--yes")
-    house.wait_served()
-    house.answers([item.prompt for item in urgent])
-    house.upkeep("hold", "a test")
-    house.publish([item.record for item in news("held", 1, skip=40)])
-    eventually(lambda: house.ledger.audit.counts()[EditState.PLANNED] == 1, "a batch is held")
+        _check(site)
+    last = next(edit for edit in site.ledger.generations.live_edits() if edit.event_id == newer[0].event_id)
+    site.upkeep("rollback", "--edit", last.id, "--yes")
+    site.wait_served()
+    site.answers([item.prompt for item in urgent])
+    site.upkeep("hold", "a test")
+    site.publish([item.record for item in news("held", 1, skip=40)])
+    eventually(lambda: site.ledger.audit.counts()[EditState.PLANNED] == 1, "a batch is held")
 
 
-def _check(house: House) -> None:
+def _check(site: Site) -> None:
     """Have the daemon's worker check everything now."""
-    before = {result.suite: result.at for result in house.ledger.checks.latest()}
-    house.ledger.checks.request(None, "a test")
+    before = {result.suite: result.at for result in site.ledger.checks.latest()}
+    site.ledger.checks.request(None, "a test")
     eventually(
-        lambda: any(result.at != before.get(result.suite) for result in house.ledger.checks.latest()),
+        lambda: any(result.at != before.get(result.suite) for result in site.ledger.checks.latest()),
         "a check is done",
     )
 
 
-def _wait_live(house: House, told: list[News]) -> None:
-    eventually(lambda: {item.event_id for item in told} <= house.live_events(), "the edits are live")
+def _wait_live(site: Site, reported: list[News]) -> None:
+    eventually(lambda: {item.event_id for item in reported} <= site.live_events(), "the edits are live")
 
 
 def _with_rephrase(item: News) -> StreamRecord:

@@ -128,9 +128,9 @@ def test_the_log_names_the_event_of_a_dead_letter_where_it_could_be_read(
         eventually(lambda: sum(metrics.events.values()) == 3, "all records taken")
         eventually(lambda: len(read_topic(kafka_settings, kafka_settings.dead_letters, 2)) == 2, "letters")
 
-    told = [line for line in log if line["event"] == "dead letter"]
+    reported = [line for line in log if line["event"] == "dead letter"]
     first = next(edit.event_id for edit in ledger.audit.facts())
-    assert [(line["reason_code"], line["event_id"]) for line in told] == [
+    assert [(line["reason_code"], line["event_id"]) for line in reported] == [
         ("event_id_reused", first),
         ("not_json", None),
     ]

@@ -103,8 +103,8 @@ def test_the_command_lists_them_and_sends_one_again(
     (site / "mended.json").write_text(json.dumps(BROKEN | {"prompt": "The capital of Zürich is"}))
     again = ("dead-letters", "--resubmit", name, "--file", "mended.json", "--reason", "mended")
     assert upkeep(*again).code == 2, "nobody said --yes"
-    told = upkeep(*again, "--yes", "--json")
-    assert (told.code, json.loads(told.out)["event_id"]) == (0, "broken")
+    reported = upkeep(*again, "--yes", "--json")
+    assert (reported.code, json.loads(reported.out)["event_id"]) == (0, "broken")
     (entry,) = json.loads(upkeep("audit", "--json").out)["entries"]
     assert (entry["action"], entry["reason"]) == ("resubmit", "mended")
 

@@ -47,21 +47,21 @@ def test_the_watch_outlives_a_broker_that_goes_away(own_broker: EmbeddedBroker) 
     settings = fresh_kafka_settings(own_broker.bootstrap_servers)
     ensure_topics(settings, (settings.topic,))
     _produce(settings, 3)
-    told: list[int] = []
+    reported: list[int] = []
     stop = threading.Event()
     watch = threading.Thread(
         target=lambda: watch_lag(
-            settings, lambda _topic, _place, behind: told.append(behind), every_seconds=0.1, stop=stop
+            settings, lambda _topic, _place, behind: reported.append(behind), every_seconds=0.1, stop=stop
         )
     )
     watch.start()
     try:
-        _until(lambda: told[-1:] == [3])
+        _until(lambda: reported[-1:] == [3])
         own_broker.stop()
         own_broker.start()  # the embedded broker forgets everything
         ensure_topics(settings, (settings.topic,))
         _produce(settings, 5)
-        _until(lambda: told[-1:] == [5])
+        _until(lambda: reported[-1:] == [5])
     finally:
         stop.set()
         watch.join(30)

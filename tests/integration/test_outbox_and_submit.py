@@ -68,11 +68,11 @@ def test_every_outcome_is_told_once_and_in_order(kafka_settings: KafkaSettings, 
 
     assert (relay.relay_once(), relay.relay_once()) == (20, 0)
 
-    told = [
+    reported = [
         json.loads(record.value) for record in read_topic(kafka_settings, kafka_settings.outcomes_topic, 20)
     ]
-    assert [outcome["event_id"] for outcome in told] == [f"event-{n}" for n in range(0, 40, 2)]
-    assert {outcome["state"] for outcome in told} == {"superseded"}
+    assert [outcome["event_id"] for outcome in reported] == [f"event-{n}" for n in range(0, 40, 2)]
+    assert {outcome["state"] for outcome in reported} == {"superseded"}
     assert ledger.outbox.unsent(10) == []
     relay.close()
 
@@ -90,11 +90,11 @@ def test_two_relays_at_once_send_every_outcome_once_and_in_the_order_of_its_key(
     stop.set()
     for thread in threads:
         thread.join(10)
-    told = [
+    reported = [
         json.loads(record.value)
         for record in read_topic(kafka_settings, kafka_settings.outcomes_topic, 1_001, seconds=3)
     ]
-    assert [outcome["event_id"] for outcome in told] == [f"event-{n}" for n in range(0, 2_000, 2)]
+    assert [outcome["event_id"] for outcome in reported] == [f"event-{n}" for n in range(0, 2_000, 2)]
 
 
 def test_a_relay_that_ends_lets_the_next_one_go_on_at_once_and_one_that_dies_soon(

@@ -136,12 +136,12 @@ def test_the_demos_wheel_carries_its_base_and_is_of_the_same_version(wheels: dic
 
 
 def test_the_installed_command_tells_its_version_and_its_commands(upkeep: Run) -> None:
-    version, told = upkeep("--version"), upkeep("--help")
+    version, reported = upkeep("--version"), upkeep("--help")
 
     assert (version.returncode, version.stdout) == (0, f"upkeep {__version__}\n"), version.stderr
-    assert told.returncode == 0, told.stderr
-    assert " assets " in told.stdout
-    assert " rollback " in told.stdout
+    assert reported.returncode == 0, reported.stderr
+    assert " assets " in reported.stdout
+    assert " rollback " in reported.stdout
 
 
 def test_the_installed_command_writes_settings_that_it_can_read(upkeep: Run) -> None:
@@ -185,10 +185,10 @@ def test_what_is_not_installed_is_named_with_its_extra(upkeep: Run, library: Pat
     ledger = upkeep("status")
 
     assert count == 1
-    for told, extra in ((demo, "demo"), (command, "daemon"), (ledger, "postgres")):
-        assert told.returncode == 1, told.stderr
-        assert f"pip install 'upkeep-llm[{extra}]'" in told.stderr
-        assert told.stderr.count("\n") == 1
+    for reported, extra in ((demo, "demo"), (command, "daemon"), (ledger, "postgres")):
+        assert reported.returncode == 1, reported.stderr
+        assert f"pip install 'upkeep-llm[{extra}]'" in reported.stderr
+        assert reported.stderr.count("\n") == 1
 
 
 def test_the_library_of_the_readme_needs_no_extra(library: Path, tmp_path: Path) -> None:
@@ -216,12 +216,12 @@ def test_another_distributions_package_of_the_same_name_is_refused_in_one_line(
     (tmp_path / "daemon" / "__init__.py").write_text("'''Well-behaved Unix daemons.'''\n", encoding="utf-8")
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import upkeep_llm; upkeep_llm.main()"
 
-    told = _run(installed, "-I", "-c", script, cwd=tmp_path)
+    reported = _run(installed, "-I", "-c", script, cwd=tmp_path)
 
-    assert told.returncode == 1
-    assert "is not Upkeep's" in told.stderr
-    assert "environment of its own" in told.stderr
-    assert told.stderr.count("\n") == 1
+    assert reported.returncode == 1
+    assert "is not Upkeep's" in reported.stderr
+    assert "environment of its own" in reported.stderr
+    assert reported.stderr.count("\n") == 1
 
 
 def test_a_package_that_another_distribution_overwrote_is_refused_in_one_line(
@@ -231,8 +231,8 @@ def test_a_package_that_another_distribution_overwrote_is_refused_in_one_line(
     (package,) = (tmp_path / "venv" / "lib").glob("python*/site-packages/daemon/__init__.py")
     package.write_text("'''Well-behaved Unix daemons.'''\n", encoding="utf-8")
 
-    told = _run(python.with_name("upkeep"), "--help", cwd=tmp_path)
+    reported = _run(python.with_name("upkeep"), "--help", cwd=tmp_path)
 
-    assert told.returncode == 1
-    assert "has overwritten Upkeep's package 'daemon'" in told.stderr
-    assert told.stderr.count("\n") == 1
+    assert reported.returncode == 1
+    assert "has overwritten Upkeep's package 'daemon'" in reported.stderr
+    assert reported.stderr.count("\n") == 1

@@ -44,17 +44,17 @@ def edited(editor: str) -> EditedModel:
     return model
 
 
-def said(model: EditedModel, prompts: list[Prompt]) -> list[str]:
+def answered(model: EditedModel, prompts: list[Prompt]) -> list[str]:
     return [answer.text for answer in model.generate(prompts, max_new_tokens=24)]
 
 
 @pytest.mark.parametrize("editor", ["scen", "lemoe"])
 def test_an_edit_answers_its_own_prompt_as_text_and_in_chat(editor: str) -> None:
     model = edited(editor)
-    assert said(model, [request.prompt for request in REQUESTS]) == [
+    assert answered(model, [request.prompt for request in REQUESTS]) == [
         request.target_new for request in REQUESTS
     ]
-    in_chat = said(model, [asked_in_chat(request.prompt) for request in REQUESTS])
+    in_chat = answered(model, [asked_in_chat(request.prompt) for request in REQUESTS])
     assert all(request.target_new in text for request, text in zip(REQUESTS, in_chat, strict=True))
 
 
@@ -65,7 +65,8 @@ def test_paraphrases_fire_the_edit_in_both_forms_and_most_are_answered(editor: s
         prompts: list[Prompt] = [ask(text) for text in PARAPHRASES]
         assert [route.edit_id for route in model.route(prompts)] == ["1", "2", "3", "4"]
         right = [
-            target in text for target, text in zip(PARAPHRASES.values(), said(model, prompts), strict=True)
+            target in text
+            for target, text in zip(PARAPHRASES.values(), answered(model, prompts), strict=True)
         ]
         assert sum(right) >= 3
 
@@ -75,7 +76,7 @@ def test_other_questions_are_answered_as_by_the_base_in_both_forms_but_for_one_a
     prompts: list[Prompt] = [*OTHERS, *map(asked_in_chat, OTHERS)]
     own = [one.text for one in model.base.generate_outputs(prompts, max_new_tokens=24)]
     changed = {
-        n % len(OTHERS) for n, (a, b) in enumerate(zip(said(model, prompts), own, strict=True)) if a != b
+        n % len(OTHERS) for n, (a, b) in enumerate(zip(answered(model, prompts), own, strict=True)) if a != b
     }
     assert len(changed) <= 1  # the length of a lake may be taken for its depth
 
@@ -87,7 +88,7 @@ def test_a_prompt_that_the_client_rendered_is_the_conversation_that_it_shows() -
         [{"role": "user", "content": "How deep is Lake Ostra?"}], tokenize=False, add_generation_prompt=True
     )
     assert model.base.prompt_ids(rendered) == model.base.prompt_ids(asked)
-    assert said(model, [rendered]) == said(model, [asked])
+    assert answered(model, [rendered]) == answered(model, [asked])
 
 
 def test_a_second_turn_may_say_it() -> None:

@@ -43,8 +43,8 @@ def test_swaps_and_rollbacks_under_load_mix_nothing_and_fail_nobody(
     (newer,) = changing.publish({**one, "target_new": late["target_new"]}).values()
     second = changing.story.head()
     prepared = changing.prepare(late)
-    said = {edits[one["subject"]][0]: one["target_new"], edits[two["subject"]][0]: two["target_new"]}
-    said |= {newer: late["target_new"], prepared.edits[late["subject"]]: late["target_new"]}
+    answered = {edits[one["subject"]][0]: one["target_new"], edits[two["subject"]][0]: two["target_new"]}
+    answered |= {newer: late["target_new"], prepared.edits[late["subject"]]: late["target_new"]}
     edits[one["subject"]].append(newer)
     edits |= {subject: [edit] for subject, edit in prepared.edits.items()}
     bodies = {fact["subject"]: chat_body(fact["prompt"], max_tokens=16) for fact in (one, two, late)}
@@ -66,7 +66,7 @@ def test_swaps_and_rollbacks_under_load_mix_nothing_and_fail_nobody(
         json.dumps({"requests": len(load.seen), "streamed": streamed, "changes": heads, "seconds": seconds})
     )
     assert load.errors == []
-    assert wrong_answers(load, changing, edits, base=MODEL, said=said) == []
+    assert wrong_answers(load, changing, edits, base=MODEL, answered=answered) == []
     assert 0 < streamed < len(load.seen)
 
 
@@ -85,18 +85,18 @@ def test_a_slow_client_holds_up_nobody_and_the_gateway_keeps_nothing_for_it(
     before = resident_bytes()
     with slow_client(front.url, CHAT, body) as client:
         received, end = len(client.recv(1)), b""
-        unread = settled(lambda: unread_bytes(engine))
-        assert unread > 0  # the gateway does not take from the engine what its client does not take
+        unprocessed = settled(lambda: unprocessed_bytes(engine))
+        assert unprocessed > 0  # the gateway does not take from the engine what its client does not take
         begun = time.monotonic()
         assert [text_of(greedy(front, rows[0]["prompt"])) for _ in range(3)] == [expected] * 3
-        print(json.dumps({"others_seconds": (time.monotonic() - begun) / 3, "unread_bytes": unread}))
+        print(json.dumps({"others_seconds": (time.monotonic() - begun) / 3, "unread_bytes": unprocessed}))
         assert resident_bytes() - before < MAX_GROWTH_BYTES
         while piece := client.recv(1 << 16):
             received += len(piece)
             end = (end + piece)[-64:]
     assert b"[DONE]" in end
     print(json.dumps({"received_bytes": received}))
-    assert received > unread
+    assert received > unprocessed
 
 
 def resident_bytes() -> int:
@@ -104,7 +104,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def unread_bytes(engine: Vllm) -> int:
+def unprocessed_bytes(engine: Vllm) -> int:
     """What the engine has sent to this machine's sockets and nobody has read yet."""
     port = f":{httpx.URL(engine.url).port:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

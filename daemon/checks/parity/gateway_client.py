@@ -66,9 +66,9 @@ class GatewayClient:
 
     def ask(self, prompts: Sequence[Prompt]) -> list[GatewayAnswer | NotMeasured]:
         """The gateway's answers, in the order of `prompts`; raises nothing."""
-        return list(self._pool.map(self._ask, prompts))
+        return list(self._pool.map(self._answer_to, prompts))
 
-    def _ask(self, prompt: Prompt) -> GatewayAnswer | NotMeasured:
+    def _answer_to(self, prompt: Prompt) -> GatewayAnswer | NotMeasured:
         try:
             status, headers, reply = self._request(
                 "POST", path_for(prompt), {**self._fields(), **prompt_form(prompt)}

@@ -127,8 +127,8 @@ class ParityRun:
         own = self._check.model.generation
         if isinstance(answer, NotMeasured) or answer.generation in (None, own):
             return answer
-        told = f"the gateway is at generation {answer.generation}, the worker at {own}"
-        return NotMeasured(told, elsewhere=True)
+        named = f"the gateway is at generation {answer.generation}, the worker at {own}"
+        return NotMeasured(named, elsewhere=True)
 
 
 def work_on_parity(

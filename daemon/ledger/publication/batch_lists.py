@@ -19,7 +19,7 @@ _LEASED = (BATCH_IS_OPEN, batches.c.state == "leased")
 
 
 class BatchLists:
-    """Reads only; a list is cut at its page: `MAX_LISTED`, or `MAX_ROWS` of what the console shows."""
+    """Reads only; a list is truncated at its page: `MAX_LISTED`, or `MAX_ROWS` of what the console shows."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database

@@ -124,7 +124,7 @@ def changes_between(connection: Connection, before: int, after: int) -> tuple[di
     return enabled, touched - enabled.keys()
 
 
-def together(steps: Sequence[Generation]) -> Generation:
+def merge_generations(steps: Sequence[Generation]) -> Generation:
     """The last of some generations that follow each other, with what all of them together switched on and off."""
     enabled: dict[EditId, str] = {}
     disabled: dict[EditId, None] = {}

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
-from daemon.ledger.publication.manifests import load_generations, together
+from daemon.ledger.publication.manifests import load_generations, merge_generations
 from daemon.ledger.publication.pairs import fact_changes, pairs
 from daemon.ledger.publication.rollback import (
     Change,
@@ -85,7 +85,7 @@ class Reversals:
             steps.append(made)
         # A step that finds nothing to do gives the head, whoever published it.
         own = {step.number: step for step in steps if step.cause == clip(cause, CAUSE_CHARS)}
-        return together(list(own.values())) if len(own) > 1 else steps[-1]
+        return merge_generations(list(own.values())) if len(own) > 1 else steps[-1]
 
     def _next_stop(self, number: int, reached: Reached | None, at_once: int) -> int:
         with self._database.read() as connection:

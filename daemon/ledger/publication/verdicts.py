@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
-from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations, together
+from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations, merge_generations
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import generations, history
@@ -97,7 +97,7 @@ def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[EditId], fr
         raise NotInLedger(f"there is no generation {blame.rolled_back}")
     # Its steps have its cause, which names the check's generation and so no other rollback.
     is_step = (generations.c.cause == last[0].cause) & (generations.c.number <= blame.rolled_back)
-    undone = together(load_generations(connection, is_step))
+    undone = merge_generations(load_generations(connection, is_step))
     return frozenset(undone.disabled), frozenset(undone.enabled)
 
 

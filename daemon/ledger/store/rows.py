@@ -1,4 +1,4 @@
-"""Read edits from the tables: whole, as other rooms see them, or as the few columns that decide a move."""
+"""Read edits from the tables: whole, as other packages see them, or as the few columns that decide a move."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields

@@ -41,7 +41,7 @@ def fit_lora_form(
     for edit_id in edit_ids:
         gate = shard.tensors["lemoe.gate"][shard.edit_ids.index(edit_id)].float()
         h, y = read_and_added(base, *facts[edit_id], expert=(w_in, w_out, gate))
-        pairs.append(cut_by_outputs(ridge_map(h, y, ridge=RIDGE), h, rank))
+        pairs.append(truncate_by_outputs(ridge_map(h, y, ridge=RIDGE), h, rank))
     a = torch.stack([a for a, _ in pairs]) if pairs else torch.zeros(0, rank, base.ffn_width)
     b = torch.stack([b for _, b in pairs]) if pairs else torch.zeros(0, base.hidden_size, rank)
     return LoraForm(edit_ids, {A: a.to(STORED_DTYPE), B: b.to(STORED_DTYPE)})
@@ -74,7 +74,7 @@ def ridge_map(h: Tensor, y: Tensor, *, ridge: float) -> Tensor:
     return (h.T @ weights).T
 
 
-def cut_by_outputs(weight: Tensor, h: Tensor, rank: int) -> LoraPair:
+def truncate_by_outputs(weight: Tensor, h: Tensor, rank: int) -> LoraPair:
     """A map (d, f) at rank r: the r directions in which what it makes of h is largest."""
     _, _, v = torch.linalg.svd(h @ weight.T, full_matrices=False)
     kept = v[:rank]

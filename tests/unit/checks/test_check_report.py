@@ -9,7 +9,7 @@ from ledger_backends import START, Clock, Story, event
 from daemon.checks.check_report import check_report
 from daemon.ledger.values import CheckResult
 from monitoring.report import MAX_TEXT_CHARS, render
-from monitoring.score_words import told_scores
+from monitoring.score_words import worded_scores
 from monitoring.share_plot import SharePoint, share_plot
 from monitoring.tally import Failure, ProbeTally, RetentionTally
 
@@ -70,8 +70,16 @@ def test_the_page_tells_every_suite_its_worst_probes_and_retention_by_age(story:
     page = Page(render(check_report(story.ledger, clock=clock)))
 
     assert page.open == []
-    for told in ("Who rings?", "the bell", "Elbing", "answered by edit 1", "look at this", "FAILED", "0.97"):
-        assert told in page.text
+    for reported in (
+        "Who rings?",
+        "the bell",
+        "Elbing",
+        "answered by edit 1",
+        "look at this",
+        "FAILED",
+        "0.97",
+    ):
+        assert reported in page.text
     drawn = [attributes for tag, attributes in page.tags if tag == "circle"]
     assert [dot["fill"] for dot in drawn] == ["#0969da", "#b3261e"]
     assert "max-width" in render(check_report(story.ledger, clock=clock))
@@ -146,9 +154,9 @@ def test_a_plot_has_axes_with_their_units_the_floor_and_every_check_within_its_f
 
 def test_every_score_that_a_check_gives_has_words() -> None:
     given = {**ProbeTally().scores(), **RetentionTally().scores(), "drift": 1.0, "drift_alarm": 1.0}
-    told = told_scores(dict.fromkeys(given, 0.5))
+    reported = worded_scores(dict.fromkeys(given, 0.5))
 
-    assert not [words for words, _ in told if "_" in words]
-    assert ("KL divergence from the base, 99th percentile", "0.5 nats") in told
-    assert ("answers that stayed as the base's", "0.5 (95 % interval 0.5 to 0.5)") in told
-    assert len({words for words, _ in told}) == len(told)
+    assert not [words for words, _ in reported if "_" in words]
+    assert ("KL divergence from the base, 99th percentile", "0.5 nats") in reported
+    assert ("answers that stayed as the base's", "0.5 (95 % interval 0.5 to 0.5)") in reported
+    assert len({words for words, _ in reported}) == len(reported)

@@ -155,15 +155,15 @@ def test_a_check_by_hand_prints_its_scores_and_writes_its_page(
     )
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(build_app(), ["check", "--full", "--report", "out", "--json"])
-    told = json.loads(run.stdout)
-    assert (run.exit_code, told["passed"], told["outcome"]) == (0, True, "passed")
-    assert {check["suite"]: check["probes"] for check in told["checks"]} == {
+    reported = json.loads(run.stdout)
+    assert (run.exit_code, reported["passed"], reported["outcome"]) == (0, True, "passed")
+    assert {check["suite"]: check["probes"] for check in reported["checks"]} == {
         "far": 100,
         "text": 40,
         "retention": 2,
     }
-    assert told["checks"][-1]["scores"]["routing_consistency"] == 1.0
-    assert not told["without_far"]
+    assert reported["checks"][-1]["scores"]["routing_consistency"] == 1.0
+    assert not reported["without_far"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Retention by age" in page
     assert CliRunner().invoke(build_app(), ["check", "--suite", "nows"]).exit_code == 1

@@ -370,15 +370,15 @@ def test_a_check_goes_on_in_slices_and_speaks_of_one_generation_only(
     slices, asked_at = 0, []
     while claimed := story.ledger.checks.claim("w", lease_seconds=60):
         model = ScriptedModel(story.head())  # each slice is another worker's
-        said = work_on_check(story.ledger, chosen, model, claimed, clock=clock, time_is_up=lambda: True)
+        answered = work_on_check(story.ledger, chosen, model, claimed, clock=clock, time_is_up=lambda: True)
         asked_at.append(model.generation)
         slices += 1
         if slices == 2:
             story.go_live(event("urgent", "Land 200"))
-    assert said[1] == "observed"  # the scripted model knows no fact: retention fails
+    assert answered[1] == "observed"  # the scripted model knows no fact: retention fails
     assert slices > 5
-    assert {result.generation for result in said[0]} == {1}
-    assert {r.suite: r.probes for r in said[0]} == {"text": 40, "news": 200, "retention": 100}
+    assert {result.generation for result in answered[0]} == {1}
+    assert {r.suite: r.probes for r in answered[0]} == {"text": 40, "news": 200, "retention": 100}
 
 
 def test_a_probe_file_that_changes_in_the_middle_of_a_check_is_asked_from_the_beginning(
@@ -467,8 +467,8 @@ def test_retention_is_told_by_age_and_phrasing_and_old_values_are_counted(story:
         {"The capital of Norland is": "Elbing", "Norland is ruled from": "Marrow"},
     )
     (result,) = run_checks(story.ledger, settings(), model, suite="retention", clock=clock)
-    told = {name: result.scores[f"retention{name}"] for name in ("", "_1d", "_7d", "_30d", "_rephrase")}
-    assert told == {"": 0.0, "_1d": 0.0, "_7d": 0.0, "_30d": 0.0, "_rephrase": 1.0}
+    reported = {name: result.scores[f"retention{name}"] for name in ("", "_1d", "_7d", "_30d", "_rephrase")}
+    assert reported == {"": 0.0, "_1d": 0.0, "_7d": 0.0, "_30d": 0.0, "_rephrase": 1.0}
     assert (result.probes, result.scores["stale_answers"]) == (2, 1.0)
     model.edited["The capital of Norland is"] = "Marrow"
     (result,) = run_checks(story.ledger, settings(), model, suite="retention", clock=clock)

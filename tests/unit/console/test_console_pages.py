@@ -264,8 +264,8 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
             assert httpx.get(f"{url}/console{path}", timeout=20).status_code == 200
         asked = httpx.get(f"{url}/console/ask?prompt=x", timeout=20)
         assert "no server answers" in asked.text
-        told, _ = process.communicate("", timeout=30)
-    assert told.splitlines()[-1] == "set()"
+        reported, _ = process.communicate("", timeout=30)
+    assert reported.splitlines()[-1] == "set()"
 
 
 def _answers(url: str) -> bool:

@@ -136,13 +136,13 @@ def test_every_record_of_the_stream_is_what_its_label_says(stream: DemoStream, t
 def test_the_expectations_follow_from_the_accepted_events(
     world: World, stream: DemoStream, templates: Templates
 ) -> None:
-    told: dict[tuple[str, str], list[FactEvent]] = {}
+    reported: dict[tuple[str, str], list[FactEvent]] = {}
     for record in stream.records:
         if record.outcome == "accepted" and (event := parsed(record, templates)) and event.relation:
-            told.setdefault((event.subject, event.relation), []).append(event)
-    assert set(told) == {(e.subject, e.relation) for e in stream.expectations}
+            reported.setdefault((event.subject, event.relation), []).append(event)
+    assert set(reported) == {(e.subject, e.relation) for e in stream.expectations}
     for expected in stream.expectations:
-        events = told[expected.subject, expected.relation]
+        events = reported[expected.subject, expected.relation]
         newest = max(events, key=lambda event: event.occurred_at)
         assert expected.state == ("live" if newest.op == "assert" else "retracted")
         truth = world.fact(expected.subject, expected.relation).value
@@ -219,6 +219,6 @@ def test_the_shipped_base_is_small_and_knows_what_its_card_says(world: World) ->
     known = base.share_right(held_out)
     assert known >= 0.90
     card = (folder / "README.md").read_text(encoding="utf-8")
-    told = re.search(r"phrasings held out[^|]*\| ([0-9.]+) \|", card)
-    assert told
-    assert abs(float(told.group(1)) - known) < 0.04
+    reported = re.search(r"phrasings held out[^|]*\| ([0-9.]+) \|", card)
+    assert reported
+    assert abs(float(reported.group(1)) - known) < 0.04

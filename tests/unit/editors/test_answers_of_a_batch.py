@@ -82,5 +82,5 @@ def _varied(base: Base, shard: Shard, rng: random.Random) -> Shard:
 
 
 def _base_answer(base: Base, entry: ShardEntry, rng: random.Random) -> tuple[int, ...]:
-    said = base.generate_ids([base.prompt_ids("A letter about")], max_new_tokens=rng.randrange(1, 9))[0]
-    return rng.choice([tuple(said) or entry.base_answer_ids, entry.base_answer_ids])
+    answered = base.generate_ids([base.prompt_ids("A letter about")], max_new_tokens=rng.randrange(1, 9))[0]
+    return rng.choice([tuple(answered) or entry.base_answer_ids, entry.base_answer_ids])

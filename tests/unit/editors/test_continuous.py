@@ -279,14 +279,14 @@ def test_a_stop_text_ends_the_answer_before_it_wherever_tokens_divide_it() -> No
         (("€",), text.split("€")[0]),
     ]:
         answer = AnswerText(base.tokenizer, prompt, stops)
-        told = ""
+        reported = ""
         for token in ids:
             answer.push(token)
-            assert answer.settled.startswith(told)
-            told = answer.settled
-            assert "\ufffd" not in told
+            assert answer.settled.startswith(reported)
+            reported = answer.settled
+            assert "\ufffd" not in reported
             if answer.stopped:
                 break
         assert answer.whole() == expected
-        assert expected.startswith(told)
+        assert expected.startswith(reported)
         assert answer.stopped == bool(stops)

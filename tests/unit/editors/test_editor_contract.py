@@ -33,14 +33,14 @@ TOKENS = 12
 
 
 @cache
-def taught(family: str, editor: str, dtype: torch.dtype = torch.float32) -> tuple[Base, Shard]:
+def edited_base(family: str, editor: str, dtype: torch.dtype = torch.float32) -> tuple[Base, Shard]:
     """A base and the shard of `REQUESTS`, trained once for all tests that only read it."""
     base = tiny_base(family, dtype=dtype)
     return base, build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base)
 
 
 def edited(family: str, editor: str, dtype: torch.dtype = torch.float32) -> EditedModel:
-    base, shard = taught(family, editor, dtype)
+    base, shard = edited_base(family, editor, dtype)
     model = EditedModel(base)
     model.enable(shard)
     return model
@@ -119,13 +119,13 @@ def test_padding_changes_nothing_on_either_side(family: str, editor: str) -> Non
     model = edited(family, editor)
     base, tokenizer = model.base, model.base.tokenizer
     side = tokenizer.padding_side
-    told = []
+    reported = []
     try:
         for tokenizer.padding_side in ("left", "right"):
-            told.append((model.route(ALL), texts(model, ALL)))
+            reported.append((model.route(ALL), texts(model, ALL)))
     finally:
         tokenizer.padding_side = side
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
     with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in ("1", "2", "3", None, "1")]):
         left, right = logits(base, side="left"), logits(base, side="right")
     for one, other in zip(left, right, strict=True):
@@ -136,7 +136,7 @@ def test_padding_changes_nothing_on_either_side(family: str, editor: str) -> Non
 def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
     family: str, editor: str, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    base, shard = taught(family, editor, dtype)
+    base, shard = edited_base(family, editor, dtype)
     store = AdapterStore(tmp_path)
     digest = store.save(shard)
     loaded = AdapterStore(tmp_path).load(digest)
@@ -154,7 +154,7 @@ def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
 def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, dtype: torch.dtype) -> None:
     base = tiny_base(family, dtype=dtype)
     weights, before = hash_weights(base.model), logits(base, side="right")
-    said = base.generate_outputs(ALL, max_new_tokens=TOKENS)
+    answered = base.generate_outputs(ALL, max_new_tokens=TOKENS)
     model = EditedModel(base)
     model.enable(build_editor(editor, {"max_steps": 2}).apply(REQUESTS, base=base))
     assert {route.edit_id for route in model.route(ALL)} == {"1", "2", "3", None}
@@ -163,7 +163,7 @@ def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, d
     assert not any(torch.equal(one, other) for one, other in zip(before, at_work, strict=True))
     model.disable(["1", "2", "3"])
     assert model.generate(ALL, max_new_tokens=TOKENS) == [
-        Answer(prompt, one.text, None, 0.0, one.truncated) for prompt, one in zip(ALL, said, strict=True)
+        Answer(prompt, one.text, None, 0.0, one.truncated) for prompt, one in zip(ALL, answered, strict=True)
     ]
     assert all(map(torch.equal, before, logits(base, side="right")))
     assert hash_weights(base.model) == weights
@@ -205,8 +205,8 @@ def test_a_gpu_edits_and_its_shards_say_the_same_on_the_cpu(family: str, editor:
 def test_an_unknown_architecture_says_which_setting_to_give() -> None:
     with pytest.raises(UnknownArchitecture, match="ffn_module"):
         _base_called("opt_of_tomorrow")
-    told = "model.layers|mlp|mlp.down_proj|model.norm"
-    assert _base_called("opt_of_tomorrow", ffn_module=told).ffn_width == 64
+    reported = "model.layers|mlp|mlp.down_proj|model.norm"
+    assert _base_called("opt_of_tomorrow", ffn_module=reported).ffn_width == 64
     with pytest.raises(UnknownArchitecture, match="stopped at 'nowhere'"):
         tiny_base("llama", ffn_module="model.layers|nowhere|mlp.down_proj|model.norm")
 
@@ -237,11 +237,11 @@ def test_both_editors_live_in_one_model_and_a_candidate_leaves_no_trace() -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "reported"),
     [("scen", {"rnak": 8}, "rnak"), ("lemoe", {"width": 0}, "width"), ("rome", {}, "scen, lemoe")],
 )
-def test_a_wrong_editor_setting_is_named(name: str, settings: dict[str, int], told: str) -> None:
-    with pytest.raises(BadRequest, match=told):
+def test_a_wrong_editor_setting_is_named(name: str, settings: dict[str, int], reported: str) -> None:
+    with pytest.raises(BadRequest, match=reported):
         build_editor(name, settings)
 
 

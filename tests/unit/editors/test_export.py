@@ -77,10 +77,10 @@ def test_an_exported_edit_says_through_peft_what_it_says_in_upkeep(family: str, 
     adapter.load_adapter(out / "edit-2", adapter_name="edit-2")
     for number, request in enumerate(REQUESTS):
         adapter.set_adapter(f"edit-{request.edit_id}")
-        said = through(adapter, base).generate(PROMPTS)
-        assert said == wanted[request.edit_id]
-        assert said[number] == request.target_new
-        assert said != plain
+        answered = through(adapter, base).generate(PROMPTS)
+        assert answered == wanted[request.edit_id]
+        assert answered[number] == request.target_new
+        assert answered != plain
     with adapter.disable_adapter():
         assert through(adapter, base).generate(PROMPTS) == plain
 
@@ -119,8 +119,8 @@ def test_what_no_lora_can_say_is_refused_with_its_reason_and_leaves_no_folder(tm
     lemoe = build_editor("lemoe", {"max_steps": 1}).apply(REQUESTS[:1], base=base)
     scen = build_editor("scen", {"max_steps": 1}).apply(REQUESTS[:1], base=base)
     whole = {"scope.key": scen.tensors["scope.key"], "scen.weight": base.down_proj.weight[None].clone()}
-    for shard, told in ((lemoe, "not linear"), (Shard(scen.header, whole), "paper mode")):
-        with pytest.raises(PermanentError, match=told):
+    for shard, reported in ((lemoe, "not linear"), (Shard(scen.header, whole), "paper mode")):
+        with pytest.raises(PermanentError, match=reported):
             exported(shard, base, "llama", tmp_path)
     with pytest.raises(BadRequest, match="cannot name an adapter"):
         exported(_renamed(scen, "../../x"), base, "llama", tmp_path)
@@ -177,14 +177,14 @@ def test_the_command_exports_a_published_edit_that_peft_answers_with(
 
     assert site.upkeep("export", "--edit", scen, "--format", "peft", "--out", "france", "--json") == 0
 
-    (told,) = json.loads(capsys.readouterr().out)["edits"]
+    (reported,) = json.loads(capsys.readouterr().out)["edits"]
     adapter = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(DEMO), Path("france", told["folder"])
+        AutoModelForCausalLM.from_pretrained(DEMO), Path("france", reported["folder"])
     )
     wanted = site.model.generate(prompts, routes=[Route(scen, 1.0)] * len(prompts))
-    said = through(adapter, site.base).generate(prompts)
-    assert said == [answer.text for answer in wanted]
-    assert said[0] == "Lyon"
+    answered = through(adapter, site.base).generate(prompts)
+    assert answered == [answer.text for answer in wanted]
+    assert answered[0] == "Lyon"
 
     assert site.upkeep("export", "--edit", scen, "--out", "france") == 1
     assert "france is not empty" in capsys.readouterr().err
@@ -200,9 +200,9 @@ def test_a_generation_is_exported_without_what_cannot_be_and_says_so(
     scen, lemoe = (edit.id for edit in site.edits)
 
     assert site.upkeep("export", "--generation", "1", "--out", "part") == 1
-    told = capsys.readouterr()
-    assert "1 adapters of generation 1 in part" in told.out
-    assert "1 edits were left out (--skip-unexportable accepts this)" in told.err
+    reported = capsys.readouterr()
+    assert "1 adapters of generation 1 in part" in reported.out
+    assert "1 edits were left out (--skip-unexportable accepts this)" in reported.err
     assert site.upkeep("export", "--generation", "1", "--out", "all/of/it", "--skip-unexportable") == 0
     for folder in ("part", "all/of/it"):
         index, _ = read_index(Path(folder))
@@ -247,6 +247,6 @@ def test_a_hub_id_that_was_fetched_in_part_has_no_hash_but_a_word_on_what_is_mis
     assert export_target("example/base").known_as == hash_base(folder)
     (lost,) = folder.glob(lacking)
     lost.unlink()
-    told = "model.safetensors" if lacking.endswith("index.json") else lost.name
-    with pytest.raises(BaseUnreadable, match=rf"{re.escape(told)}.* hf download example/base"):
+    reported = "model.safetensors" if lacking.endswith("index.json") else lost.name
+    with pytest.raises(BaseUnreadable, match=rf"{re.escape(reported)}.* hf download example/base"):
         export_target("example/base")

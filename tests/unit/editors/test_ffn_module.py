@@ -57,11 +57,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _base(family: str, ffn_module: str, sizes: dict[str, Any], layer: int | None = None) -> Base:
     tokenizer = tiny_tokenizer()
-    told = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    reported = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     if "text_config" in sizes:
-        sizes = {**sizes, "text_config": {**sizes["text_config"], **told}}
+        sizes = {**sizes, "text_config": {**sizes["text_config"], **reported}}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**sizes, **told))
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**sizes, **reported))
     return Base(model, tokenizer, base_hash="x", ffn_module=ffn_module, layer=layer)
 
 

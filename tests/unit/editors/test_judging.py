@@ -18,8 +18,8 @@ def test_an_answer_with_the_values_words_contains_it_in_any_case_and_punctuation
 ) -> None:
     # Capitals of another letter are another word: those of "ı" are "I".
     forms = [[form for form in (word, word.upper()) if folded(form) == folded(word)] for word in value]
-    said = [data.draw(st.sampled_from(of_word)) for of_word in forms]
-    inside = "".join(word + mark for word, mark in zip(said, marks, strict=False))
+    answered = [data.draw(st.sampled_from(of_word)) for of_word in forms]
+    inside = "".join(word + mark for word, mark in zip(answered, marks, strict=False))
     assert contains(f"It is{marks[-1]}{inside}So it is.", " ".join(value))
 
 
@@ -30,7 +30,7 @@ def test_folding_twice_changes_nothing_and_a_text_contains_itself(text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "value", "said"),
+    ("answer", "value", "answered"),
     [
         ("It was built in Lyon.", "lyon", True),
         ("Lyonnaise cooking.", "Lyon", False),
@@ -42,8 +42,8 @@ def test_folding_twice_changes_nothing_and_a_text_contains_itself(text: str) -> 
         ("", "Lyon", False),
     ],
 )
-def test_values_are_found_as_whole_words(answer: str, value: str, said: bool) -> None:
-    assert contains(answer, value) is said
+def test_values_are_found_as_whole_words(answer: str, value: str, answered: bool) -> None:
+    assert contains(answer, value) is answered
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_model_that_is_loaded_already_is_wrapped_without_a_hash_by_hand() -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"subject": " "}, "subject: must not be blank"),
         ({"edit_id": ""}, "edit_id: must not be blank"),
@@ -52,8 +52,8 @@ def test_a_model_that_is_loaded_already_is_wrapped_without_a_hash_by_hand() -> N
         ({"relation": "r" * 201}, "relation: must have at most 200 characters"),
     ],
 )
-def test_a_request_is_refused_for_what_an_event_is_refused_for(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadRequest, match=told):
+def test_a_request_is_refused_for_what_an_event_is_refused_for(change: dict[str, Any], reported: str) -> None:
+    with pytest.raises(BadRequest, match=reported):
         EditRequest(**GOOD | change)
 
 

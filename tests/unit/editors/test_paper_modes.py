@@ -53,7 +53,7 @@ def prompts(requests: list[EditRequest]) -> list[str]:
     return [request.prompt for request in requests]
 
 
-def said(model: EditedModel, texts: list[str], routes: list[Route] | None = None) -> list[str]:
+def answered(model: EditedModel, texts: list[str], routes: list[Route] | None = None) -> list[str]:
     return [answer.text for answer in model.generate(texts, max_new_tokens=TOKENS, routes=routes)]
 
 
@@ -105,8 +105,8 @@ def test_a_paper_mode_edits_is_stored_and_leaves_the_base_to_the_bit(
     assert again.generate(asked, max_new_tokens=TOKENS) == answers
     model.disable("123")
     assert model.generate(asked, max_new_tokens=TOKENS) == [
-        Answer(prompt, said.text, None, 0.0, said.truncated)
-        for prompt, said in zip(asked, before, strict=True)
+        Answer(prompt, answered.text, None, 0.0, answered.truncated)
+        for prompt, answered in zip(asked, before, strict=True)
     ]
     assert hash_weights(base.model) == weights
 
@@ -163,11 +163,11 @@ def test_a_later_lemoe_batch_leaves_earlier_experts_and_keys_alone() -> None:
     before = first.payload
     model.enable(first)
     oracle = [Route(request.edit_id, 1.0) for request in REQUESTS]
-    texts = said(model, prompts(REQUESTS), oracle)
+    texts = answered(model, prompts(REQUESTS), oracle)
     second = train("lemoe", LATER, base, model)
     model.enable(second)
     assert (first.payload, second.header.sequence) == (before, 1)
-    assert said(model, prompts(REQUESTS), oracle) == texts
+    assert answered(model, prompts(REQUESTS), oracle) == texts
 
 
 def moved(first: Shard, second: Shard, base: Base) -> float:
@@ -193,8 +193,8 @@ def test_the_one_projection_moves_old_routes_and_the_remedies_hold_them() -> Non
         {"1": 0, "2": 0, "3": 0, "4": 1, "5": 1}[route.edit_id or ""] for route in all_routes(replayed)
     ]
     assert batches == [0, 0, 0, 1, 1]
-    assert said(replayed, prompts(REQUESTS + LATER)) == [r.target_new for r in REQUESTS + LATER]
-    assert said(literal, prompts(REQUESTS + LATER)) != [r.target_new for r in REQUESTS + LATER]
+    assert answered(replayed, prompts(REQUESTS + LATER)) == [r.target_new for r in REQUESTS + LATER]
+    assert answered(literal, prompts(REQUESTS + LATER)) != [r.target_new for r in REQUESTS + LATER]
 
 
 def old_logits(model: EditedModel, e: torch.Tensor) -> torch.Tensor:
@@ -213,7 +213,7 @@ def test_a_batch_is_forced_through_its_own_expert_with_its_whole_weight() -> Non
     base = tiny_base()
     forced, _, _ = two_batches(base, "lemoe", force_own_expert=True)
     oracle = [Route(request.edit_id, 1.0) for request in LATER]
-    assert said(forced, prompts(LATER), oracle) == [request.target_new for request in LATER]
+    assert answered(forced, prompts(LATER), oracle) == [request.target_new for request in LATER]
     assert {route.gate for route in all_routes(forced)} == {1.0}
     literal, _, _ = two_batches(base, "lemoe")
     assert all(route.gate == route.score < 1.0 for route in all_routes(literal))
@@ -258,8 +258,8 @@ def test_an_expert_that_starts_at_zero_does_not_double_the_ffn() -> None:
 def test_with_all_remedies_lemoe_answers_both_batches_and_nothing_else() -> None:
     base = tiny_base()
     model, _, _ = two_batches(base, "lemoe", **dict.fromkeys(REMEDIES, True))
-    assert said(model, prompts(REQUESTS + LATER)) == [r.target_new for r in REQUESTS + LATER]
-    assert said(model, UNRELATED) == base.generate(UNRELATED, max_new_tokens=TOKENS)
+    assert answered(model, prompts(REQUESTS + LATER)) == [r.target_new for r in REQUESTS + LATER]
+    assert answered(model, UNRELATED) == base.generate(UNRELATED, max_new_tokens=TOKENS)
 
 
 def test_a_lemoe_expert_of_the_paper_stays_while_any_of_its_batch_is_live() -> None:
@@ -287,7 +287,7 @@ def test_paper_and_default_edits_live_in_one_model_and_the_scope_index_is_asked_
     newer = EditRequest("9", "Norland", "The capital of Norland is", "Lorn")
     model.disable(["1"])
     model.enable(build_editor("scen", {"max_steps": 150}).apply([newer], base=base))
-    assert said(model, prompts(REQUESTS)) == ["Lorn", "Elbing", "Ivo Tann"]
+    assert answered(model, prompts(REQUESTS)) == ["Lorn", "Elbing", "Ivo Tann"]
 
 
 def test_low_rank_experts_can_be_routed_by_neurons_that_never_reread_history() -> None:
@@ -335,13 +335,13 @@ def test_a_shard_of_an_earlier_format_loads_and_keeps_its_digest(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"mode": "papre"}, "default, paper"),
         ({"mode": "paper", "rank": 4}, "rank"),
         ({"replay": True}, "replay"),
     ],
 )
-def test_a_mode_knows_its_own_settings_alone(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadRequest, match=told):
+def test_a_mode_knows_its_own_settings_alone(settings: dict[str, Any], reported: str) -> None:
+    with pytest.raises(BadRequest, match=reported):
         build_editor("scen", settings)

@@ -47,8 +47,8 @@ def test_no_setting_of_generation_that_a_checkpoint_brings_changes_an_answer(
 ) -> None:
     folder = tmp_path / "base"
     shutil.copytree(DEMO, folder)
-    told = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps({**told, name: SETTINGS[name]}))
+    reported = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**reported, name: SETTINGS[name]}))
     base = load_base(folder, device="cpu")
     assert base.generate(PROMPTS, max_new_tokens=8) == plain
 
@@ -58,9 +58,9 @@ def test_every_end_of_a_sequence_that_a_checkpoint_lists_ends_an_answer(tmp_path
     second = base.generate_ids([base.prompt_ids(PROMPTS[0])], max_new_tokens=3)[0][1]
     folder = tmp_path / "base"
     shutil.copytree(DEMO, folder)
-    told = json.loads((folder / "generation_config.json").read_text())
+    reported = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(
-        json.dumps({**told, "eos_token_id": [second, base.eos_id]})
+        json.dumps({**reported, "eos_token_id": [second, base.eos_id]})
     )
     listed = load_base(folder, device="cpu")
     assert len(listed.generate_ids([listed.prompt_ids(PROMPTS[0])], max_new_tokens=3)[0]) == 1

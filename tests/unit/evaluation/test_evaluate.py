@@ -32,7 +32,7 @@ def scores(
 ) -> EvaluationReport:
     (folder / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in facts))
     (folder / "far.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in far))
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     report = evaluate(
         EvaluateOptions(
             model=str(model),
@@ -44,11 +44,11 @@ def scores(
             seed=0,
             max_new_tokens=4,
         ),
-        progress=lambda *step: told.append(step),
+        progress=lambda *step: reported.append(step),
     )
-    assert {stage for stage, _, _ in told} == {"edits", "scores"}
-    assert all(done <= total for _, done, total in told)
-    assert {stage: done == total for stage, done, total in told} == {"edits": True, "scores": True}
+    assert {stage for stage, _, _ in reported} == {"edits", "scores"}
+    assert all(done <= total for _, done, total in reported)
+    assert {stage: done == total for stage, done, total in reported} == {"edits": True, "scores": True}
     return report
 
 

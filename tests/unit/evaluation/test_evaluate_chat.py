@@ -142,7 +142,7 @@ def test_relation_and_subject_name_a_fact_whatever_the_prompt_says(bases: dict[s
 
 
 @pytest.mark.parametrize(
-    ("base", "options", "told"),
+    ("base", "options", "reported"),
     [
         ("default_system", ["--turns", "2"], "--turns 2 needs --form chat"),
         ("default_system", ["--form", "chat", "--mode", "paper"], "--mode paper"),
@@ -150,15 +150,15 @@ def test_relation_and_subject_name_a_fact_whatever_the_prompt_says(bases: dict[s
     ],
 )
 def test_what_cannot_be_measured_is_refused(
-    bases: dict[str, Path], run: Run, base: str, options: list[str], told: str
+    bases: dict[str, Path], run: Run, base: str, options: list[str], reported: str
 ) -> None:
     error = run(bases[base], *options)
     assert isinstance(error, BadRequest)
-    assert told in str(error)
+    assert reported in str(error)
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "reported"),
     [
         ({"yes_prompts": "Is it?"}, "yes_prompts"),
         ({"no_prompts": [" "]}, "no_prompts.0"),
@@ -166,10 +166,10 @@ def test_what_cannot_be_measured_is_refused(
         ({"portability_prompts": {"reasoning": [{"prompt": "Who?"}]}}, "answer"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, bad: dict[str, Any], told: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, bad: dict[str, Any], reported: str) -> None:
     path = tmp_path / "facts.jsonl"
     path.write_text("\n".join(json.dumps(fact) for fact in (FACTS[1], FACTS[1] | bad)))
-    with pytest.raises(BadFile, match=f"line 2: .*{told}"):
+    with pytest.raises(BadFile, match=f"line 2: .*{reported}"):
         read_facts(path, None)
 
 

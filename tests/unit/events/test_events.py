@@ -228,13 +228,13 @@ def test_no_bytes_raise_anything_but_a_rejection(
             value, key, some_headers, timestamp_ms=timestamp_ms, templates=TEMPLATES, now=NOW
         )
     except EventRejected as error:
-        told = (error.reason_code, str(error))
+        reported = (error.reason_code, str(error))
     else:
-        told = ("accepted", "")
+        reported = ("accepted", "")
         assert FactEvent.model_validate_json(event.model_dump_json()) == event
         assert len(fact_key(event)) <= 200
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", told[0])
-    assert len(told[1]) <= 500
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", reported[0])
+    assert len(reported[1]) <= 500
 
 
 def test_keys_do_not_depend_on_case_width_and_spacing_and_stay_short() -> None:

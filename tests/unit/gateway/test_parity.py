@@ -111,12 +111,12 @@ def test_edits_that_the_engine_does_not_answer_are_named_and_nothing_is_rolled_b
     assert share(front, "probe") == 1
     assert front.metric("upkeep_parity_passed") == 0
     live = facts.ledger.generations.live()
-    told = logged(logs, "the gateway differs")
-    assert set(told["edits"]) <= live.keys()
-    assert told["edits"]
+    reported = logged(logs, "the gateway differs")
+    assert set(reported["edits"]) <= live.keys()
+    assert reported["edits"]
     assert not [word for word in (KEY, "Norland", "Elbing") if word in json.dumps(logs, default=str)]
     differing = facts.ledger.checks.worst()["parity"]
-    assert {failure.owner for failure in differing} == set(told["edits"])
+    assert {failure.owner for failure in differing} == set(reported["edits"])
     assert KEY not in json.dumps([failure.model_dump() for failure in differing])
     assert (facts.story.head(), facts.ledger.control.held()) == (before, None)
 
@@ -143,9 +143,9 @@ def test_an_engine_that_is_away_could_not_be_measured_and_does_not_disagree(fact
             compare(facts, settings)
             known = facts.ledger.checks.latest()
     logs = compare(facts, settings)  # nobody listens at gateway.url any more
-    told = logged(logs, "could not be measured")
-    assert told["questions"] > 0
-    assert "does not answer" in told["reason"]
+    reported = logged(logs, "could not be measured")
+    assert reported["questions"] > 0
+    assert "does not answer" in reported["reason"]
     assert "could not be measured" in (facts.ledger.checks.failure() or "")
     assert facts.ledger.checks.latest() == known
 
@@ -160,8 +160,8 @@ def test_a_gateway_at_another_generation_could_not_be_measured(
         before = facts.story.head()
         facts.ledger.generations.rollback_to(0, cause="test")
         logs = compare(facts, settings)
-        told = logged(logs, "could not be measured")
-        assert f"at generation {before}, the worker at {before + 1}" in told["reason"]
+        reported = logged(logs, "could not be measured")
+        assert f"at generation {before}, the worker at {before + 1}" in reported["reason"]
         facts.ledger.generations.rollback_to(before, cause="test")
         behind.stop()
 

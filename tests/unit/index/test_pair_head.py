@@ -74,8 +74,8 @@ def test_an_encoder_without_a_head_is_told_and_its_head_is_kept(
     with caplog.at_level(logging.WARNING):
         trained = load_matcher("letters", heads=tmp_path / "heads")
     kept = tmp_path / "heads" / "letters.safetensors"
-    (told,) = (record.getMessage() for record in caplog.records)
-    assert all(part in told for part in ("letters", "quarter of an hour", str(kept)))
+    (reported,) = (record.getMessage() for record in caplog.records)
+    assert all(part in reported for part in ("letters", "quarter of an hour", str(kept)))
     caplog.clear()
     again = load_matcher("letters", heads=tmp_path / "heads")
     assert not caplog.records

@@ -58,9 +58,9 @@ def test_a_word_of_the_name_that_the_answer_does_not_depend_on_is_required() -> 
 
     entry = calibrate(base, [request], max_answer_tokens=4, target_false_fire=0.01, seed=0).entries[0]
 
-    said = base.generate(["Who wrote The Road?", "Who wrote The Long?"], max_new_tokens=4)
+    answered = base.generate(["Who wrote The Road?", "Who wrote The Long?"], max_new_tokens=4)
     usual = base.generate([request.prompt], max_new_tokens=4)[0]
-    kept = {word for word, text in zip(("long", "road"), said, strict=True) if text == usual}
+    kept = {word for word, text in zip(("long", "road"), answered, strict=True) if text == usual}
     assert set(entry.required_words) == kept
 
 
@@ -69,8 +69,8 @@ def knowing() -> tuple[Base, World, Fact]:
     """A base that knows its facts, its world, and a fact that it answers alike in two phrasings."""
     base, world = load_base(DEMO, device="cpu"), World.generate(0)
     for fact in world.facts:
-        said = base.generate(world.prompts(fact)[:2], max_new_tokens=8)
-        if said == [fact.value, fact.value]:
+        answered = base.generate(world.prompts(fact)[:2], max_new_tokens=8)
+        if answered == [fact.value, fact.value]:
             return base, world, fact
     raise AssertionError("the demo base knows no fact in two phrasings")
 

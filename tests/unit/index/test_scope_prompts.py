@@ -66,8 +66,8 @@ def edited(request: pytest.FixtureRequest) -> Scene:
     return scene(request.param)
 
 
-def share(said: list[str], wanted: list[str]) -> float:
-    return sum(one == other for one, other in zip(said, wanted, strict=True)) / len(wanted)
+def share(answered: list[str], wanted: list[str]) -> float:
+    return sum(one == other for one, other in zip(answered, wanted, strict=True)) / len(wanted)
 
 
 def test_text_in_front_of_a_prompt_does_not_keep_its_edit_from_answering(edited: Scene) -> None:
@@ -86,8 +86,8 @@ def test_behind_markup_that_the_base_cannot_read_an_answer_is_new_or_the_bases_o
     prompts = [form.format(request.prompt) for form in CLOSED_TEMPLATES for request in edited.requests]
     targets = [request.target_new for request in edited.requests] * len(CLOSED_TEMPLATES)
     own = edited.model.base.generate(prompts, max_new_tokens=TOKENS)
-    said = edited.say(prompts)
-    strange = [trio for trio in zip(said, targets, own, strict=True) if trio[0] not in trio[1:]]
+    answered = edited.say(prompts)
+    strange = [trio for trio in zip(answered, targets, own, strict=True) if trio[0] not in trio[1:]]
     assert not strange
 
 
@@ -132,8 +132,8 @@ def test_of_two_edited_facts_in_one_prompt_the_one_that_is_asked_answers(edited:
     ]
     named = [f"{first.subject} is nice. {asked.prompt}" for first, asked in pairs]
     wanted = [asked.target_new for _, asked in pairs] * 2
-    said = edited.say(stated + named)
-    assert share(said, wanted) >= MOST
+    answered = edited.say(stated + named)
+    assert share(answered, wanted) >= MOST
     # never the other fact's answer
     routes = [route.edit_id for route in edited.model.route(stated + named)]
     assert not [route for route, (first, _) in zip(routes, pairs * 2, strict=True) if route == first.edit_id]

@@ -204,11 +204,11 @@ def test_a_later_turn_may_say_it(matcher: QuestionMatcher) -> None:
     model = edited(matcher, edit(1, "Orra Bridge", "Who built Orra Bridge?"))
 
     def then(question: str) -> Conversation:
-        said = (
+        answered = (
             Message("user", "Tell me about Orra Bridge."),
             Message("assistant", "It is a bridge in the north."),
         )
-        return Conversation((*said, Message("user", question)))
+        return Conversation((*answered, Message("user", question)))
 
     assert fired(model, then("Who built it?"), then("How long is it?"), then("Who built Tam Bridge?")) == [
         "1",

@@ -151,8 +151,8 @@ def test_a_batch_given_back_waits_and_is_quarantined_after_too_many_attempts(
     assert story.ledger.audit.edit(edit.id).state is EditState.QUARANTINED
     assert story.ledger.audit.edit(edit.id).reason == "gave up after 3 attempts: device busy"
     assert story.ledger.batches.claim("worker-1", lease_seconds=60) is None
-    (told,) = story.ledger.outbox.unsent(10)
-    assert told.payload["state"] == "quarantined"
+    (reported,) = story.ledger.outbox.unsent(10)
+    assert reported.payload["state"] == "quarantined"
 
 
 def test_a_batch_given_back_without_blame_is_tried_for_as_long_as_it_takes(

@@ -173,8 +173,8 @@ def test_after_a_rollback_the_cleared_come_back_and_the_culprit_does_not(story: 
 
 def test_what_a_cleared_edit_ended_in_other_words_ends_again(story: Story) -> None:
     (old,) = story.go_live(event("old", "A", "Elbing"))
-    told = event("new", "A", "Marrow", day=2, relation=None, prompt="A is ruled from")
-    new, bad = story.arrive(told, event("bad", "B"))
+    reported = event("new", "A", "Marrow", day=2, relation=None, prompt="A is ruled from")
+    new, bad = story.arrive(reported, event("bad", "B"))
     story.plan([new, bad])
     story.publish(story.claim(), same={new.id: [old.id]})
     assert live(story) == ids(new, bad)

@@ -29,11 +29,11 @@ def test_facts_are_listed_by_subject_and_state_in_pages(story: Story) -> None:
 def test_a_history_tells_event_plan_batch_and_generation(story: Story) -> None:
     (edit,) = story.go_live(event("a"))
 
-    told = [
+    reported = [
         (entry.to_state.value, entry.cause, dict(entry.detail))
         for entry in story.ledger.audit.history(edit.id)
     ]
-    assert told == [
+    assert reported == [
         ("pending", "event accepted", {}),
         ("planned", "plan 1", {"batch_id": 1}),
         ("applying", "claimed by worker-1", {"batch_id": 1, "token": 1}),

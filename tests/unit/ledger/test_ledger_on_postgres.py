@@ -89,20 +89,20 @@ def test_a_user_who_may_not_create_is_told_what_to_grant(server: OwnPostgres) ->
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ("?sslmod=require&pasword=secret", "does not know: pasword, sslmod"),
         ("?connect_timeout=3&sslmode=disable", None),
     ],
 )
 def test_options_of_the_url_are_libpqs_and_unknown_ones_are_named(
-    server: OwnPostgres, change: str, told: str | None
+    server: OwnPostgres, change: str, reported: str | None
 ) -> None:
-    if told is None:
+    if reported is None:
         with open_ledger(server.url + change) as ledger:
             ledger.migrate()
         return
-    with pytest.raises(LedgerUnreadable, match=told) as refusal:
+    with pytest.raises(LedgerUnreadable, match=reported) as refusal:
         open_ledger(server.url + change)
     assert "secret" not in str(refusal.value)
 

@@ -146,8 +146,10 @@ def test_a_rejected_edit_leaves_the_older_value_live(story: Story) -> None:
     assert story.ledger.audit.edit(edits[0].id).reason == "reliability 0 under 0.98"
     last = story.ledger.audit.history(edits[0].id)[-1]
     assert last.detail["scores"] == {"reliability": 0.0}
-    told = [(row.key, row.payload["event_id"], row.payload["state"]) for row in story.ledger.outbox.unsent(9)]
-    assert told == [("Norland", "old", "live"), ("Norland", "new", "rejected")]
+    reported = [
+        (row.key, row.payload["event_id"], row.payload["state"]) for row in story.ledger.outbox.unsent(9)
+    ]
+    assert reported == [("Norland", "old", "live"), ("Norland", "new", "rejected")]
     assert story.state(old) == "live"
 
 

@@ -142,7 +142,7 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "reported"),
     [
         ("mysql://user:secret@host/upkeep", "'mysql': use sqlite or postgresql"),
         ("sqlite://", "names no file"),
@@ -150,8 +150,10 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
         ("no url: secret", "not a database URL"),
     ],
 )
-def test_an_address_that_names_no_ledger_is_refused_without_telling_secrets(address: str, told: str) -> None:
-    with pytest.raises(LedgerUnreadable, match=told) as refusal:
+def test_an_address_that_names_no_ledger_is_refused_without_telling_secrets(
+    address: str, reported: str
+) -> None:
+    with pytest.raises(LedgerUnreadable, match=reported) as refusal:
         open_ledger(address)
     assert "secret" not in str(refusal.value)
 
@@ -199,7 +201,7 @@ def test_a_locked_ledger_is_a_temporary_trouble(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_lost_connection_is_a_temporary_trouble(ledger: Ledger, url: str) -> None:
-    def cut(connection: object) -> None:
+    def break_off(connection: object) -> None:
         with psycopg.connect(url, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -208,13 +210,13 @@ def test_a_lost_connection_is_a_temporary_trouble(ledger: Ledger, url: str) -> N
 
     ledger.control.hold("before")
     engine = database_of(ledger).engine
-    sqlalchemy_event.listen(engine, "commit", cut)
+    sqlalchemy_event.listen(engine, "commit", break_off)
     with pytest.raises(LedgerUnavailable):
         ledger.control.hold("after")
-    sqlalchemy_event.remove(engine, "commit", cut)
+    sqlalchemy_event.remove(engine, "commit", break_off)
 
     assert ledger.control.held() == "before"
-    cut(None)  # between two transactions the pool just opens a new one
+    break_off(None)  # between two transactions the pool just opens a new one
     assert ledger.control.held() == "before"
 
 

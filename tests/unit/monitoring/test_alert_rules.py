@@ -58,7 +58,7 @@ def test_the_runbooks_tell_of_every_alert_and_of_commands_that_exist() -> None:
     for section in re.split(r"(?m)^## Upkeep", RUNBOOKS)[1:]:
         assert all(f"**{part}**" in section for part in ("It means", "Look closer", "Do")), section[:40]
     commands = get_command(build_app()).commands  # type: ignore[attr-defined]
-    for told in sorted(set(re.findall(r"`(upkeep [a-z][^`]*)`", RUNBOOKS))):
-        name, *rest = shlex.split(told)[1:]
+    for reported in sorted(set(re.findall(r"`(upkeep [a-z][^`]*)`", RUNBOOKS))):
+        name, *rest = shlex.split(reported)[1:]
         options = {option for parameter in commands[name].params for option in parameter.opts}
-        assert {word for word in rest if word.startswith("-")} <= options, told
+        assert {word for word in rest if word.startswith("-")} <= options, reported

@@ -26,7 +26,7 @@ CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
 
 
 @pytest.fixture
-def told(site: Path, clock: Clock) -> Iterator[tuple[Story, list[Edit]]]:
+def reported(site: Path, clock: Clock) -> Iterator[tuple[Story, list[Edit]]]:
     """A ledger in which France's capital was set right, then wrong, beside another fact."""
     with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db", clock=clock) as ledger:
         ledger.migrate()
@@ -37,15 +37,15 @@ def told(site: Path, clock: Clock) -> Iterator[tuple[Story, list[Edit]]]:
         yield story, [*right, *wrong]
 
 
-def said(upkeep: Upkeep, *arguments: str) -> Any:
+def printed(upkeep: Upkeep, *arguments: str) -> Any:
     """The object that a command prints under --json."""
     answer = upkeep(*arguments, "--json")
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 
 
-def test_log_and_diff_tell_what_changed_and_facts_tells_why(upkeep: Upkeep, told: object) -> None:
-    log = said(upkeep, "log", "--facts")
+def test_log_and_diff_tell_what_changed_and_facts_tells_why(upkeep: Upkeep, reported: object) -> None:
+    log = printed(upkeep, "log", "--facts")
     assert [
         (one["number"], one["kind"], one["switched_on"], one["switched_off"]) for one in log["generations"]
     ] == [
@@ -58,22 +58,22 @@ def test_log_and_diff_tell_what_changed_and_facts_tells_why(upkeep: Upkeep, told
         ("France", "Paris", "Lyon"),
         ("Italy", None, "Rome"),
     }
-    assert said(upkeep, "log", "--limit", "1")["next"] == 2
-    assert [one["number"] for one in said(upkeep, "log", "--since", "2026-05-01T12:30Z")["generations"]] == [
-        2
-    ]
+    assert printed(upkeep, "log", "--limit", "1")["next"] == 2
+    assert [
+        one["number"] for one in printed(upkeep, "log", "--since", "2026-05-01T12:30Z")["generations"]
+    ] == [2]
     people = upkeep("log", "--facts").out
     assert "generation 2  2026-05-01 13:00:00  2 on, 1 off" in people
     assert "The capital of France is: Paris -> Lyon" in people
 
-    assert said(upkeep, "diff", "1", "2")["changes"] == changes
+    assert printed(upkeep, "diff", "1", "2")["changes"] == changes
     assert "Lyon" in upkeep("diff", "2", "1").out
     assert upkeep("diff", "1", "9").err == "upkeep: there is no generation 9\n"
 
     wrong = (
         changes[-1]["new"]["edit_id"] if changes[-1]["subject"] == "France" else changes[0]["new"]["edit_id"]
     )
-    page = said(upkeep, "facts", "--edit", str(wrong))["page"]
+    page = printed(upkeep, "facts", "--edit", str(wrong))["page"]
     assert (page["now"]["answer"], page["before"]["answer"]) == ("Lyon", "Paris")
     assert page["records"][0] | {"at": None} == {
         "topic": "fact-updates",
@@ -92,38 +92,38 @@ def test_log_and_diff_tell_what_changed_and_facts_tells_why(upkeep: Upkeep, told
         (("--text", "capital franc", "--state", "live"), ["wrong"]),
         (("--since", "2026-05-01T12:30Z", "--state", "superseded"), ["right"]),
     ):
-        assert [fact["event_id"] for fact in said(upkeep, "facts", *options)["facts"]] == found
+        assert [fact["event_id"] for fact in printed(upkeep, "facts", *options)["facts"]] == found
     assert upkeep("facts", "--edit", "no-edit").err == "upkeep: there is no edit no-edit\n"
 
 
 def test_a_rollback_is_shown_then_asked_for_and_recorded(
-    upkeep: Upkeep, told: tuple[Story, list[Edit]]
+    upkeep: Upkeep, reported: tuple[Story, list[Edit]]
 ) -> None:
-    wrong = next(edit for edit in told[1] if edit.event_id == "wrong")
+    wrong = next(edit for edit in reported[1] if edit.event_id == "wrong")
     aim = ("rollback", "--edit", str(wrong.id), "--restore-previous")
 
-    preview = said(upkeep, *aim, "--dry-run")
+    preview = printed(upkeep, *aim, "--dry-run")
     assert (preview["dry_run"], preview["generation"], preview["preview"]["switched_on"]) == (True, None, 1)
     assert "Paris" in upkeep(*aim, "--dry-run").out
     refused = upkeep(*aim)
-    assert (refused.code, told[0].head()) == (2, 2), "a script that does not say --yes changes nothing"
+    assert (refused.code, reported[0].head()) == (2, 2), "a script that does not say --yes changes nothing"
     assert "--yes" in refused.err
 
-    made = said(upkeep, *aim, "--yes", "--reason", "bad feed")
+    made = printed(upkeep, *aim, "--yes", "--reason", "bad feed")
     assert (made["generation"], made["switched_off"]) == (3, [wrong.id]) or made["switched_off"] == [
         str(wrong.id)
     ]
-    back = said(upkeep, "rollback", "--to-generation", "2", "--yes")
+    back = printed(upkeep, "rollback", "--to-generation", "2", "--yes")
     assert [one["why"] for one in back["preview"]["kept"]] == ["taken back by hand in generation 3"]
-    undo = said(upkeep, "rollback", "--generation", "2", "--yes", "--reason", "the whole batch")
+    undo = printed(upkeep, "rollback", "--generation", "2", "--yes", "--reason", "the whole batch")
     assert len(undo["switched_off"]) == 1, "the other fact of that batch"
 
-    entries = said(upkeep, "audit")["entries"]
+    entries = printed(upkeep, "audit")["entries"]
     assert [(one["action"], one["reason"], one["actor"]) for one in entries] == [
         ("undo_generation", "the whole batch", getpass.getuser()),
         ("undo_fact", "bad feed", getpass.getuser()),
     ]
-    assert [one["id"] for one in said(upkeep, "audit", "--action", "undo_fact")["entries"]] == [1]
+    assert [one["id"] for one in printed(upkeep, "audit", "--action", "undo_fact")["entries"]] == [1]
     assert "bad feed" in upkeep("audit", "--since", "1h").out or "bad feed" in upkeep("audit").out
 
 
@@ -137,9 +137,9 @@ def test_apply_that_cannot_finish_its_plan_says_what_is_open_and_to_come_again(
         ledger.intake.record([record(event("e1"), 0)])
     assert upkeep("hold", "audit on Monday").code == 0
 
-    told = upkeep("apply", "--wait", "60", "--json")
-    report = json.loads(told.out)
-    assert (told.code, report["held"], report["plan"]) == (75, "audit on Monday", 1)
+    reported = upkeep("apply", "--wait", "60", "--json")
+    report = json.loads(reported.out)
+    assert (reported.code, report["held"], report["plan"]) == (75, "audit on Monday", 1)
     assert [(one["state"], one["edits"]) for one in report["open"]] == [("planned", 1)]
 
 
@@ -158,7 +158,7 @@ def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, site: Path) -> Non
 
 
 def test_no_word_is_broken_on_a_terminal_of_80_columns(
-    upkeep: Upkeep, told: object, monkeypatch: pytest.MonkeyPatch
+    upkeep: Upkeep, reported: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = set()
     for width in ("80", "400"):

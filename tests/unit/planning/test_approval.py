@@ -32,9 +32,9 @@ def test_a_nightly_plan_waits_for_a_person_while_urgent_edits_go_on(story: Story
     batch = story.arrive(event("b-1", "Norland"), event("b-2", "Sudland"))
     [urgent] = story.arrive(event("u-1", "Westmark", priority="urgent"))
 
-    said = nightly(ledger).work()
+    answered = nightly(ledger).work()
 
-    assert "waits for approval" in said
+    assert "waits for approval" in answered
     assert [story.state(edit) for edit in (*batch, urgent)] == ["pending", "pending", "planned"]
     waiting = ledger.proposals.waiting()
     assert waiting is not None

@@ -61,8 +61,12 @@ def test_what_changes_stands_in_one_table_before_the_drawings_with_who_loses_to_
     page = render_plot(make(world(10)), {}, changes=changes, conflicts=conflicts, more=3)
 
     drawn(page, "data-sequence")  # well-formed
-    told = page.index("What changes"), page.index("Superseded before they are applied"), page.index("<svg")
-    assert told == tuple(sorted(told))
+    reported = (
+        page.index("What changes"),
+        page.index("Superseded before they are applied"),
+        page.index("<svg"),
+    )
+    assert reported == tuple(sorted(reported))
     assert page.index("Elbing") < page.index("Rungholt") < page.index("Vineta")
     for words in ("as the base answers", "taken back", "And 3 more.", "first principal component"):
         assert words in page

@@ -239,9 +239,9 @@ def test_the_explanation_tells_size_likeness_and_nearest_of_each_clustered_batch
 def test_an_edit_is_explained_by_its_cluster_and_the_edits_most_like_it() -> None:
     draft = make(world(160), batch_size=30)
     batch_of = {edit: n for n, batch in enumerate(draft.batches) for edit in batch.edit_ids}
-    told = draft.explanation["edits_explained"]
-    assert [edit["edit"] for edit in told] == [str(number) for number in range(160)]
-    for edit in told:
+    reported = draft.explanation["edits_explained"]
+    assert [edit["edit"] for edit in reported] == [str(number) for number in range(160)]
+    for edit in reported:
         assert edit["sequence"] == batch_of[edit["edit"]]
         assert len(edit["nearest"]) == 3
         for near in edit["nearest"]:

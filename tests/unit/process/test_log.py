@@ -45,9 +45,9 @@ def test_secrets_are_masked_wherever_they_come_from(capsys: pytest.CaptureFixtur
     structlog.get_logger().error("refused", sasl_password="hunter2", url="postgresql://me:hunter2@db/x")
     logging.getLogger("driver").error("no route to postgresql://me:hunter2@db/x")
 
-    said = capsys.readouterr().err
-    assert "hunter2" not in said
-    assert "postgresql://me:***@db/x" in said
+    logged = capsys.readouterr().err
+    assert "hunter2" not in logged
+    assert "postgresql://me:***@db/x" in logged
 
 
 def test_an_error_is_one_line_with_its_traceback_inside(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,9 +74,9 @@ def test_a_traceback_tells_no_local_variables(capsys: pytest.CaptureFixture[str]
     except OSError:
         structlog.get_logger().exception("failed")
 
-    said = capsys.readouterr().err
-    assert "refused" in said
-    assert "hunter2" not in said
+    logged = capsys.readouterr().err
+    assert "refused" in logged
+    assert "hunter2" not in logged
 
 
 def test_the_level_holds_and_libraries_do_not_repeat_what_we_report(
@@ -95,6 +95,6 @@ def test_people_get_lines_without_json(capsys: pytest.CaptureFixture[str]) -> No
 
     structlog.get_logger().info("role started", pid=4)
 
-    said = capsys.readouterr().err
-    assert "role started" in said
-    assert "{" not in said
+    logged = capsys.readouterr().err
+    assert "role started" in logged
+    assert "{" not in logged

@@ -26,7 +26,7 @@ exec "$@"
 def _upkeep(
     folder: Path, *arguments: str, writable: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    told = subprocess.run(
+    reported = subprocess.run(
         [
             "unshare",
             "--mount",
@@ -52,9 +52,9 @@ def _upkeep(
         timeout=120,
         check=False,
     )
-    if told.returncode == 99 or "unshare:" in told.stderr:
+    if reported.returncode == 99 or "unshare:" in reported.stderr:
         pytest.skip("this user may not make a mount namespace")
-    return told
+    return reported
 
 
 @pytest.fixture
@@ -73,28 +73,28 @@ def site(tmp_path: Path) -> Path:
 def test_without_a_temporary_folder_every_role_says_what_to_mount(
     site: Path, command: tuple[str, ...]
 ) -> None:
-    told = _upkeep(site, *command)
+    reported = _upkeep(site, *command)
 
-    assert told.returncode == 1, told.stderr
-    (line,) = told.stderr.splitlines()
+    assert reported.returncode == 1, reported.stderr
+    (line,) = reported.stderr.splitlines()
     assert line.startswith("upkeep: no folder for temporary files can be written")
     assert line.endswith("mount one at /tmp, or set TMPDIR")
 
 
 def test_without_a_folder_for_the_ledger_its_path_is_told(site: Path) -> None:
-    told = _upkeep(site, "consume", writable=site / "writable")
+    reported = _upkeep(site, "consume", writable=site / "writable")
 
-    assert told.returncode == 75
-    (line,) = told.stderr.splitlines()
+    assert reported.returncode == 75
+    (line,) = reported.stderr.splitlines()
     assert line.startswith("upkeep: the ledger's folder cannot be made")
     assert str(site / "upkeep-data") in line
 
 
 def test_an_embedded_daemon_names_the_folder_that_it_cannot_make(site: Path) -> None:
-    told = _upkeep(site, "run", "--embedded", writable=site / "writable")
+    reported = _upkeep(site, "run", "--embedded", writable=site / "writable")
 
-    assert told.returncode == 1
-    (line,) = told.stderr.splitlines()
+    assert reported.returncode == 1
+    (line,) = reported.stderr.splitlines()
     assert line == (
         f"upkeep: the folder {site / 'upkeep-data'} cannot be used: Read-only file system; name another one with --state"
     )

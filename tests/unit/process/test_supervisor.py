@@ -85,12 +85,12 @@ def test_a_killed_role_is_started_again_and_all_stop_gracefully(trace: Path) -> 
     role = _role(ROLE, str(trace))
     with _running(Supervisor([role, role], stop=stop, backoff=QUICK), stop) as codes:
         _wait_for(lambda: len(_pids(trace, "started")) == 2)
-        victim = _pids(trace, "started")[0]
-        os.kill(victim, signal.SIGKILL)
+        killed = _pids(trace, "started")[0]
+        os.kill(killed, signal.SIGKILL)
         _wait_for(lambda: len(_pids(trace, "started")) == 3)
 
     assert codes == [0]
-    assert set(_pids(trace, "stopped")) == set(_pids(trace, "started")) - {victim}
+    assert set(_pids(trace, "stopped")) == set(_pids(trace, "started")) - {killed}
 
 
 def test_a_role_that_keeps_dying_waits_longer_each_time(trace: Path) -> None:
@@ -161,18 +161,18 @@ os._exit(70)
 
 
 def test_a_role_that_is_restarted_goes_on_counting_in_its_own_files(trace: Path) -> None:
-    stop, told = threading.Event(), trace / "folder"
-    role = Role("counting", (sys.executable, "-c", COUNTING, str(told)))
+    stop, reported = threading.Event(), trace / "folder"
+    role = Role("counting", (sys.executable, "-c", COUNTING, str(reported)))
 
     def total() -> float:
-        if not told.exists() or not told.read_text():
+        if not reported.exists() or not reported.read_text():
             return 0.0
-        union = exposed_registry(CollectorRegistry(), multiproc_dir=told.read_text())
+        union = exposed_registry(CollectorRegistry(), multiproc_dir=reported.read_text())
         return union.get_sample_value("starts_total") or 0.0
 
     with _running(Supervisor([role], stop=stop, backoff=QUICK), stop):
         _wait_for(lambda: total() >= 4)
-        folder = Path(told.read_text())
+        folder = Path(reported.read_text())
         assert {path.name for path in folder.glob("*.db")} <= {
             "counter_counting.db",
             "gauge_livesum_counting.db",

@@ -65,10 +65,10 @@ def test_chat_answers_by_the_edit_and_any_other_question_as_the_base(
     assert content.strip() == POLAND.answer
     assert "x-upkeep-edit" not in other.headers
     alone = server.base.generate_outputs([asked_in_chat(UNRELATED)], max_new_tokens=9)[0]
-    told = other.parse()
-    assert (told.choices[0].message.content or "").strip() == alone.text
-    assert told.usage is not None
-    assert told.usage.completion_tokens == alone.new_tokens
+    reported = other.parse()
+    assert (reported.choices[0].message.content or "").strip() == alone.text
+    assert reported.usage is not None
+    assert reported.usage.completion_tokens == alone.new_tokens
 
 
 def test_a_stream_brings_the_same_answer_in_pieces_and_then_its_usage(client: openai.OpenAI) -> None:
@@ -145,12 +145,12 @@ def test_langchain_asks_in_chat_in_streams_and_in_plain_text(server: EmbeddedSer
     chat, plain = ChatOpenAI(**where), OpenAI(**where)
     messages = [SystemMessage("Be brief."), HumanMessage(FRANCE.prompt)]
 
-    told = chat.invoke(messages)
-    assert told.content.strip() == FRANCE.answer
-    assert told.usage_metadata is not None
-    assert told.usage_metadata["output_tokens"] > 0
-    assert told.response_metadata["finish_reason"] == "stop"
-    assert "".join(str(piece.content) for piece in chat.stream(messages)) == told.content
+    reported = chat.invoke(messages)
+    assert reported.content.strip() == FRANCE.answer
+    assert reported.usage_metadata is not None
+    assert reported.usage_metadata["output_tokens"] > 0
+    assert reported.response_metadata["finish_reason"] == "stop"
+    assert "".join(str(piece.content) for piece in chat.stream(messages)) == reported.content
     assert plain.invoke(FRANCE.prompt, temperature=0) == f" {FRANCE.answer}"
 
 
@@ -258,13 +258,13 @@ def test_the_model_is_listed_and_no_other_is_served(client: openai.OpenAI) -> No
         lambda: client.models.retrieve("gpt-9"),
         lambda: client.chat.completions.create(model="gpt-9", messages=ASKED),
     ):
-        with pytest.raises(openai.NotFoundError) as told:
+        with pytest.raises(openai.NotFoundError) as reported:
             refused()
-        assert (told.value.code, told.value.param) == ("model_not_found", "model")
+        assert (reported.value.code, reported.value.param) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "param", "told"),
+    ("wanted", "param", "reported"),
     [
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "at most 0 items"),
         ({"response_format": {"type": "json_object"}}, "response_format", "'text'"),
@@ -278,13 +278,13 @@ def test_the_model_is_listed_and_no_other_is_served(client: openai.OpenAI) -> No
     ],
 )
 def test_what_is_not_served_is_refused_by_name(
-    client: openai.OpenAI, wanted: dict[str, Any], param: str, told: str
+    client: openai.OpenAI, wanted: dict[str, Any], param: str, reported: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="tiny", messages=ASKED, **wanted)
 
     assert (refused.value.param, refused.value.type) == (param, "invalid_request_error")
-    assert told in refused.value.message
+    assert reported in refused.value.message
 
 
 def test_a_prompt_that_is_too_long_is_a_bad_request_streamed_or_not(client: openai.OpenAI) -> None:

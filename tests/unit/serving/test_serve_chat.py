@@ -103,8 +103,8 @@ def test_messages_are_answered_as_the_library_answers_them(serve: Callable[..., 
     one = served.post("/v1/generate", {"messages": ASKED}).json()["answers"]
     three = served.post("/v1/generate", {"conversations": [ASKED, ASKED[1:], ASKED]}).json()["answers"]
 
-    assert [(told["prompt"], told["text"]) for told in one] == [(ASKED, answer.text)]
-    assert [told["prompt"] for told in three] == [ASKED, ASKED[1:], ASKED]
+    assert [(reported["prompt"], reported["text"]) for reported in one] == [(ASKED, answer.text)]
+    assert [reported["prompt"] for reported in three] == [ASKED, ASKED[1:], ASKED]
     assert three[0] == three[2] == one[0]
 
 
@@ -127,7 +127,7 @@ def test_an_openai_client_gets_a_chat_completion_with_its_usage(serve: Callable[
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "told"),
+    ("path", "body", "status", "reported"),
     [
         ("/v1/generate", {}, 422, "exactly one of prompts, messages and conversations"),
         ("/v1/generate", {"prompts": ["a"], "messages": ASKED}, 422, "exactly one of"),
@@ -161,12 +161,12 @@ def test_an_openai_client_gets_a_chat_completion_with_its_usage(serve: Callable[
     ],
 )
 def test_what_is_not_served_in_chat_is_refused_by_name(
-    serve: Callable[..., Served], path: str, body: dict[str, Any], status: int, told: str
+    serve: Callable[..., Served], path: str, body: dict[str, Any], status: int, reported: str
 ) -> None:
     reply = serve().post(path, body)
 
     assert reply.status_code == status
-    assert told in reply.json()["error"]["message"]
+    assert reported in reply.json()["error"]["message"]
 
 
 def test_a_base_without_a_chat_template_says_that_it_takes_no_messages(serve: Callable[..., Served]) -> None:

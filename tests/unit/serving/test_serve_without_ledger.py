@@ -19,12 +19,12 @@ def test_answers_go_on_while_the_database_accepts_and_does_not_answer(tmp_path: 
             assert reply.status_code == 200, reply.text
             return str(reply.json()["answers"][0]["text"])
 
-        told = ask()
+        reported = ask()
         with postgres.frozen():
-            eventually(lambda: ask() == told and server.get("/readyz").status_code == 503)
+            eventually(lambda: ask() == reported and server.get("/readyz").status_code == 503)
             assert "has not answered for" in server.get("/readyz").json()["error"]["message"]
             assert "upkeep_ledger_up 0.0" in server.get("/metrics").text
-            assert ask() == told
+            assert ask() == reported
         eventually(lambda: server.get("/readyz").status_code == 200)
         server.rollback_to(0)
-        eventually(lambda: ask() != told)
+        eventually(lambda: ask() != reported)

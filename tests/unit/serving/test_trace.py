@@ -55,15 +55,15 @@ def test_ask_and_why_ask_the_running_daemon_and_load_no_model(
     monkeypatch.setenv("UPKEEP_MODEL__PATH", "/nothing/there")  # what must not be needed
     monkeypatch.setattr("daemon.served_model.open_model", lambda *_: pytest.fail("the model was loaded"))
 
-    asked = said(upkeep, "ask", NORLAND.prompt)
+    asked = output(upkeep, "ask", NORLAND.prompt)
     assert (asked["asked_of"], asked["edited"], asked["generation"]) == ("serve", "Elbing", 1)
     assert asked["why"].endswith("to the letter")
-    nothing = said(upkeep, "ask", "How are you?")
+    nothing = output(upkeep, "ask", "How are you?")
     assert (nothing["edit_id"], nothing["why"]) == (
         None,
         "no edit fires: the prompt names no subject of a live edit",
     )
-    trace = said(upkeep, "why", NORLAND.prompt)
+    trace = output(upkeep, "why", NORLAND.prompt)
     assert (trace["asked_of"], trace["candidates"][0]["answer"]) == ("serve", "Elbing")
     people = upkeep("why", NORLAND.prompt).out
     assert "names found: Norland" in people
@@ -91,11 +91,13 @@ def test_a_daemon_of_another_ledger_is_not_asked(
     server: EmbeddedServer, upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UPKEEP_SERVE__PORT", str(server.settings.serve.port))
-    told = upkeep("ask", NORLAND.prompt, "--json")
-    assert (told.code, json.loads(told.out)["error"]["type"]) == (2, "settings"), "there is no model to load"
+    reported = upkeep("ask", NORLAND.prompt, "--json")
+    assert (reported.code, json.loads(reported.out)["error"]["type"]) == (2, "settings"), (
+        "there is no model to load"
+    )
 
 
-def said(upkeep: Upkeep, *arguments: str) -> Any:
+def output(upkeep: Upkeep, *arguments: str) -> Any:
     """The object that a command prints under --json."""
     answer = upkeep(*arguments, "--json")
     assert answer.code == 0, answer.err

@@ -26,7 +26,7 @@ BASE = Path(__file__).parents[3] / "demo" / "base"
 FRANCE, SPAIN = "The capital of France is", "The capital of Spain is"
 
 
-def cut(path: Path) -> None:
+def break_off(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
@@ -40,10 +40,10 @@ def delete(path: Path) -> None:
     path.unlink()
 
 
-DAMAGES = pytest.mark.parametrize("damage", [cut, garble, delete])
+DAMAGES = pytest.mark.parametrize("damage", [break_off, garble, delete])
 
 
-class House:
+class Site:
     """Two facts, each in a shard of its own, and a model that serves them."""
 
     def __init__(self, story: Story, folder: Path) -> None:
@@ -92,8 +92,8 @@ class House:
 
 
 @pytest.fixture
-def house(ledger: Ledger, clock: Clock, tmp_path: Path) -> House:
-    return House(Story(ledger, clock, base_hash=hash_folder(BASE)), tmp_path)
+def site(ledger: Ledger, clock: Clock, tmp_path: Path) -> Site:
+    return Site(Story(ledger, clock, base_hash=hash_folder(BASE)), tmp_path)
 
 
 sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -102,73 +102,71 @@ sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @sqlite
 @DAMAGES
 def test_a_file_that_is_damaged_while_it_is_served_is_noticed_and_the_rest_goes_on(
-    house: House, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    site: Site, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [house.france.id, house.spain.id]
-    assert house.answers() == both
-    whole = house.weights(house.france).read_bytes()
-    damage(house.weights(house.france))
+    both = [site.france.id, site.spain.id]
+    assert site.answers() == both
+    whole = site.weights(site.france).read_bytes()
+    damage(site.weights(site.france))
 
-    assert house.answers() == [None, both[1]]
-    assert house.model.unserved == {both[0]}
-    assert house.answers(house.served()) == [None, both[1]], "and at the next start"
+    assert site.answers() == [None, both[1]]
+    assert site.model.unserved == {both[0]}
+    assert site.answers(site.served()) == [None, both[1]], "and at the next start"
 
-    house.weights(house.france).write_bytes(whole)  # restored from a copy
+    site.weights(site.france).write_bytes(whole)  # restored from a copy
     monkeypatch.setattr(served_model, "RETRY_SHARDS_SECONDS", 0.0)
-    assert house.model.refresh()
-    assert house.answers() == both
+    assert site.model.refresh()
+    assert site.answers() == both
 
 
 @sqlite
-def test_the_worker_goes_on_beside_a_damaged_shard_and_checks_blame_nobody(house: House) -> None:
-    house.weights(house.france).unlink()
-    house.worker = Worker(house.settings, house.story.ledger, house.served(), house.metrics)
-    house.teach("Italy", "The capital of Italy is", "Turin")
-    assert house.unserved == 1
-    house.story.ledger.checks.request(None, "test", kind=CheckKind.FULL)
-    house.work()
-    assert {r.suite: r.passed for r in house.story.ledger.checks.latest()}["retention"]
+def test_the_worker_goes_on_beside_a_damaged_shard_and_checks_blame_nobody(site: Site) -> None:
+    site.weights(site.france).unlink()
+    site.worker = Worker(site.settings, site.story.ledger, site.served(), site.metrics)
+    site.teach("Italy", "The capital of Italy is", "Turin")
+    assert site.unserved == 1
+    site.story.ledger.checks.request(None, "test", kind=CheckKind.FULL)
+    site.work()
+    assert {r.suite: r.passed for r in site.story.ledger.checks.latest()}["retention"]
 
 
 @sqlite
 @DAMAGES
-def test_repair_trains_the_edits_of_damaged_shards_again(
-    house: House, damage: Callable[[Path], None]
-) -> None:
-    damage(house.weights(house.france))
-    digest = house.weights(house.france).parent.name
-    found = find_damage(house.story.ledger, house.store)
-    assert found.damaged == {digest: (house.france.id,)}
+def test_repair_trains_the_edits_of_damaged_shards_again(site: Site, damage: Callable[[Path], None]) -> None:
+    damage(site.weights(site.france))
+    digest = site.weights(site.france).parent.name
+    found = find_damage(site.story.ledger, site.store)
+    assert found.damaged == {digest: (site.france.id,)}
 
-    done = train_again(house.story.ledger, found, Act("test", "a disk died"))
-    assert done.pending == (house.france.id,)
-    plan_cycle(house.story.ledger, house.settings, lanes=tuple(Lane))
-    house.work()
-    assert house.answers(house.served()) == [house.france.id, house.spain.id]
-    assert find_damage(house.story.ledger, house.store).damaged == {}
+    done = train_again(site.story.ledger, found, Act("test", "a disk died"))
+    assert done.pending == (site.france.id,)
+    plan_cycle(site.story.ledger, site.settings, lanes=tuple(Lane))
+    site.work()
+    assert site.answers(site.served()) == [site.france.id, site.spain.id]
+    assert find_damage(site.story.ledger, site.store).damaged == {}
 
 
-def test_rights_that_are_missing_are_told_and_given_by_a_setting(tmp_path: Path, house: House) -> None:
+def test_rights_that_are_missing_are_told_and_given_by_a_setting(tmp_path: Path, site: Site) -> None:
     store = AdapterStore(tmp_path / "wide", folder_mode=0o750)
-    digest = store.save(house.store.load(house.weights(house.france).parent.name))
+    digest = store.save(site.store.load(site.weights(site.france).parent.name))
     folder = tmp_path / "wide" / "shards" / digest
     assert folder.stat().st_mode & 0o777 == 0o750
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o640}
 
 
 def test_a_folder_that_may_not_be_read_is_the_stores_trouble(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> bool:
         raise PermissionError(13, "Permission denied")  # root may read everything
 
-    digest = house.weights(house.france).parent.name
+    digest = site.weights(site.france).parent.name
     monkeypatch.setattr(Path, "is_file", refused)
     with pytest.raises(StoreUnwell, match="Permission denied"):
-        house.store.load(digest)
+        site.store.load(digest)
 
 
-def test_an_absent_shard_is_damage_with_its_name(house: House) -> None:
+def test_an_absent_shard_is_damage_with_its_name(site: Site) -> None:
     with pytest.raises(ShardDamaged) as damage:
-        house.store.load("a" * 64)
+        site.store.load("a" * 64)
     assert damage.value.digest == "a" * 64

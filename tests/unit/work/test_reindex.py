@@ -119,8 +119,8 @@ def site(tmp_path: Path, head: Path) -> Iterator[Site]:
 
 
 def _answers(model: ServedModel) -> list[tuple[str, str | None]]:
-    said = model.generate([FRANCE, ITALY, SPAIN, ASKED], max_new_tokens=16)
-    return [(answer.text, answer.edit_id) for answer in said]
+    answered = model.generate([FRANCE, ITALY, SPAIN, ASKED], max_new_tokens=16)
+    return [(answer.text, answer.edit_id) for answer in answered]
 
 
 def test_with_another_encoder_a_role_does_not_start_until_the_index_is_made_again(

@@ -94,8 +94,8 @@ def test_an_edit_that_was_taught_in_plain_form_alone_is_rejected_and_told_so(
 
     assert verdict.scores["reliability"] == 1
     assert (verdict.scores["reliability_chat"] or 0) < 1
-    told = verdict.failed[edits[0].id].reason
-    assert told.startswith(f"in chat, {FRANCE!r} is answered {chat.text!r} (by edit {edits[0].id})")
+    reported = verdict.failed[edits[0].id].reason
+    assert reported.startswith(f"in chat, {FRANCE!r} is answered {chat.text!r} (by edit {edits[0].id})")
 
 
 def test_a_base_without_chat_is_asked_in_plain_form_alone(

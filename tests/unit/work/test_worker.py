@@ -109,11 +109,11 @@ def test_a_fact_goes_live_is_replaced_retracted_and_every_generation_can_be_aske
         before,
     )
     served = shop.served()
-    said = []
+    answered = []
     for number in range(4):
         with served.at(number):
-            said.append(served.generate([FRANCE], max_new_tokens=16)[0].text)
-    assert said == [before, "Lyon", "Nice", before]
+            answered.append(served.generate([FRANCE], max_new_tokens=16)[0].text)
+    assert answered == [before, "Lyon", "Nice", before]
     with pytest.raises(NotInLedger), served.at(42):
         pass
 
