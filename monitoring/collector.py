@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from edits.errors import TemporaryError
-from monitoring import metrics
-from monitoring.metrics import StateMetric
+from monitoring import state_metrics
+from monitoring.state_metrics import StateMetric
 
 Family = GaugeMetricFamily | CounterMetricFamily
 Sample = tuple[tuple[str, ...], float]
@@ -73,15 +73,15 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Read the ledger once and yield one family per metric that has a value."""
-        yield _family(metrics.CHECK_INTERVAL, [((), self._check_interval_seconds)])
+        yield _family(state_metrics.CHECK_INTERVAL, [((), self._check_interval_seconds)])
         if self._parity_interval_seconds is not None:
-            yield _family(metrics.PARITY_INTERVAL, [((), self._parity_interval_seconds)])
+            yield _family(state_metrics.PARITY_INTERVAL, [((), self._parity_interval_seconds)])
         try:
             figures = self._read()
         except TemporaryError:
-            yield _family(metrics.LEDGER_UP, [((), 0)])
+            yield _family(state_metrics.LEDGER_UP, [((), 0)])
             return
-        yield _family(metrics.LEDGER_UP, [((), 1)])
+        yield _family(state_metrics.LEDGER_UP, [((), 1)])
         parity = None if self._parity_interval_seconds is None else figures.parity
         for metric, samples in (*_state(figures), *_checks(figures).items(), *_parity(parity)):
             if samples:
@@ -90,35 +90,38 @@ class LedgerCollector(Collector):
 
 def _state(figures: LedgerFigures) -> Iterator[tuple[StateMetric, list[Sample]]]:
     """How the work stands."""
-    yield metrics.EDITS, [((state,), count) for state, count in figures.edits.items()]
+    yield state_metrics.EDITS, [((state,), count) for state, count in figures.edits.items()]
     open_ones = [((batches.lane, batches.state), batches) for batches in figures.batches]
-    yield metrics.BATCHES_OPEN, [(labels, batches.count) for labels, batches in open_ones]
-    yield metrics.BATCH_OLDEST, [(labels, batches.oldest.timestamp()) for labels, batches in open_ones]
+    yield state_metrics.BATCHES_OPEN, [(labels, batches.count) for labels, batches in open_ones]
+    yield state_metrics.BATCH_OLDEST, [(labels, batches.oldest.timestamp()) for labels, batches in open_ones]
     if figures.generation is not None:
-        yield metrics.GENERATION_INFO, [((str(figures.generation), figures.base_hash or ""), 1)]
-        yield metrics.GENERATION_NUMBER, [((), figures.generation)]
-    yield metrics.ROLLBACKS, [((), figures.rollbacks)]
-    yield metrics.CHECK_FAILURES, [((suite,), count) for suite, count in figures.check_failures.items()]
-    yield metrics.JOB_LAST_SUCCESS, [((job,), at.timestamp()) for job, at in figures.job_last_success.items()]
+        yield state_metrics.GENERATION_INFO, [((str(figures.generation), figures.base_hash or ""), 1)]
+        yield state_metrics.GENERATION_NUMBER, [((), figures.generation)]
+    yield state_metrics.ROLLBACKS, [((), figures.rollbacks)]
+    yield state_metrics.CHECK_FAILURES, [((suite,), count) for suite, count in figures.check_failures.items()]
+    yield (
+        state_metrics.JOB_LAST_SUCCESS,
+        [((job,), at.timestamp()) for job, at in figures.job_last_success.items()],
+    )
     if figures.regression_last_success is not None:
-        yield metrics.REGRESSION_LAST_SUCCESS, [((), figures.regression_last_success.timestamp())]
-    yield metrics.HOLD, [((), float(figures.held))]
-    yield metrics.WORKERS, [((), figures.workers)]
+        yield state_metrics.REGRESSION_LAST_SUCCESS, [((), figures.regression_last_success.timestamp())]
+    yield state_metrics.HOLD, [((), float(figures.held))]
+    yield state_metrics.WORKERS, [((), figures.workers)]
 
 
 def _checks(figures: LedgerFigures) -> Mapping[StateMetric, list[Sample]]:
     """What the newest check of each suite found."""
     found: dict[StateMetric, list[Sample]] = {}
     for name, suite in figures.suites.items():
-        found.setdefault(metrics.CHECK_PASSED, []).append(((name,), float(suite.passed)))
-        found.setdefault(metrics.CHECK_PROBES, []).append(((name,), suite.probes))
-        found.setdefault(metrics.CHECK_TIMESTAMP, []).append(((name,), suite.at.timestamp()))
+        found.setdefault(state_metrics.CHECK_PASSED, []).append(((name,), float(suite.passed)))
+        found.setdefault(state_metrics.CHECK_PROBES, []).append(((name,), suite.probes))
+        found.setdefault(state_metrics.CHECK_TIMESTAMP, []).append(((name,), suite.at.timestamp()))
         for key, value in suite.scores.items():
             if value is None:
                 continue
-            if (metric := metrics.SUITE_SCORES.get(key)) is not None:
+            if (metric := state_metrics.SUITE_SCORES.get(key)) is not None:
                 found.setdefault(metric, []).append(((name,), value))
-            elif (known := metrics.RETENTION_SCORES.get(key)) is not None:
+            elif (known := state_metrics.RETENTION_SCORES.get(key)) is not None:
                 found.setdefault(known[0], []).append((known[1], value))
     return found
 
@@ -127,12 +130,12 @@ def _parity(newest: SuiteFigures | None) -> Iterator[tuple[StateMetric, list[Sam
     """What the newest comparison with the gateway found."""
     if newest is None:
         return
-    yield metrics.PARITY_PASSED, [((), float(newest.passed))]
-    yield metrics.PARITY_PROMPTS, [((), newest.probes)]
-    yield metrics.PARITY_TIMESTAMP, [((), newest.at.timestamp())]
-    yield metrics.PARITY_UNMEASURED, [((), newest.scores.get("unmeasured") or 0.0)]
-    shares = {form: newest.scores.get(key) for key, form in metrics.PARITY_SCORES.items()}
-    yield metrics.PARITY, [((form,), share) for form, share in shares.items() if share is not None]
+    yield state_metrics.PARITY_PASSED, [((), float(newest.passed))]
+    yield state_metrics.PARITY_PROMPTS, [((), newest.probes)]
+    yield state_metrics.PARITY_TIMESTAMP, [((), newest.at.timestamp())]
+    yield state_metrics.PARITY_UNMEASURED, [((), newest.scores.get("unmeasured") or 0.0)]
+    shares = {form: newest.scores.get(key) for key, form in state_metrics.PARITY_SCORES.items()}
+    yield state_metrics.PARITY, [((form,), share) for form, share in shares.items() if share is not None]
 
 
 def _family(metric: StateMetric, samples: list[Sample]) -> Family:

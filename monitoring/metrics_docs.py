@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from monitoring.metrics import STATE_METRICS, Metrics
+from monitoring.metrics import Metrics
+from monitoring.state_metrics import STATE_METRICS
 
 _HEAD = """\
 # Metrics
 
-Written by `python -m monitoring.metrics_docs > docs/metrics.md` from `monitoring/metrics.py`; a test holds the two
-together. Times are Unix times or durations in seconds, ratios run from 0 to 1. No label grows with edits, subjects or
+Written by `python -m monitoring.metrics_docs > docs/metrics.md` from `monitoring/metrics.py` and
+`monitoring/state_metrics.py`; a test holds them together. Times are Unix times or durations in seconds, ratios run from 0 to 1. No label grows with edits, subjects or
 offsets; `generation` and `base` name the published generation only. A score that a check does not have is not
 exported.
 

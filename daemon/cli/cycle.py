@@ -9,7 +9,8 @@ from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_
 from daemon.cli.plan import plan
 
 if TYPE_CHECKING:
-    from daemon.ledger.values import BatchLine, Hold
+    from daemon.ledger.page_values import BatchLine
+    from daemon.ledger.values import Hold
 
 EXIT_TRY_LATER = 75
 

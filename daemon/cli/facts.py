@@ -18,7 +18,8 @@ from daemon.cli.options import (
 from edits.errors import PermanentError
 
 if TYPE_CHECKING:
-    from daemon.ledger.values import Edit, FactPage, HistoryEntry
+    from daemon.ledger.page_values import FactPage
+    from daemon.ledger.values import Edit, HistoryEntry
 
 
 class StateChoice(StrEnum):
@@ -77,7 +78,8 @@ def facts(
       upkeep facts --text "capital lyon" --json
     """
     from daemon.cli.output import print_json
-    from daemon.ledger.values import EditState, FactQuery
+    from daemon.ledger.page_values import FactQuery
+    from daemon.ledger.values import EditState
     from daemon.operations import queries
 
     query = FactQuery(

@@ -16,7 +16,7 @@ from daemon.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from daemon.ledger.values import Difference, FactChange, GenerationLine
+    from daemon.ledger.page_values import Difference, FactChange, GenerationLine
 
 SHOWN_FACTS = 50  # of one generation, under --facts
 

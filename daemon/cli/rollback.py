@@ -18,7 +18,8 @@ from daemon.cli.options import (
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
-    from daemon.ledger.values import Act, Generation, Preview
+    from daemon.ledger.page_values import Preview
+    from daemon.ledger.values import Act, Generation
     from edits.requests import EditId
 
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from daemon.console.previews import Action, act_of, confirmed, preview_page, published
 from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
 from daemon.ledger import Ledger
-from daemon.ledger.values import EditState, FactQuery
+from daemon.ledger.page_values import FactQuery
+from daemon.ledger.values import EditState
 from daemon.operations import actions, queries
 from edits.requests import EditId
 

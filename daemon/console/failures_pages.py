@@ -10,7 +10,8 @@ from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Vis
 from daemon.events.fact_event import FactEvent
 from daemon.ingest.kafka_client import KafkaTiming
 from daemon.ledger import Ledger
-from daemon.ledger.values import EditState, FactQuery
+from daemon.ledger.page_values import FactQuery
+from daemon.ledger.values import EditState
 from daemon.operations import queries
 from daemon.operations.dead_letters import (
     DeadLetter,

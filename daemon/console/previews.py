@@ -6,7 +6,8 @@ from typing import Any
 
 from daemon.console.visits import BadForm, Page, Redirect, Reply, Visit, address
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.values import Act, Generation, Preview
+from daemon.ledger.page_values import Preview
+from daemon.ledger.values import Act, Generation
 from daemon.operations.actions import MAX_REASON_CHARS
 
 

@@ -7,7 +7,8 @@ from daemon.console.previews import Action, confirmed, preview_page, published
 from daemon.console.visits import BadForm, Page, PageRoute, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.values import GenerationKind, GenerationLine
+from daemon.ledger.page_values import GenerationLine
+from daemon.ledger.values import GenerationKind
 from daemon.operations import actions, queries
 
 PER_PAGE = 25

@@ -1,7 +1,6 @@
 """The gateway's HTTP interface: what is asked of the base goes to the adapter that its prompt needs, all else passes."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -13,7 +12,6 @@ import httpx
 import structlog
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -23,6 +21,14 @@ from daemon.gateway.bodies import CHAT, COMPLETIONS, Asked, read_request
 from daemon.gateway.edits import PREFIX, AdapterRef
 from daemon.gateway.engine import Engine, EngineAway, EngineRequest
 from daemon.gateway.joining import EngineReplyUnreadable, join_completions
+from daemon.gateway.relaying import (
+    holding,
+    incoming_headers,
+    json_object,
+    outgoing_headers,
+    target_of,
+    whole_body,
+)
 from daemon.gateway.routing import Decision, RequestRouter
 from daemon.gateway.token_text import TokenText
 from daemon.openai_api.disconnects import unless_gone
@@ -42,14 +48,6 @@ from edits.errors import PermanentError, TemporaryError, UpkeepError
 from monitoring.metrics import Metrics
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-MAX_JOINED_BYTES = 64 << 20  # of the parts of one answer, which are read whole
-# Of one connection alone (RFC 9110, 7.6.1), or written anew.
-_HOP_BY_HOP = frozenset(
-    (
-        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
-        *(b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect"),
-    )
-)
 _CLIENT_CLOSED = 499  # nobody sees it
 
 _log = structlog.get_logger()
@@ -116,7 +114,7 @@ class Proxy:
             except UpkeepError as error:
                 return _error_response(error)
             # What the answer holds on to (its adapter, the engine's stream) is let go of when it has been sent.
-            return _holding(response, stack.pop_all())
+            return holding(response, stack.pop_all())
 
     def _release(self) -> None:
         self._busy -= 1
@@ -220,8 +218,8 @@ class Proxy:
                     response = await self._with_adapter(request, asked, body, ref, of, stack, decision)
                     failed.update([ref] if ADAPTER_HEADER in response.headers else [])
                 if response.status_code != 200:
-                    return Response(await _whole(response), response.status_code, response.headers)
-                return _json_object(await _whole(response))
+                    return Response(await whole_body(response), response.status_code, response.headers)
+                return json_object(await whole_body(response))
 
         async def all_parts() -> list[Response | dict[str, Any]]:
             return await asyncio.gather(*(part(ref, of) for ref, of in places.items()))
@@ -252,7 +250,7 @@ class Proxy:
             response = await self._passed(request, changed, stack, headers, plain=plain)
             if response.status_code != 404:
                 return response
-            await _whole(response)
+            await whole_body(response)
             await self._loader.reload(ref)  # the engine was started anew, or somebody else unloaded it
             return await self._passed(request, changed, stack, headers, plain=plain)
         except EngineAway:
@@ -281,7 +279,9 @@ class Proxy:
         Args:
             plain: the answer is read here, not by the client: it must not be compressed.
         """
-        outgoing = EngineRequest(request.method, _target(request), _outgoing(request, plain=plain), body)
+        outgoing = EngineRequest(
+            request.method, target_of(request), outgoing_headers(request, plain=plain), body
+        )
         begun = time.perf_counter()
         # Of several parts, the one who waits for all of them watches the client.
         if plain:
@@ -291,7 +291,7 @@ class Proxy:
         self._metrics.gateway_upstream.observe(time.perf_counter() - begun)
         stack.push_async_callback(reply.aclose)
         response = StreamingResponse(self._pieces(reply), reply.status_code)
-        response.raw_headers = _incoming(reply)
+        response.raw_headers = incoming_headers(reply)
         for name, value in headers.items():
             response.headers[name] = value
         return response
@@ -311,10 +311,10 @@ class Proxy:
         """The engine's models without our adapters."""
         async with AsyncExitStack() as stack:
             response = await self._passed(request, b"", stack, {}, plain=True)
-            body = await _whole(response)
+            body = await whole_body(response)
         if response.status_code != 200:
             return Response(body, response.status_code, response.headers)
-        listed = _json_object(body)
+        listed = json_object(body)
         cards = [card for card in listed.get("data", []) if not str(card.get("id")).startswith(PREFIX)]
         return JSONResponse({**listed, "data": cards})
 
@@ -338,31 +338,6 @@ class _NotStreamed(PermanentError):
 
 class AdapterUnavailable(TemporaryError):
     """An edit fires, but its adapter cannot be loaded."""
-
-
-def _holding(response: Response, stack: AsyncExitStack) -> Response:
-    """The response, after which - sent or broken off - `stack` is closed."""
-    return _HeldResponse(response, stack)
-
-
-class _HeldResponse(Response):
-    """A response that lets go of what it holds however it ends."""
-
-    def __init__(self, response: Response, stack: AsyncExitStack) -> None:
-        self._response = response
-        self._stack = stack
-        self.status_code = response.status_code
-        self.background: BackgroundTask | None = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it."""
-        try:
-            await self._response(scope, receive, send)
-        except EngineAway as error:
-            # The head is sent: only a connection that is closed before the end can still tell the client.
-            _log.warning("answer_broken_off", reason=str(error))
-        finally:
-            await asyncio.shield(asyncio.ensure_future(self._stack.aclose()))
 
 
 def _error_response(error: UpkeepError) -> Response:
@@ -397,55 +372,3 @@ def _headers(decision: Decision, failed: Collection[AdapterRef] = ()) -> dict[st
 
 def _outcome(response: Response, otherwise: str) -> str:
     return "error" if response.status_code >= 500 else otherwise
-
-
-def _target(request: Request) -> bytes:
-    path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    query: bytes = request.scope["query_string"]
-    return path.partition(b"?")[0] + (b"?" + query if query else b"")
-
-
-def _outgoing(request: Request, *, plain: bool) -> list[tuple[bytes, bytes]]:
-    dropped = _HOP_BY_HOP | _named_by_connection(request.headers.raw)
-    if plain:
-        dropped |= {b"accept-encoding"}
-    return [(name, value) for name, value in request.headers.raw if name.lower() not in dropped]
-
-
-def _incoming(reply: httpx.Response) -> list[tuple[bytes, bytes]]:
-    dropped = (_HOP_BY_HOP | _named_by_connection(reply.headers.raw)) - {b"content-length"}
-    # `x-upkeep-*` is said by the gateway alone.
-    pairs = [(name.lower(), value) for name, value in reply.headers.raw]
-    return [(n, v) for n, v in pairs if n not in dropped and not n.startswith(b"x-upkeep-")]
-
-
-def _named_by_connection(raw: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    named = (value for name, value in raw if name.lower() == b"connection")
-    return frozenset(one.strip().lower() for value in named for one in value.split(b","))
-
-
-async def _whole(response: Response) -> bytes:
-    """The body of an answer that is read here.
-
-    Raises:
-        EngineReplyUnreadable: it is too large.
-    """
-    if not isinstance(response, StreamingResponse):
-        return bytes(response.body)
-    pieces, size = [], 0
-    async for piece in response.body_iterator:
-        pieces.append(piece.encode() if isinstance(piece, str) else bytes(piece))
-        size += len(pieces[-1])
-        if size > MAX_JOINED_BYTES:
-            raise EngineReplyUnreadable("the engine's answer is too large to be joined")
-    return b"".join(pieces)
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise EngineReplyUnreadable("the engine's answer is no JSON") from error
-    if not isinstance(found, dict):
-        raise EngineReplyUnreadable("the engine's answer is no JSON object")
-    return found

@@ -11,7 +11,8 @@ import getpass
 import os
 
 from daemon.ledger import Ledger
-from daemon.ledger.values import Act, Generation, Hold, Preview
+from daemon.ledger.page_values import Preview
+from daemon.ledger.values import Act, Generation, Hold
 from edits.errors import BadRequest
 from edits.requests import EditId
 

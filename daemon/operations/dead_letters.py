@@ -31,7 +31,8 @@ from daemon.ingest.kafka_client import (
 )
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.values import Act, FactQuery
+from daemon.ledger.page_values import FactQuery
+from daemon.ledger.values import Act
 from daemon.operations.actions import with_reason
 from daemon.process.settings import Settings
 from edits.errors import BadRequest, TemporaryError

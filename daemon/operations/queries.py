@@ -7,7 +7,8 @@ page has a `next`, to be given to the same query for the page behind it (None: t
 from datetime import datetime
 
 from daemon.ledger import Ledger
-from daemon.ledger.values import AuditPage, Difference, FactPage, FactQuery, FoundFacts, GenerationPage, Hold
+from daemon.ledger.page_values import AuditPage, Difference, FactPage, FactQuery, FoundFacts, GenerationPage
+from daemon.ledger.values import Hold
 from edits.requests import EditId
 
 PAGE = 50

@@ -7,16 +7,8 @@ from datetime import datetime, timedelta
 from daemon.ingest.consumer_lag import records_behind
 from daemon.ingest.kafka_client import KafkaTiming
 from daemon.ledger import Ledger
-from daemon.ledger.values import (
-    BatchLine,
-    CheckResult,
-    EditState,
-    GenerationLine,
-    Hold,
-    OpenBatches,
-    RecordOutcome,
-    WorkerSeen,
-)
+from daemon.ledger.page_values import BatchLine, GenerationLine
+from daemon.ledger.values import CheckResult, EditState, Hold, OpenBatches, RecordOutcome, WorkerSeen
 from daemon.planning.scheduler import jobs_of
 from daemon.process.settings import Settings
 from edits.errors import PermanentError, TemporaryError

@@ -7,11 +7,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, TextClause, func, select
 
+from daemon.ledger.page_values import MAX_LISTED, BatchLine, RunningBatch
 from daemon.ledger.queue.batches import CLAIM_ORDER
+from daemon.ledger.store.conditions import BATCH_IS_OPEN, WAS_SPLIT
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import from_row
-from daemon.ledger.store.schema import BATCH_IS_OPEN, WAS_SPLIT, batches, edits, history
-from daemon.ledger.values import MAX_LISTED, BatchLine, EditState, Lane, RunningBatch
+from daemon.ledger.store.schema import batches, edits, history
+from daemon.ledger.values import EditState, Lane
 
 MAX_ROWS = 50
 PACE_BATCHES = 20  # finished ones of the same editor, which say what an edit takes

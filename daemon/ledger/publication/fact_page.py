@@ -4,29 +4,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, or_, select
 
+from daemon.ledger.page_values import MAX_LISTED, FactPage, FactValue, RecordPlace
 from daemon.ledger.publication.audit import Audit
 from daemon.ledger.publication.batch_lists import batch_line
 from daemon.ledger.publication.timeline import Timeline
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import edit_of, select_edits, to_edit
-from daemon.ledger.store.schema import (
-    check_results,
-    edits,
-    generation_changes,
-    records,
-)
-from daemon.ledger.values import (
-    MAX_LISTED,
-    CheckResult,
-    Edit,
-    EditState,
-    FactPage,
-    FactValue,
-    HistoryEntry,
-    Lane,
-    RecordOutcome,
-    RecordPlace,
-)
+from daemon.ledger.store.schema import check_results, edits, generation_changes, records
+from daemon.ledger.values import CheckResult, Edit, EditState, HistoryEntry, Lane, RecordOutcome
 from edits.requests import EditId
 
 MAX_VERSIONS = 50

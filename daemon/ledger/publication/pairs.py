@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from daemon.ledger.page_values import FactChange, FactValue
 from daemon.ledger.store.rows import Standing, chunks
 from daemon.ledger.store.schema import edits
-from daemon.ledger.values import FactChange, FactValue
 from edits.recency import newest_first, rival_keys
 from edits.requests import EditId
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
+from daemon.ledger.page_values import MAX_LISTED, KeptOff, Preview
 from daemon.ledger.publication.manifests import load_generations, merge_generations
 from daemon.ledger.publication.pairs import fact_changes, pairs
 from daemon.ledger.publication.rollback import (
@@ -20,10 +21,11 @@ from daemon.ledger.publication.rollback import (
     plan_undo_generation,
 )
 from daemon.ledger.records.audit_log import record_act
+from daemon.ledger.store.columns import CAUSE_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import clip
-from daemon.ledger.store.schema import CAUSE_CHARS, edits, generations, head
-from daemon.ledger.values import MAX_LISTED, Act, Generation, KeptOff, Preview
+from daemon.ledger.store.schema import edits, generations, head
+from daemon.ledger.values import Act, Generation
 from edits.requests import EditId
 
 CHANGES_AT_ONCE = 1_000  # of a rollback's first step

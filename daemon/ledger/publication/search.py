@@ -11,13 +11,14 @@ from heapq import nlargest
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
+from daemon.ledger.page_values import FactQuery, FoundFacts
 from daemon.ledger.publication.timeline import first_where
 from daemon.ledger.queue.intake import name_key
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import CHUNK, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edit_words, edits, generation_changes, history
 from daemon.ledger.store.words import words_of
-from daemon.ledger.values import Edit, FactQuery, FoundFacts, Lane
+from daemon.ledger.values import Edit, Lane
 from edits.errors import BadRequest
 from edits.requests import EditId
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, not_, select
 
 from daemon.ledger.errors import NotInLedger
+from daemon.ledger.page_values import CheckVerdict, Difference, FactChange, GenerationLine, GenerationPage
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
 from daemon.ledger.store.database import Database
@@ -28,15 +29,7 @@ from daemon.ledger.store.schema import (
     generation_origins,
     generations,
 )
-from daemon.ledger.values import (
-    CheckVerdict,
-    Difference,
-    FactChange,
-    GenerationKind,
-    GenerationLine,
-    GenerationPage,
-    Lane,
-)
+from daemon.ledger.values import GenerationKind, Lane
 from edits.errors import BadRequest
 from edits.requests import EditId
 

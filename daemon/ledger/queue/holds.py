@@ -4,9 +4,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from daemon.ledger.page_values import MAX_LISTED
+from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
+from daemon.ledger.store.conditions import IS_HELD
 from daemon.ledger.store.rows import clip
-from daemon.ledger.store.schema import IS_HELD, REASON_CHARS, WORKER_CHARS, head, holds
-from daemon.ledger.values import MAX_LISTED, Act, Hold
+from daemon.ledger.store.schema import head, holds
+from daemon.ledger.values import Act, Hold
 
 
 def open_holds(connection: Connection, hold_id: int | None = None) -> list[Hold]:

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select
 
 from daemon.ledger.errors import NotInLedger
+from daemon.ledger.store.columns import REASON_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, rival_conditions, select_edits, standings_by_id, to_edit
-from daemon.ledger.store.schema import REASON_CHARS, batches, edits, plans
+from daemon.ledger.store.schema import batches, edits, plans
 from daemon.ledger.store.transitions import Move, apply_moves, supersede
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
 from edits.recency import by_arrival

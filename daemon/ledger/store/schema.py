@@ -1,10 +1,4 @@
-"""The ledger's tables, indexes and checks; migrations/ builds the same, and a test compares the two.
-
-Times are whole microseconds since 1970 in UTC, so that both databases compare them alike.
-"""
-
-from datetime import UTC, datetime, timedelta
-from typing import Any
+"""The ledger's tables, indexes and checks; migrations/ builds the same, and a test compares the two."""
 
 from sqlalchemy import (
     DDL,
@@ -13,7 +7,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -23,104 +16,25 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     event,
-    text,
 )
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from daemon.ledger.store.columns import CAUSE_CHARS, REASON_CHARS, WORKER_CHARS, EditKey, Id, Moment, Word
+from daemon.ledger.store.conditions import (
+    APPEND_ONLY,
+    BATCH_IS_OPEN,
+    BATCH_STATES,
+    CHECK_IS_OPEN,
+    CHECK_STATES,
+    IS_BEATEN,
+    IS_HELD,
+    IS_LIVE,
+    IS_WAITING,
+    PROPOSAL_STATES,
+    UNSENT,
+    WAS_SPLIT,
+    one_of,
+)
 from daemon.ledger.values import EditState, Lane, RecordOutcome
-from edits.requests import EditId
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-REASON_CHARS = 1000
-CAUSE_CHARS = 300
-WORKER_CHARS = 200
-WORD_CHARS = 64
-
-
-def to_micros(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware time."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-class Moment(TypeDecorator[datetime]):
-    """An aware time, stored as whole microseconds since 1970 (UTC)."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """A naive time is a bug of the caller and raises TypeError."""
-        return None if value is None else to_micros(value)
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """The same moment, in UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=int(value))
-
-
-_REFUSE = "the audit log is append-only"
-APPEND_ONLY = {
-    "sqlite": [
-        f"CREATE TRIGGER audit_log_{verb.lower()} BEFORE {verb} ON audit_log "
-        f"BEGIN SELECT RAISE(ABORT, '{_REFUSE}'); END"
-        for verb in ("UPDATE", "DELETE")
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{_REFUSE}'; END $$",
-        "CREATE TRIGGER audit_log_refuse BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log "
-        "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()",
-    ],
-}
-
-
-NO_EDIT = 0  # edits are numbered from 1
-MAX_ID_DIGITS = 19  # of the largest number that a database keeps
-
-
-class EditKey(TypeDecorator[EditId]):
-    """An edit's id; the database numbers the edits, and nobody else sees that number."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
-        """As `Id`."""
-        return dialect.type_descriptor(Id.dialect_impl(dialect))
-
-    def process_bind_param(self, value: EditId | None, dialect: Dialect) -> int | None:
-        """A text that is no number of an edit is no edit's id here, and matches none."""
-        if value is None:
-            return None
-        return int(value) if value.isascii() and value.isdecimal() and len(value) < MAX_ID_DIGITS else NO_EDIT
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> EditId | None:
-        """The number, in decimal."""
-        return None if value is None else str(value)
-
-
-def _one_of(column: str, values: list[str]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-BATCH_STATES = ["planned", "leased", "done", "split", "quarantined"]
-CHECK_STATES = ["waiting", "leased", "done", "failed"]
-PROPOSAL_STATES = ["waiting", "approved", "declined", "replaced"]
-
-# A partial index is used only by queries that repeat its condition word for word.
-BATCH_IS_OPEN = text("state IN ('planned', 'leased')")
-CHECK_IS_OPEN = text("state IN ('waiting', 'leased')")
-IS_LIVE = text("state = 'live'")
-UNSENT = text("sent_at IS NULL")
-IS_BEATEN = text("superseded_by IS NOT NULL")
-IS_HELD = text("released_at IS NULL")
-IS_WAITING = text("state = 'waiting'")
-WAS_SPLIT = text("state = 'split'")
-
-Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only in an INTEGER
-
-# Words are compared byte by byte, so that those with one beginning stand together in the index.
-Word = String(WORD_CHARS).with_variant(String(WORD_CHARS, collation="C"), "postgresql")
 
 metadata = MetaData(
     naming_convention={
@@ -170,7 +84,7 @@ records = Table(
     Column("at", Moment, nullable=False),
     UniqueConstraint("topic", "partition", "offset", "digest"),
     Index(None, "event_id"),
-    CheckConstraint(_one_of("outcome", [o.value for o in RecordOutcome]), name="outcome"),
+    CheckConstraint(one_of("outcome", [o.value for o in RecordOutcome]), name="outcome"),
 )
 
 edits = Table(
@@ -201,8 +115,8 @@ edits = Table(
     Column("reason", String(REASON_CHARS)),
     UniqueConstraint("event_id"),
     CheckConstraint("op IN ('assert', 'retract')", name="op"),
-    CheckConstraint(_one_of("state", [s.value for s in EditState]), name="state"),
-    CheckConstraint(_one_of("lane", [lane.value for lane in Lane]), name="lane"),
+    CheckConstraint(one_of("state", [s.value for s in EditState]), name="state"),
+    CheckConstraint(one_of("lane", [lane.value for lane in Lane]), name="lane"),
     CheckConstraint("state <> 'live' OR (op = 'assert' AND shard IS NOT NULL)", name="live_has_shard"),
     Index(None, "state", "lane", "id"),
     Index(None, "fact_key", "state"),
@@ -271,7 +185,7 @@ batches = Table(
     Column("free_at", Moment, nullable=False),  # planned: not before this; leased: the lease ends
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
-    CheckConstraint(_one_of("state", BATCH_STATES), name="state"),
+    CheckConstraint(one_of("state", BATCH_STATES), name="state"),
     Index(
         "ix_batches_open",
         "lane",
@@ -299,7 +213,7 @@ plan_proposals = Table(
     Column("decided_by", String(WORKER_CHARS)),
     Column("reason", String(REASON_CHARS)),
     Column("plan_id", ForeignKey("plans.id")),
-    CheckConstraint(_one_of("state", PROPOSAL_STATES), name="state"),
+    CheckConstraint(one_of("state", PROPOSAL_STATES), name="state"),
     Index(
         "uq_plan_proposals_waiting",
         "state",
@@ -405,7 +319,7 @@ checks = Table(
     Column("finished_at", Moment),
     Column("reason", String(REASON_CHARS)),  # why it failed
     Column("kind", String(16), nullable=False, server_default="sample"),
-    CheckConstraint(_one_of("state", CHECK_STATES), name="state"),
+    CheckConstraint(one_of("state", CHECK_STATES), name="state"),
     Index(
         "uq_checks_open",
         "kind",

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from watching_support import MONITORING, REPOSITORY, every_query, every_rule
 
 from monitoring.grafana.build import files
-from monitoring.metrics import STATE_METRICS, Metrics
+from monitoring.metrics import Metrics
+from monitoring.state_metrics import STATE_METRICS
 
 GRAFANA = MONITORING / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))

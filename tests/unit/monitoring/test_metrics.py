@@ -25,15 +25,9 @@ from daemon.process.settings_tables import MetricsSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
 from edits.errors import TemporaryError
 from monitoring.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
-from monitoring.metrics import (
-    BATCH_OBJECTIVE_SECONDS,
-    STATE_METRICS,
-    URGENT_OBJECTIVE_SECONDS,
-    Metrics,
-    StateMetric,
-    exposed_registry,
-)
+from monitoring.metrics import BATCH_OBJECTIVE_SECONDS, URGENT_OBJECTIVE_SECONDS, Metrics, exposed_registry
 from monitoring.metrics_docs import document
+from monitoring.state_metrics import STATE_METRICS, StateMetric
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 REPOSITORY = Path(__file__).resolve().parents[3]

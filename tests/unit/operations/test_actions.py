@@ -6,7 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
-from daemon.ledger.values import Act, Preview
+from daemon.ledger.page_values import Preview
+from daemon.ledger.values import Act
 from daemon.operations import actions, queries
 from edits.errors import BadRequest
 

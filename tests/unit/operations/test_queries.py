@@ -9,14 +9,8 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.values import (
-    CheckResult,
-    Difference,
-    EditState,
-    FactQuery,
-    GenerationKind,
-    RejectedEdit,
-)
+from daemon.ledger.page_values import Difference, FactQuery
+from daemon.ledger.values import CheckResult, EditState, GenerationKind, RejectedEdit
 from daemon.operations import queries
 from edits.errors import BadRequest
 
