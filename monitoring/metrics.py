@@ -1,7 +1,7 @@
 """Every metric that a process counts itself.
 
-What is read from the ledger at each scrape stands in `monitoring.state_metrics`. No label grows with edits, subjects or offsets.
-`docs/metrics.md` lists both; `python -m monitoring.metrics_docs` writes it.
+What is read from the ledger at each scrape stands in `monitoring.state_metrics`. No label grows with edits, subjects or
+offsets. `docs/metrics.md` lists both; `python -m monitoring.metrics_docs` writes it.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

@@ -13,9 +13,9 @@ _HEAD = """\
 # Metrics
 
 Written by `python -m monitoring.metrics_docs > docs/metrics.md` from `monitoring/metrics.py` and
-`monitoring/state_metrics.py`; a test holds them together. Times are Unix times or durations in seconds, ratios run from 0 to 1. No label grows with edits, subjects or
-offsets; `generation` and `base` name the published generation only. A score that a check does not have is not
-exported.
+`monitoring/state_metrics.py`; a test holds them together. Times are Unix times or durations in seconds, ratios run
+from 0 to 1. No label grows with edits, subjects or offsets; `generation` and `base` name the published generation
+only. A score that a check does not have is not exported.
 
 Under `upkeep run` all of it is at `serve`'s `/metrics`. A role that runs alone shows what it counts itself on
 `metrics.port`, `serve` and `gateway` what they count and what the ledger knows. Several of them export the same ledger:

@@ -40,8 +40,10 @@ fi
 short=$(mktemp)
 trap 'rm -f "$short"' EXIT
 contract 4.51 -k 'llama or test_chat' >"$short" 2>&1 &
-contract 4.57 -n 2 -k 'not every_other_family'
+first=$!
+contract 4.57 -n 2 -k 'not every_other_family' &
 status=0
 wait $! || status=$?
+wait "$first" || status=$?
 cat "$short"
 exit "$status"
