@@ -9,7 +9,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RecordOutcome
 from daemon.process.settings_tables import KafkaSettings
 from demo.records import StreamRecord
-from demo.stream import DemoStream, Expectation
+from demo.stream import DemoStream, ExpectedAnswer
 from demo.topics import read_topic
 
 SETTLED = frozenset({EditState.LIVE, EditState.SUPERSEDED, EditState.RETRACTED, EditState.REJECTED})
@@ -91,7 +91,7 @@ def _lost(records: Sequence[StreamRecord], edits: Mapping[str, Edit]) -> list[st
     return wrong
 
 
-def _wrong_facts(expectations: Sequence[Expectation], edits: Sequence[Edit]) -> list[str]:
+def _wrong_facts(expectations: Sequence[ExpectedAnswer], edits: Sequence[Edit]) -> list[str]:
     """Facts that do not stand where their newest event says; a rejection is allowed, the scores know it."""
     states: dict[tuple[str, str | None], Counter[EditState]] = {}
     for edit in edits:

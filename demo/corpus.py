@@ -39,7 +39,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class BaseCorpus:
     """An endless source of training pieces about one world; the held-out phrasings never occur in it."""
 
     world: World
@@ -47,7 +47,7 @@ class Corpus:
     general: tuple[Question, ...]
 
     @classmethod
-    def of(cls, world: World) -> "Corpus":
+    def of(cls, world: World) -> "BaseCorpus":
         """The corpus of this world, with the general knowledge and the grammar of plain text."""
         return cls(world, PlainText.load(), questions())
 

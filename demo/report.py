@@ -11,7 +11,7 @@ from daemon.cli.output import shown, table
 from daemon.ledger.values import CheckResult
 from demo.accounts import Accounts
 from demo.scoring import GENERALITY, LOCALITY, RELIABILITY, STALE, Answers, Scores
-from demo.stream import DemoStream, Expectation
+from demo.stream import DemoStream, ExpectedAnswer
 from demo.watch import named
 from demo.world import World
 
@@ -66,7 +66,7 @@ class Summary:
         return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def facts_to_see(stream: DemoStream, world: World) -> list[Expectation]:
+def facts_to_see(stream: DemoStream, world: World) -> list[ExpectedAnswer]:
     """A few facts to check by eye: true news, other changes of real things, one superseded, one retracted."""
     live = [fact for fact in stream.expectations if fact.state == "live"]
     news = [fact for fact in live if fact.real_news]
@@ -76,7 +76,7 @@ def facts_to_see(stream: DemoStream, world: World) -> list[Expectation]:
     return [*news[:NEWS], *real[:OTHER_REAL], *superseded[:1], *retracted[:1]]
 
 
-def print_facts(console: Console, facts: Sequence[Expectation], answers: Answers) -> None:
+def print_facts(console: Console, facts: Sequence[ExpectedAnswer], answers: Answers) -> None:
     """Base answer, edited answer, a paraphrase that was never trained, an unrelated prompt."""
     rows = []
     for fact in facts:

@@ -21,7 +21,7 @@ from demo.scoring import Answers, ask, score
 from demo.served import served_answers, served_generation, served_metrics
 from demo.show import Show
 from demo.stage import DemoFailed, Stage, staged
-from demo.stream import DemoStream, Expectation, demo_stream
+from demo.stream import DemoStream, ExpectedAnswer, demo_stream
 from demo.topics import Publisher
 from demo.watch import Figures, Watch
 from demo.world import World
@@ -103,7 +103,7 @@ def run_stream(options: Options, console: Console, *, rate: float) -> None:
 
 
 def _played(
-    stage: Stage, show: Show, stream: DemoStream, seed: int, to_see: Sequence[Expectation]
+    stage: Stage, show: Show, stream: DemoStream, seed: int, to_see: Sequence[ExpectedAnswer]
 ) -> tuple[Summary, Answers]:
     play = _Play(stage, show)
     show.say("demo", f"broker at {stage.settings.kafka.bootstrap_servers}, daemon in {stage.folder}")

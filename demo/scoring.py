@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from demo.stream import DemoStream, Expectation
+from demo.stream import DemoStream, ExpectedAnswer
 
 RELIABILITY = 0.98
 GENERALITY = 0.90
@@ -12,7 +12,7 @@ LOCALITY = {"far": 0.99, "relation": 0.97, "subject": 0.97}
 STALE = 0.01
 
 
-class Answer(Protocol):
+class ScoredAnswer(Protocol):
     """What the model said."""
 
     @property
@@ -22,8 +22,8 @@ class Answer(Protocol):
 class Model(Protocol):
     """Answers with and without its edits."""
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answer]: ...
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Answer]: ...
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[ScoredAnswer]: ...
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[ScoredAnswer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def score(answers: Answers, stream: DemoStream) -> Scores:
     )
 
 
-def is_stale(answers: Answers, fact: Expectation) -> bool:
+def is_stale(answers: Answers, fact: ExpectedAnswer) -> bool:
     """Whether any way to ask for the fact still brings a value that was superseded or retracted."""
     return any(answers.edited[prompt] in fact.stale for prompt in (fact.prompt, *fact.held_out_prompts))
 

@@ -47,7 +47,7 @@ STORIES: dict[Course, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
+class ExpectedAnswer:
     """How one changed fact must stand when the whole stream has been applied, and the prompts to score it by.
 
     `value` is the answer that must be generated: the newest one, or the base's where the fact was retracted.
@@ -74,7 +74,7 @@ class DemoStream:
     """The records in order of arrival, what each changed fact must be at the end, and unrelated probes."""
 
     records: tuple[StreamRecord, ...]
-    expectations: tuple[Expectation, ...]
+    expectations: tuple[ExpectedAnswer, ...]
     far_prompts: tuple[str, ...]
 
     def count(self, outcome: str) -> int:
@@ -87,7 +87,7 @@ class _Change:
     """One fact's events in order of arrival, and what they must lead to."""
 
     records: tuple[StreamRecord, ...]
-    expectation: Expectation
+    expectation: ExpectedAnswer
 
 
 def demo_stream(world: World, seed: int = 0, n: int = 320, *, now: datetime = DEFAULT_NOW) -> DemoStream:
@@ -186,7 +186,7 @@ class _Writer:
         value = values[newest] if live else fact.value
         return _Change(
             records,
-            Expectation(
+            ExpectedAnswer(
                 subject=fact.subject,
                 relation=fact.relation,
                 prompt=self.world.prompt(fact, prompt_words),

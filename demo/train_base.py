@@ -23,7 +23,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.base_model import BaseModel
-from demo.corpus import Corpus, Piece
+from demo.corpus import BaseCorpus, Piece
 from demo.model_card import model_card
 from demo.recipe import Recipe
 from demo.world import World
@@ -42,7 +42,7 @@ class Batch:
     counted: Tensor
 
 
-def train_tokenizer(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerFast:
+def train_tokenizer(corpus: BaseCorpus, recipe: Recipe) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer that puts `<s>` in front of every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -79,7 +79,7 @@ def build_model(recipe: Recipe, vocabulary: int) -> Any:
     return LlamaForCausalLM(config)
 
 
-def batches(corpus: Corpus, tokenizer: Any, recipe: Recipe) -> Iterator[Batch]:
+def batches(corpus: BaseCorpus, tokenizer: Any, recipe: Recipe) -> Iterator[Batch]:
     """Windows of several pieces, one behind the other, for ever.
 
     Every second window begins somewhere inside a piece, the others at a piece's beginning; most pieces
@@ -102,7 +102,7 @@ def batches(corpus: Corpus, tokenizer: Any, recipe: Recipe) -> Iterator[Batch]:
         )
 
 
-def _encoded(corpus: Corpus, tokenizer: Any, rng: random.Random) -> Iterator[list[tuple[int, bool]]]:
+def _encoded(corpus: BaseCorpus, tokenizer: Any, rng: random.Random) -> Iterator[list[tuple[int, bool]]]:
     """Each piece as (token, counts) pairs: the answer and the end behind it count, of the rest a share."""
     source = corpus.pieces(rng)
     while True:
@@ -137,7 +137,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 def train(world: World, recipe: Recipe, *, probe_every: int = 300) -> BaseModel:
     """Train from scratch, printing loss and a probe of what is known so far."""
-    corpus = Corpus.of(world)
+    corpus = BaseCorpus.of(world)
     tokenizer = train_tokenizer(corpus, recipe)
     model = build_model(recipe, len(tokenizer))
     matrices = [p for p in model.parameters() if p.ndim == 2]

@@ -18,7 +18,7 @@ REAL_RELATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class WorldRelation:
     """One thing that can be said about a kind of subject, the ways to say it, and the values it can take.
 
     `held_out_phrasings` are for scoring only: no training text and no event ever uses them.
@@ -76,7 +76,7 @@ class World:
     """All facts that the tiny base learns, in a fixed order, and how to ask for them."""
 
     seed: int
-    relations: tuple[Relation, ...]
+    relations: tuple[WorldRelation, ...]
     facts: tuple[Fact, ...]
     true_changes: tuple[TrueChange, ...]
 
@@ -89,7 +89,7 @@ class World:
         real_facts = tuple(_real_facts(real))
         pools = _pools(names, cast.pools, cast.subjects, real_facts, real["changes"])
         relations = tuple(
-            Relation(
+            WorldRelation(
                 name, spec["about"], tuple(spec["train"]), tuple(spec["held_out"]), pools[spec["values"]]
             )
             for name, spec in read_toml("relations.toml").items()
@@ -101,7 +101,7 @@ class World:
         return cls(seed, relations, facts, changes)
 
     @cached_property
-    def _relation_by_name(self) -> dict[str, Relation]:
+    def _relation_by_name(self) -> dict[str, WorldRelation]:
         return {relation.name: relation for relation in self.relations}
 
     @cached_property
@@ -124,7 +124,7 @@ class World:
         """All subjects, in the order of their facts."""
         return tuple(self._facts_by_subject)
 
-    def relation(self, name: str) -> Relation:
+    def relation(self, name: str) -> WorldRelation:
         """The relation of this name (KeyError: there is none)."""
         return self._relation_by_name[name]
 
@@ -205,7 +205,7 @@ def _pools(
 
 def _invented_facts(
     subjects: Sequence[Subject],
-    relations: Sequence[Relation],
+    relations: Sequence[WorldRelation],
     invented_authors: Sequence[str],
     rng: random.Random,
 ) -> Iterator[Fact]:

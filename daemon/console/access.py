@@ -11,7 +11,7 @@ from starlette.requests import Request
 from daemon.console.sessions import MAX_NAME_CHARS, Session
 from daemon.events.strict_json import printable
 from daemon.process.console_settings import ConsoleSettings
-from daemon.process.http_settings import Role, is_loopback
+from daemon.process.http_settings import ConsoleRole, is_loopback
 from daemon.process.settings import Settings
 
 PROXY_SECRET_HEADER = "x-upkeep-proxy-secret"  # noqa: S105  -- the header's name
@@ -24,12 +24,12 @@ class Visitor:
     """Who it is, as the audit log names them, and what they may do."""
 
     name: str
-    role: Role
+    role: ConsoleRole
 
     @property
     def may_operate(self) -> bool:
         """Undo, retry, hold, approve and resubmit."""
-        return self.role is Role.OPERATE
+        return self.role is ConsoleRole.OPERATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class AccessRules:
         open: there are no keys at all and only this machine reaches the port: whoever is on it may do everything.
     """
 
-    keys: Mapping[str, Role]
+    keys: Mapping[str, ConsoleRole]
     open: bool
     proxy: ConsoleSettings
 
@@ -77,7 +77,7 @@ class AccessRules:
             return None
         shown = printable(name, MAX_NAME_CHARS)
         operates = "*" in self.proxy.operators or name in self.proxy.operators
-        return Visitor(shown, Role.OPERATE if operates else Role.READ)
+        return Visitor(shown, ConsoleRole.OPERATE if operates else ConsoleRole.READ)
 
     def _is_the_proxy(self, request: Request) -> bool:
         addresses, secret = self.proxy.proxy_addresses, self.proxy.proxy_secret
@@ -94,7 +94,7 @@ class AccessRules:
         if not is_loopback(client) or not is_loopback(_host_name(request)):
             return None
         name = session.name if session is not None else ""
-        return Visitor(f"{name} (this machine)" if name else "this machine", Role.OPERATE)
+        return Visitor(f"{name} (this machine)" if name else "this machine", ConsoleRole.OPERATE)
 
 
 def access_rules(settings: Settings, *, host: str) -> AccessRules:

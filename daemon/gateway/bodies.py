@@ -12,7 +12,7 @@ MAX_MESSAGES = 1_024  # that are read, the latest
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestFields:
     """The fields of a request that routing depends on.
 
     Attributes:
@@ -35,7 +35,7 @@ class Asked:
         return json.dumps(changed, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def read_request(path: str, body: bytes, *, decode: Callable[[Sequence[int]], str]) -> Asked | None:
+def read_request(path: str, body: bytes, *, decode: Callable[[Sequence[int]], str]) -> RequestFields | None:
     """What a request to `path` asks; None: nothing that could be routed.
 
     Args:
@@ -54,7 +54,7 @@ def read_request(path: str, body: bytes, *, decode: Callable[[Sequence[int]], st
     else:
         prompts, listed = _prompts(fields.get("prompt"), decode)
     named = model if isinstance(model, str) and model else None
-    return Asked(fields, named, prompts, listed, bool(fields.get("stream")))
+    return RequestFields(fields, named, prompts, listed, bool(fields.get("stream")))
 
 
 def _conversation(messages: Any) -> Conversation | None:

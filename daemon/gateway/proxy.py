@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from daemon.gateway.adapters import AdapterLoader
-from daemon.gateway.bodies import CHAT, COMPLETIONS, Asked, read_request
+from daemon.gateway.bodies import CHAT, COMPLETIONS, RequestFields, read_request
 from daemon.gateway.edits import PREFIX, AdapterRef
 from daemon.gateway.engine import Engine, EngineAway, EngineRequest
 from daemon.gateway.joining import EngineReplyUnreadable, join_completions
@@ -173,7 +173,7 @@ class Proxy:
         return response
 
     async def _decided(
-        self, request: Request, asked: Asked, body: bytes, decision: Decision, stack: AsyncExitStack
+        self, request: Request, asked: RequestFields, body: bytes, decision: Decision, stack: AsyncExitStack
     ) -> tuple[Response, str]:
         """The answer of a decision, and its outcome: edit, base, error."""
         places: dict[AdapterRef | None, list[int]] = {}
@@ -198,7 +198,7 @@ class Proxy:
     async def _joined(
         self,
         request: Request,
-        asked: Asked,
+        asked: RequestFields,
         body: bytes,
         places: Mapping[AdapterRef | None, list[int]],
         decision: Decision,
@@ -235,7 +235,7 @@ class Proxy:
     async def _with_adapter(
         self,
         request: Request,
-        asked: Asked,
+        asked: RequestFields,
         body: bytes,
         ref: AdapterRef,
         places: list[int] | None,

@@ -16,7 +16,7 @@ MIN_KEY_CHARS = 16
 ServingEngine = Literal["embedded", "vllm"]
 
 
-class Role(StrEnum):
+class ConsoleRole(StrEnum):
     """What a key may do in the console: see, or also act."""
 
     READ = "read"
@@ -95,11 +95,11 @@ class ServeSettings(SettingsTable):
         return tuple(hashed for hashed, _ in self._hashes_and_roles())
 
     @property
-    def key_roles(self) -> dict[str, Role]:
+    def key_roles(self) -> dict[str, ConsoleRole]:
         """SHA-256 of every key that opens the console, in small hex, and what it may do there."""
         return {hashed.lower(): role for hashed, role in self._hashes_and_roles() if role is not None}
 
-    def _hashes_and_roles(self) -> list[tuple[str, Role | None]]:
+    def _hashes_and_roles(self) -> list[tuple[str, ConsoleRole | None]]:
         hashed = [(key, role) for role, key in map(_role_and_key, self.api_keys)]
         plain = [] if self.api_key is None else _keys(self.api_key)
         return [*hashed, *((hashlib.sha256(key.encode()).hexdigest(), role) for role, key in plain)]
@@ -180,14 +180,14 @@ class GatewaySettings(SettingsTable):
     parity_floor: Ratio = Field(0.95, description="share of those that must agree")
 
 
-def _keys(value: SecretStr) -> list[tuple[Role | None, str]]:
+def _keys(value: SecretStr) -> list[tuple[ConsoleRole | None, str]]:
     return [_role_and_key(key.strip()) for key in value.get_secret_value().split(",")]
 
 
-def _role_and_key(text: str) -> tuple[Role | None, str]:
+def _role_and_key(text: str) -> tuple[ConsoleRole | None, str]:
     """`operate:KEY` in its parts; a key without a role asks the model, and no more."""
     role, colon, key = text.partition(":")
-    return (Role(role), key) if colon and role in tuple(Role) else (None, text)
+    return (ConsoleRole(role), key) if colon and role in tuple(ConsoleRole) else (None, text)
 
 
 def is_loopback(host: str) -> bool:

@@ -21,6 +21,7 @@ from editors.inference.requests import SequenceRequest
 from editors.routing.trace import RouteTrace
 from edits.errors import BadRequest, PermanentError, TemporaryError, UpkeepError
 from edits.prompts import Prompt
+from monitoring.regression import Answered
 
 MAX_WAITING = 64  # requests that have not begun, before the next is refused with Retry-After
 STARTED_TOGETHER = 64  # prompts whose routes are decided in one go
@@ -29,7 +30,7 @@ _log = structlog.get_logger()
 _T = TypeVar("_T")
 
 
-class RunningBatch(Protocol):
+class StepwiseBatch(Protocol):
     """Answers that are generated together, a token a step; see `editors.inference.continuous.ContinuousBatch`.
 
     What is started and removed is what `prepare` made.
@@ -47,22 +48,13 @@ class RunningBatch(Protocol):
         """Let all rows go."""
 
 
-class Answered(Protocol):
-    """A finished answer, and the edit that gave it."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def edit_id(self) -> str | None: ...
-
-
 class ServableModel(Protocol):
     """A model that can be asked, and can be brought to the newest published generation."""
 
     @property
     def generation(self) -> int: ...
     @property
-    def batch(self) -> RunningBatch: ...
+    def batch(self) -> StepwiseBatch: ...
     @property
     def unserved(self) -> Collection[str]:
         """Published edits that cannot answer."""
@@ -264,7 +256,7 @@ class ModelExecutor:
     def _close(self) -> None:
         self._closing = True
 
-    def _start_waiting(self, batch: RunningBatch) -> None:
+    def _start_waiting(self, batch: StepwiseBatch) -> None:
         """Begin, in order, as many requests as there is room for; their routes are decided together."""
         while self._waiting and batch.has_room:
             taken: list[ActiveRequest] = []
@@ -277,7 +269,7 @@ class ModelExecutor:
             self._start(together, batch)
             self._no_longer_waiting(len(taken))
 
-    def _prepare(self, active: ActiveRequest, batch: RunningBatch) -> bool:
+    def _prepare(self, active: ActiveRequest, batch: StepwiseBatch) -> bool:
         try:
             active.sequences = list(batch.prepare(active.requests))
         except Exception as error:
@@ -285,7 +277,7 @@ class ModelExecutor:
             return False
         return True
 
-    def _start(self, together: Sequence[ActiveRequest], batch: RunningBatch) -> None:
+    def _start(self, together: Sequence[ActiveRequest], batch: StepwiseBatch) -> None:
         try:
             batch.start([sequence for active in together for sequence in active.sequences])
         except Exception as error:
@@ -299,7 +291,7 @@ class ModelExecutor:
         self._active += together
         tell([(active, active.begin(generation)) for active in together])
 
-    def _step(self, batch: RunningBatch) -> None:
+    def _step(self, batch: StepwiseBatch) -> None:
         try:
             advanced = {id(sequence) for sequence in batch.step()}
             tell([(active, news) for active in self._active if (news := active.news(advanced)) is not None])
@@ -318,7 +310,7 @@ class ModelExecutor:
             self._waiting.remove(active)
             self._no_longer_waiting(1)
 
-    def _start_over(self, batch: RunningBatch, error: Exception) -> None:
+    def _start_over(self, batch: StepwiseBatch, error: Exception) -> None:
         """After an error in the middle of a step nobody knows what state the rows are in: all of them fail."""
         failed, self._active = self._active, []
         batch.clear()

@@ -43,7 +43,7 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldBatches:
     """No batch is claimed until somebody has looked; this one waits, and its attempt does not count."""
 
     reason: str
@@ -56,7 +56,7 @@ class Drop:
     reason: str
 
 
-Decision = Retry | Split | Quarantine | Hold | Drop
+Decision = Retry | Split | Quarantine | HoldBatches | Drop
 
 
 def decide(error: Exception, batch: ClaimedBatch, *, max_attempts: int) -> Decision:
@@ -71,7 +71,7 @@ def decide(error: Exception, batch: ClaimedBatch, *, max_attempts: int) -> Decis
         case TemporaryError():
             return Retry(str(error), error.retry_after_seconds, counts=False)
         case UnexplainedFault():  # not this batch's doing, and nothing should be published on top of it
-            return Hold(str(error))
+            return HoldBatches(str(error))
         case PermanentError():  # the base, the store or the settings: no other batch would fare better
             return Retry(str(error), counts=False)
         case _:

@@ -31,7 +31,7 @@ from daemon.work.decision import (
     AttemptsExhausted,
     Decision,
     Drop,
-    Hold,
+    HoldBatches,
     Quarantine,
     Retry,
     Split,
@@ -138,7 +138,7 @@ class Worker:
                 self._retry_later(batch, reason)
                 _log.warning("batch quarantined", reason=reason)
                 return "quarantined"
-            case Hold(reason):
+            case HoldBatches(reason):
                 self._ledger.control.hold(reason, actor="worker")
                 _log.error("batches are held", reason=reason)
                 return self._carry_out(Retry(reason, counts=False), batch)

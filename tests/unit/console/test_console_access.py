@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from daemon.ledger import utc_now
 from daemon.process.console_settings import ConsoleSettings
-from daemon.process.http_settings import Role, ServeSettings
+from daemon.process.http_settings import ConsoleRole, ServeSettings
 
 READ = "read-key-of-thirty-two-characters"
 OPERATE = "operate-key-of-thirty-two-charact"
@@ -46,9 +46,9 @@ def test_keys_keep_working_and_say_with_a_word_in_front_what_they_open() -> None
         *(_hash(key) for key in (f"{ASK}2", f"{OPERATE}2")),
     ]
     assert settings.key_roles == {
-        _hash(READ): Role.READ,
-        _hash(OPERATE): Role.OPERATE,
-        _hash(f"{OPERATE}2"): Role.OPERATE,
+        _hash(READ): ConsoleRole.READ,
+        _hash(OPERATE): ConsoleRole.OPERATE,
+        _hash(f"{OPERATE}2"): ConsoleRole.OPERATE,
     }
     for wrong in ("admin:" + _hash(READ), "operate:", "operate:key"):
         with pytest.raises(ValidationError):

@@ -15,7 +15,7 @@ import pytest
 from daemon.events.fact_event import FactEvent, parse_record
 from daemon.events.strict_json import EventRejected
 from daemon.events.templates import Templates
-from demo.corpus import Corpus
+from demo.corpus import BaseCorpus
 from demo.endless import endless_stream
 from demo.evaluation_facts import write_evaluation_files
 from demo.general import far_probes
@@ -89,7 +89,7 @@ def test_held_out_phrasings_never_stand_in_training_text(world: World) -> None:
     }
     trained = {prompt for f in world.facts for name in f.mentions for prompt in world.prompts(f, name=name)}
     assert not held_out & trained
-    corpus, rng = Corpus.of(world), random.Random(0)
+    corpus, rng = BaseCorpus.of(world), random.Random(0)
     for piece in itertools.islice(corpus.pieces(rng), 5000):
         asked = re.split(r"(?<=[.:?]) |(?:that|register,) ", piece.prompt)
         assert not held_out & {piece.prompt, *asked, *(part[:1].upper() + part[1:] for part in asked)}
