@@ -28,6 +28,7 @@ from daemon.gateway.token_text import TokenText
 from daemon.gateway.vllm import VllmEngine
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import BaseChanged
+from daemon.process.http_settings import GatewaySettings
 from daemon.process.listening import listen
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
@@ -95,24 +96,9 @@ class _Gateway:
         self._exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
         # Where a gateway serves there need be no `upkeep serve` that tells of the ledger.
         self._exposed.register(ledger_collector(settings, ledger))
-        matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
         tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
-        self._router = RequestRouter(
-            GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.known_as),
-            ledger,
-            target=target,
-            folder=gateway.adapters,
-            conversation=tokens.conversation,
-            metrics=metrics,
-        )
-        key = gateway.engine_api_key
-        self._engine = VllmEngine(
-            gateway.engine,
-            max_connections=gateway.max_concurrent,
-            connect_seconds=gateway.connect_seconds,
-            read_seconds=gateway.read_seconds,
-            api_key=None if key is None else key.get_secret_value(),
-        )
+        self._router = _router(settings, ledger, target, tokens, metrics)
+        self._engine = _engine(gateway)
         self._loader = AdapterLoader(
             self._engine,
             materialise=self._router.materialise,
@@ -229,6 +215,31 @@ class _Gateway:
         return Starlette(
             routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
         )
+
+
+def _router(
+    settings: Settings, ledger: Ledger, target: ExportTarget, tokens: TokenText, metrics: Metrics
+) -> RequestRouter:
+    matcher = load_matcher(settings.index.encoder, heads=settings.store.path / "heads")
+    return RequestRouter(
+        GatewayEdits(AdapterStore(settings.store.path), matcher, base_hash=target.known_as),
+        ledger,
+        target=target,
+        folder=settings.gateway.adapters,
+        conversation=tokens.conversation,
+        metrics=metrics,
+    )
+
+
+def _engine(gateway: GatewaySettings) -> VllmEngine:
+    key = gateway.engine_api_key
+    return VllmEngine(
+        gateway.engine,
+        max_connections=gateway.max_concurrent,
+        connect_seconds=gateway.connect_seconds,
+        read_seconds=gateway.read_seconds,
+        api_key=None if key is None else key.get_secret_value(),
+    )
 
 
 @asynccontextmanager
