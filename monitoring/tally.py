@@ -44,6 +44,7 @@ class Share(_Value):
     asked: int = 0
 
     def plus(self, other: "Share") -> "Share":
+        """Both counted as one."""
         return Share(hits=self.hits + other.hits, asked=self.asked + other.asked)
 
     def counting(self, hit: bool) -> "Share":

@@ -22,6 +22,7 @@ class Usage(ResponseModel):
 
     @classmethod
     def of(cls, prompt_tokens: int, completion_tokens: int) -> "Usage":
+        """With the sum of both."""
         return cls(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,

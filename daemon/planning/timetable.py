@@ -34,8 +34,12 @@ class Timetable(Protocol):
     def repeats(self) -> bool:
         """Whether a slot that ended badly is tried again."""
 
-    def slot(self, now: datetime) -> datetime | None: ...
-    def attempt(self, slot: datetime, now: datetime) -> Attempt: ...
+    def slot(self, now: datetime) -> datetime | None:
+        """When the slot that has begun at `now` began; None: none has."""
+
+    def attempt(self, slot: datetime, now: datetime) -> Attempt:
+        """The try at a slot that is due at `now`."""
+
     def after(self, now: datetime) -> datetime:
         """When the next slot begins."""
 

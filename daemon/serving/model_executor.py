@@ -40,10 +40,18 @@ class StepwiseBatch(Protocol):
     def rows(self) -> int: ...
     @property
     def has_room(self) -> bool: ...
-    def prepare(self, requests: Sequence[SequenceRequest]) -> Sequence[RunningSequence]: ...
-    def start(self, sequences: Sequence[Any]) -> None: ...
-    def step(self) -> Sequence[RunningSequence]: ...
-    def remove(self, sequences: Sequence[Any]) -> None: ...
+    def prepare(self, requests: Sequence[SequenceRequest]) -> Sequence[RunningSequence]:
+        """The sequences of some requests, their routes decided."""
+
+    def start(self, sequences: Sequence[Any]) -> None:
+        """Let sequences join the batch."""
+
+    def step(self) -> Sequence[RunningSequence]:
+        """One more token for each; all that advanced, the finished among them."""
+
+    def remove(self, sequences: Sequence[Any]) -> None:
+        """Let sequences go before their end."""
+
     def clear(self) -> None:
         """Let all rows go."""
 

@@ -36,6 +36,7 @@ class ExpertForm:
     act: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 
     def module(self, base: Base, layer: int) -> torch.nn.Module:
+        """Where such experts are added: the whole FFN of a layer, or its last projection."""
         return submodule(base.layers[layer], base.layout.ffn if self.beside_ffn else base.layout.down_proj)
 
 

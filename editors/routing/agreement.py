@@ -50,6 +50,7 @@ class Reading:
     cosine: float
 
     def score(self, confidence: float) -> float:
+        """How far a prompt asks the edit's question: the base's agreement weighted by its confidence, else likeness."""
         similar = max(0.0, (self.cosine - COSINE_FLOOR) / (1.0 - COSINE_FLOOR))
         return confidence * float(self.agrees) + (1.0 - confidence) * similar + TIE_BREAK * self.cosine
 

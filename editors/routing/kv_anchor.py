@@ -38,6 +38,7 @@ class Projection:
 
     @classmethod
     def of(cls, shard: Shard, device: torch.device) -> "Projection":
+        """That of a shard, on a device."""
         return cls(*(shard.tensors[name].to(device) for name in ("kv.w_down", "kv.w_up")))
 
 

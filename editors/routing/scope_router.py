@@ -88,7 +88,8 @@ class Judged:
 class Router(Protocol):
     """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
 
-    def add(self, edit_id: str, expert: ExpertRow) -> None: ...
+    def add(self, edit_id: str, expert: ExpertRow) -> None:
+        """Route prompts to one more edit, the row of a shard."""
 
     def remove(self, edit_id: str) -> None:
         """Forget an edit that was added."""

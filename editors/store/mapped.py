@@ -23,18 +23,21 @@ class OpenMaps:
         self._maps: OrderedDict[Path, dict[str, Tensor]] = OrderedDict()
 
     def get(self, path: Path) -> dict[str, Tensor] | None:
+        """The open map of a file; None: it is closed."""
         tensors = self._maps.get(path)
         if tensors is not None:
             self._maps.move_to_end(path)
         return tensors
 
     def put(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        """Keep a map open; the one that was used longest ago is closed where they are too many."""
         self._maps[path] = tensors
         self._maps.move_to_end(path)
         if len(self._maps) > self._limit:
             self._maps.popitem(last=False)
 
     def close(self, path: Path) -> None:
+        """Let a file's map go."""
         self._maps.pop(path, None)
 
 

@@ -92,6 +92,7 @@ class SurfaceIndex:
         self._lengths: dict[str, int | dict[int, int]] = {}
 
     def add(self, edit_id: str, forms: Iterable[str]) -> None:
+        """Know an edit by these names of its subject."""
         for words in self._keys(forms):
             known = bool(self._edits.get(key := " ".join(words)))
             self._edits.add(key, edit_id)
@@ -99,6 +100,7 @@ class SurfaceIndex:
                 self._count_length(words, 1)
 
     def remove(self, edit_id: str, forms: Iterable[str]) -> None:
+        """Forget an edit under the names that it was added with."""
         for words in self._keys(forms):
             removed = self._edits.remove(key := " ".join(words), edit_id)
             if removed and not self._edits.get(key):

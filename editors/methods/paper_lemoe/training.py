@@ -23,6 +23,7 @@ class BatchExperts:
     new: Mapping[str, Tensor]
 
     def of(self, batch: int) -> Mapping[str, Tensor]:
+        """The parameters of one batch's expert, by name; the newest is being trained."""
         return self.new if batch == len(self.frozen) else self.frozen[batch]
 
 
