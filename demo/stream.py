@@ -223,7 +223,7 @@ class _Writer:
         """What only an assertion says; now and then the prompt is left to the relation's template."""
         rng, selection = self.rng, self.selection
         others = [text for text in self.world.prompts(fact) if text != self.world.prompt(fact, words)]
-        said: dict[str, Any] = {
+        body: dict[str, Any] = {
             "prompt": self.world.prompt(fact, words),
             "target_new": value,
             "ground_truth": fact.value,
@@ -236,9 +236,9 @@ class _Writer:
             },
         }
         usual = self.world.relation(fact.relation).train_phrasings[0].replace("{subject}", fact.subject)
-        if words == 0 and usual == said["prompt"] and rng.random() < 0.15:
-            del said["prompt"]
-        return said
+        if words == 0 and usual == body["prompt"] and rng.random() < 0.15:
+            del body["prompt"]
+        return body
 
 
 def _noon(day: date) -> datetime:

@@ -108,12 +108,12 @@ def _print_status(report: dict[str, Any], found: "Status") -> None:
     )
     out.print(f"generation {now}", markup=False)
     served = report["served"]
-    said = (
+    serving = (
         "nobody serves this ledger at serve.host and serve.port"
         if served is None
         else (f"generation {shown(served['generation'])} at {served['address']}")
     )
-    out.print(f"served     {said}", markup=False)
+    out.print(f"served     {serving}", markup=False)
     out.print(f"ledger     {report['ledger']}\nstore      {report['store']}", markup=False, soft_wrap=True)
     behind = "not known: no broker answers" if report["lag"] is None else f"{report['lag']} records behind"
     out.print(f"lag        {behind}\nbacklog    {found.backlog} edits wait", markup=False)

@@ -105,8 +105,8 @@ def post_json(url: str, path: str, body: Mapping[str, Any], *, api_key: str | No
         raise PermanentError(f"what answers at {url} is no server that Upkeep knows") from error
     if answer.status_code == 200:
         return content
-    told = content.get("error") if isinstance(content, dict) else None
-    message = told.get("message") if isinstance(told, dict) else None
+    payload = content.get("error") if isinstance(content, dict) else None
+    message = payload.get("message") if isinstance(payload, dict) else None
     refusal = f"the server at {url} refuses: {message or answer.status_code}"
     if answer.status_code >= 500:
         raise TemporaryError(refusal)

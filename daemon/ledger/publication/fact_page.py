@@ -65,23 +65,23 @@ def why(edit: Edit, history: tuple[HistoryEntry, ...]) -> str:
     match edit.state:
         case EditState.PENDING:
             lane = "urgent lane's next plan" if edit.priority is Lane.URGENT else "nightly plan"
-            told = f"it waits for the {lane}"
-            return f"{told}: {last.cause}" if last is not None and last.from_state is not None else told
+            because = f"it waits for the {lane}"
+            return f"{because}: {last.cause}" if last is not None and last.from_state is not None else because
         case EditState.PLANNED:
-            told = f"it is planned in batch {edit.batch_id} and waits for a worker"
+            because = f"it is planned in batch {edit.batch_id} and waits for a worker"
         case EditState.APPLYING:
-            told = f"batch {edit.batch_id} is being trained and verified"
+            because = f"batch {edit.batch_id} is being trained and verified"
         case EditState.LIVE:
-            told = f"it passed verification and answers since generation {edit.generation}"
+            because = f"it passed verification and answers since generation {edit.generation}"
         case EditState.SUPERSEDED:
-            told = "a newer value of the same fact took its place"
+            because = "a newer value of the same fact took its place"
         case EditState.RETRACTED:
-            told = "it was taken back" if edit.op == "assert" else "it takes the fact back"
+            because = "it was taken back" if edit.op == "assert" else "it takes the fact back"
         case EditState.REJECTED:
-            told = "verification turned it down"
+            because = "verification turned it down"
         case EditState.QUARANTINED:
-            told = "it was given up"
-    return f"{told}: {reason}" if reason else told
+            because = "it was given up"
+    return f"{because}: {reason}" if reason else because
 
 
 def _switched(connection: Connection, edit_id: EditId) -> list[tuple[int, bool]]:

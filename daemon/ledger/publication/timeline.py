@@ -235,10 +235,10 @@ def _pairs_of(connection: Connection, low: int, high: int, ids: Sequence[EditId]
     every = pairs([*off, *more_off], [*on, *more_on], beaten)
     wanted = {edit.id for edit in on} | {edit.id for edit in off}
     # The edit that is on afterwards tells of its pair; what went off for nothing tells of itself.
-    told: list[Pair] = [(old, new) for old, new in every if new is not None and new.id in wanted]
-    told += [(old, new) for old, new in every if new is None and old is not None and old.id in wanted]
+    shown: list[Pair] = [(old, new) for old, new in every if new is not None and new.id in wanted]
+    shown += [(old, new) for old, new in every if new is None and old is not None and old.id in wanted]
     order = {edit_id: place for place, edit_id in enumerate(ids)}
-    return sorted(told, key=lambda pair: order[(pair[1] or pair[0]).id])  # type: ignore[union-attr]
+    return sorted(shown, key=lambda pair: order[(pair[1] or pair[0]).id])  # type: ignore[union-attr]
 
 
 def _related(connection: Connection, members: Sequence[Standing]) -> list[Standing]:

@@ -198,7 +198,7 @@ def test_a_table_that_has_just_room_for_its_words_keeps_its_right_edge() -> None
 
 
 def test_what_goes_on_under_a_line_is_indented_as_the_line(
-    upkeep: Upkeep, told: object, monkeypatch: pytest.MonkeyPatch
+    upkeep: Upkeep, reported: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "24")
     for line in upkeep("log").out.splitlines():

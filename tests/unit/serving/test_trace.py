@@ -69,7 +69,7 @@ def test_ask_and_why_ask_the_running_daemon_and_load_no_model(
     assert "names found: Norland" in people
     assert "The capital of Norland is -> Elbing" in people
     assert upkeep("ask", "x" * 100_000, "--json").code == 1
-    assert said(upkeep, "ask", NORLAND.prompt, "--generation", "1")["asked_of"] == "serve", (
+    assert output(upkeep, "ask", NORLAND.prompt, "--generation", "1")["asked_of"] == "serve", (
         "it serves that one"
     )
 
@@ -80,11 +80,11 @@ def test_ask_of_another_generation_than_the_servers_says_that_it_loads_the_model
     for name in ("LEDGER__URL", "MODEL__PATH", "STORE__PATH", "SERVE__PORT", "INDEX__ENCODER"):
         table, key = name.lower().split("__")
         monkeypatch.setenv(f"UPKEEP_{name}", str(getattr(getattr(server.settings, table), key)))
-    told = upkeep("ask", NORLAND.prompt, "--generation", "0", "--json")
-    asked = json.loads(told.out)
+    shown = upkeep("ask", NORLAND.prompt, "--generation", "0", "--json")
+    asked = json.loads(shown.out)
     assert (asked["asked_of"], asked["generation"], asked["edit_id"]) == ("model", 0, None)
     assert asked["edited"] == asked["base"]
-    assert "does not answer by generation 0; loading the model here" in told.err
+    assert "does not answer by generation 0; loading the model here" in shown.err
 
 
 def test_a_daemon_of_another_ledger_is_not_asked(
