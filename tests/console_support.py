@@ -74,13 +74,14 @@ def running_console(
     *,
     clock: Clock | None = None,
     session_clock: Any = utc_now,
+    url: str | None = None,
     **tables: Mapping[str, Any],
 ) -> Iterator[RunningConsole]:
-    """While the block runs, a console answers on loopback over a new ledger; `tables` are tables of the settings."""
+    """While the block runs, a console answers over a new ledger, or that of `url`; `tables` are of the settings."""
     port = free_port()
     console = {"port": port, **tables.pop("console", {})}
     settings = Settings.model_validate(
-        {"ledger": {"url": f"sqlite:///{folder}/ledger.db"}, "console": console, **tables}
+        {"ledger": {"url": url or f"sqlite:///{folder}/ledger.db"}, "console": console, **tables}
     )
     at = clock or Clock()
     with open_ledger(settings.ledger.url, clock=at) as ledger:

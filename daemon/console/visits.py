@@ -61,7 +61,8 @@ class Visit:
 
     def asked(self, name: str, *, max_chars: int = MAX_QUERY_CHARS) -> str:
         """A text in the address's query; empty: it is not there."""
-        return self.query.get(name, "").strip()[:max_chars]
+        # No kept text has a NUL, and PostgreSQL refuses to look for one.
+        return self.query.get(name, "").replace("\0", "").strip()[:max_chars]
 
     def filled(self, name: str, *, max_chars: int) -> str:
         """A field of the form that must be filled in.

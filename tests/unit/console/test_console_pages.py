@@ -198,6 +198,23 @@ def test_facts_are_found_by_everything_that_is_known_of_them(console: RunningCon
         assert client.open(missing).status_code == 404, missing
 
 
+def test_a_search_for_what_no_database_keeps_finds_nothing_and_breaks_nothing(
+    tmp_path: Path, url: str
+) -> None:
+    with running_console(tmp_path, url=url) as console:
+        [edit] = console.story.go_live(event("ev-7", "Norland", "Elbing"))
+        client = console.client()
+        for field in ("text", "subject", "answer", "relation", "event_id"):
+            for hostile in ("%00", "No%00where", "%ED%A0%80", "%FF", "%E2%80%AE"):
+                page = client.open(f"/facts?{field}=x{hostile}")
+                assert page.status_code == 200, (field, hostile)
+                assert f'"/console/facts/{edit.id}"' not in page.text
+        assert client.open("/facts?subject=Nor%00land").status_code == 200
+        client.open(f"/facts/{edit.id}/undo")
+        assert client.send(f"/facts/{edit.id}/undo", {"reason": "a feed's \0 fault"}).status_code == 200
+        assert console.story.state(edit) == "retracted"
+
+
 def test_batches_are_held_and_released_with_a_reason_and_a_name(console: RunningConsole) -> None:
     client = console.client()
     client.sign_in(name="Otto")
