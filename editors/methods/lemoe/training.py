@@ -1,4 +1,4 @@
-"""LEMoE's training: by schedule, each step learns the rows of one form that are left, until every row's loss is low."""
+"""LEMoE's training: in rounds, each step learns the rows of one form that are left, until every row's loss is low."""
 
 import math
 from collections.abc import Callable
@@ -15,6 +15,10 @@ from editors.methods.lemoe.settings import LemoeSettings
 
 # A row is learned well under this share of the loss at which training stops; every so many steps all rows are learned again.
 LEARNED_WELL, REVIEW = 0.5, 4
+# How long a further round is, of the first one.
+AGAIN = 0.4
+# What further rounds are for: a row under this loss is answered rightly, though not as surely as the first round wants it.
+LEFT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,39 @@ def train_expert(
     forms = [CachedRows(base, base.ffn, rows) for rows in batch.forms]
     parameters = _Parameters(base, forms[0], batch.edits, settings)
     turns = [_Turns(rows, stop_loss=settings.stop_loss) for rows in forms]
-    steps = settings.max_steps
     optimizer = torch.optim.AdamW(
         parameters.trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, settings.last_rate, total_iters=steps)
-    for step in range(steps):
+    rates = _rates(settings)
+    for step, rate in enumerate(rates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         form = form_of_step(step, len(forms), settings.chat_share)
         chosen = turns[form].next_rows()
         losses = forms[form].losses(_deltas(parameters.expert()), chosen)
         turns[form].record(chosen, losses)
-        report(step, steps)
-        if len(chosen) == len(forms[form].owner) and max(of.largest for of in turns) < settings.stop_loss:
+        report(step, len(rates))
+        enough = settings.stop_loss if step < settings.max_steps else max(settings.stop_loss, LEFT)
+        if len(chosen) == len(forms[form].owner) and max(of.largest for of in turns) < enough:
             break
         optimizer.zero_grad()
         (losses.sum() / len(forms[form].owner)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        falling.step()
     return parameters.expert()
+
+
+def _rates(settings: LemoeSettings) -> list[float]:
+    """The rate of each step: in each round it falls from `learning_rate` to `last_rate` of it.
+
+    The first has `max_steps`; those that follow, for rows that are left, are shorter (warm restarts, arXiv 1608.03983).
+    """
+    again = max(1, round(settings.max_steps * AGAIN))
+    rounds = [settings.max_steps, *[again] * (settings.max_rounds - 1)]
+    return [
+        settings.learning_rate * (1 - step / steps * (1 - settings.last_rate))
+        for steps in rounds
+        for step in range(steps)
+    ]
 
 
 class _Turns(LastLosses):

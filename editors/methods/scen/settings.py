@@ -20,7 +20,7 @@ class ScenSettings(ScopedSettings):
         le=10,
         description="size of what A reads; small, so that A turns to the fact instead of staying random",
     )
-    max_steps: int = Field(60, ge=1, le=1000)
+    max_steps: int = Field(240, ge=1, le=1000)
     min_steps: int = Field(9, ge=1, le=1000, description="steps before a fact may leave the batch")
     stop_loss: float = Field(
         0.01, gt=0, description="a fact leaves the batch when all its rows are under this loss"
@@ -28,7 +28,7 @@ class ScenSettings(ScopedSettings):
     other_questions: int = Field(
         2, ge=0, le=4, description="training rows per fact that ask something else of its subject"
     )
-    openings: Openings = 0
+    openings: Openings = None
     rephrases: Rephrases = 2
     chat_share: ChatShare = 0.5
     batch_size: int = Field(64, ge=1, le=4096, description="facts trained side by side")
