@@ -1,12 +1,13 @@
 """The methods' registry, and what their settings and shards keep from release to release."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import tiny_base
 
-from editors import EditRequest, build_editor
+from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.methods.common.schedule import RowSchedule
 from editors.methods.common.training_rows import CachedRows
 from editors.methods.registry import EDITORS, METHODS, Method, MethodRegistry
@@ -14,6 +15,11 @@ from editors.methods.scen.editor import ScenEditor
 from editors.methods.scen.settings import ScenSettings
 from editors.store.header import ShardEntry
 from edits.errors import BadRequest
+
+
+@pytest.fixture(scope="module")
+def demo_base() -> Base:
+    return load_base(str(Path(__file__).parents[3] / "demo" / "base"), device="cpu")
 
 
 def test_two_methods_of_one_name_and_mode_are_refused() -> None:
@@ -42,7 +48,7 @@ def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
     shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [0, 2, 1, 0.5, "value", 16]
+    assert [scen[key] for key in shared] == [None, 2, 1, 0.5, "value", 16]
     assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
 
@@ -59,6 +65,24 @@ def test_a_fact_is_learned_by_scen_alike_alone_and_in_any_company() -> None:
     for name in ("scen.a", "scen.b"):
         assert alone[name].abs().max() > 0
         torch.testing.assert_close(last[name][-1], alone[name][0], rtol=0.02, atol=0.002)
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+@pytest.mark.parametrize("target", ["Norcastle", "Kingsbridge", "Abernathy", "Belgrade"])
+def test_a_lone_fact_is_learned_though_its_answer_is_made_of_rare_pieces(
+    demo_base: Base, editor: str, target: str
+) -> None:
+    """Training goes on for what is not learned yet: 60 steps leave out half of these, and the base then never says them."""
+    request = EditRequest("1", "France", "The capital of France is", target)
+    model = EditedModel(demo_base)
+    model.enable(build_editor(editor).apply([request], base=demo_base, parent=model))
+
+    assert model.generate(request.prompt)[0].text == target
+
+
+def test_only_bases_that_count_positions_absolutely_learn_a_fact_behind_other_text() -> None:
+    assert tiny_base("gpt2").absolute_positions
+    assert not any(tiny_base(family).absolute_positions for family in ("llama", "gpt_neox", "gemma2"))
 
 
 def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothing_is_left() -> None:
