@@ -23,7 +23,7 @@ def test_the_demo_accounts_for_every_record_and_holds_its_scores(tmp_path: Path)
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=580,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
