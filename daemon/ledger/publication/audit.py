@@ -1,7 +1,8 @@
 """Answer why the model says what it says: every edit, where it stands, and how it came there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -13,6 +14,9 @@ from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
 from edits.recency import arrival
 from edits.requests import EditId
+
+# What earlier releases called a blame's verdicts: a history is never written anew.
+_EARLIER_VERDICTS = {"innocent": "cleared", "culprit": "offending"}
 
 
 class Audit:
@@ -67,7 +71,7 @@ class Audit:
                 from_state=EditState(row.from_state) if row.from_state is not None else None,
                 to_state=EditState(row.to_state),
                 cause=row.cause,
-                detail=row.detail,
+                detail=_in_todays_words(row.detail),
             )
             for row in rows
         ]
@@ -95,3 +99,11 @@ class Audit:
     def _tallies(self) -> dict[str, int]:
         with self._database.read() as connection:
             return {row.name: int(row.value) for row in connection.execute(select(tallies))}
+
+
+def _in_todays_words(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A move's detail, with the verdict of a blame as this release calls it."""
+    blame = detail.get("blame", {})
+    if (verdict := _EARLIER_VERDICTS.get(blame.get("verdict"))) is None:
+        return detail
+    return {**detail, "blame": {**blame, "verdict": verdict}}

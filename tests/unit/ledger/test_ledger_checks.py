@@ -7,11 +7,13 @@ import pytest
 from ledger_backends import START, Clock, Story, database_of, event
 from ledger_invariants import check_invariants
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import update
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.records.checks import MAX_ATTEMPTS
 from daemon.ledger.records.samples import Samples
+from daemon.ledger.store.schema import history
 from daemon.ledger.values import Blamed, CheckKind, CheckResult, Edit, EditState
 from monitoring.tally import Failure
 
@@ -169,6 +171,18 @@ def test_after_a_rollback_the_cleared_come_back_and_the_culprit_does_not(story: 
     assert (story.state(old), story.state(bad)) == ("superseded", "quarantined")
     assert story.ledger.audit.history(new.id)[-1].detail["blame"] == {"verdict": "cleared"}
     check_invariants(story.ledger)
+
+
+@pytest.mark.parametrize(("earlier", "verdict"), [("innocent", "cleared"), ("culprit", "offending")])
+def test_the_verdicts_that_an_earlier_release_kept_are_read_in_this_ones_words(
+    story: Story, earlier: str, verdict: str
+) -> None:
+    (blamed,) = story.go_live(event("a"))
+    kept = {"blame": {"verdict": earlier, "suite": "far"}, "by": "a check"}
+    with database_of(story.ledger).write() as connection:
+        connection.execute(update(history).where(history.c.edit_id == blamed.id).values(detail=kept))
+    for entry in story.ledger.audit.history(blamed.id):
+        assert entry.detail == {"blame": {"verdict": verdict, "suite": "far"}, "by": "a check"}
 
 
 def test_what_a_cleared_edit_ended_in_other_words_ends_again(story: Story) -> None:
