@@ -32,7 +32,7 @@ PROBES_EACH = 3  # failing probes that one culprit causes
 
 
 @dataclass
-class Said:
+class SimulatedAnswer:
     text: str
     edit_id: str | None = None
 
@@ -47,9 +47,9 @@ class SpoiledModel:
     generation: int = 0
     base_hash: str = "base"
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[SimulatedAnswer]:
         spoiled = {p for culprit, own in self.spoils.items() if culprit not in self.off for p in own}
-        return [Said("no" if prompt in spoiled else "yes") for prompt in prompts]
+        return [SimulatedAnswer("no" if prompt in spoiled else "yes") for prompt in prompts]
 
     @contextmanager
     def at(self, generation: int) -> Iterator[None]:

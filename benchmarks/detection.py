@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from culprits import SimulatedAnswer
+
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import work_on_check
@@ -31,12 +33,6 @@ from daemon.process.settings_tables import LogSettings, MonitoringSettings
 
 KNOWN = (0.0, 0.002, 0.005)  # shares of the suite that differ from the base and always did
 CHANGED = 0.01
-
-
-@dataclass
-class Said:
-    text: str
-    edit_id: str | None = None
 
 
 @dataclass
@@ -53,16 +49,19 @@ class SimulatedModel:
     def named(self, text: str) -> set[str]:
         return set()
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
-        return [Said("edited", "1") if prompt in self.changed else Said("base") for prompt in prompts]
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[SimulatedAnswer]:
+        return [
+            SimulatedAnswer("edited", "1") if prompt in self.changed else SimulatedAnswer("base")
+            for prompt in prompts
+        ]
 
-    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Said]:
-        return [Said("base") for _ in prompts]
+    def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[SimulatedAnswer]:
+        return [SimulatedAnswer("base") for _ in prompts]
 
     def divergences(self, prompts: Sequence[str]) -> list[float]:
         return [1.0 for _ in prompts]
 
-    def text_changes(self, texts: Sequence[str]) -> list[Said]:
+    def text_changes(self, texts: Sequence[str]) -> list[SimulatedAnswer]:
         raise AssertionError("the suite holds no text")
 
     @property
@@ -129,7 +128,7 @@ def simulate(known: float, options: argparse.Namespace) -> Stream:
     """Streams of checks of an unchanged model, each followed by edits that change 1 %, one after the other."""
     prompts = [f"Question {number}?" for number in range(options.suite)]
     caught = alarms = checks = 0
-    each = options.repetitions // options.streams
+    each = max(1, options.repetitions // options.streams)
     for stream in range(options.streams):
         rng = random.Random(f"{options.seed} {known} {stream}")
         differing = set(rng.sample(prompts, round(known * len(prompts))))

@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from gateway_stage import GatewayProcess, Stage, read_facts
+from gateway_stage import GatewayProcess, GatewayStage, read_facts
 from vllm_process import Vllm
 
 from daemon.openai_api.model_list import PATH as MODELS
@@ -45,7 +45,7 @@ ROUTING = "upkeep_gateway_routing_seconds_sum"
 
 
 @dataclass(frozen=True)
-class Question:
+class TimedRequest:
     """One request's text, and the model that answers it at the engine: an adapter, or the base."""
 
     text: str
@@ -53,7 +53,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedAnswer:
     """One answer, with the seconds until its first piece and until its end."""
 
     model: str
@@ -66,7 +66,7 @@ class Answer:
 class Leg:
     """What all clients together got of one side."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[TimedAnswer]
     streamed: Sequence[bool]
     seconds: float
 
@@ -109,7 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging(LogSettings(level="warning"), "benchmark")  # to stderr: stdout has the figures alone
     with _folder(options.state) as folder, _engine(options, folder) as (url, name):
-        stage = Stage(folder, options.model.resolve(), url)
+        stage = GatewayStage(folder, options.model.resolve(), url)
         facts = read_facts(options.facts, options.edits)
         stage.publish(facts)
         with stage.gateway() as gateway:
@@ -155,7 +155,7 @@ async def measure(
 async def leg(
     url: str,
     model: str | None,
-    asked: Sequence[Question],
+    asked: Sequence[TimedRequest],
     streamed: Sequence[bool],
     options: argparse.Namespace,
 ) -> Leg:
@@ -165,7 +165,7 @@ async def leg(
         model: what every request is sent for; None: each for the one that answers it, as no gateway chooses it.
     """
     waiting = iter(enumerate(zip(asked, streamed, strict=True)))
-    answers: dict[int, Answer] = {}
+    answers: dict[int, TimedAnswer] = {}
 
     async def client() -> None:
         async with Connection(url) as connection:
@@ -195,7 +195,7 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
-    async def ask(self, body: Mapping[str, Any]) -> Answer:
+    async def ask(self, body: Mapping[str, Any]) -> TimedAnswer:
         """The answer to a chat request.
 
         Raises:
@@ -217,7 +217,7 @@ class Connection:
         if b" 200 " not in status + b" ":
             raise SystemExit(f"{self._address} answered {status!r}: {content[:300]!r}")
         model, text = _read_events(content) if body["stream"] else _read_whole(content)
-        return Answer(model, text, first, whole)
+        return TimedAnswer(model, text, first, whole)
 
     async def _pieces(self, headers: Mapping[bytes, bytes]) -> AsyncIterator[bytes]:
         if b"content-length" in headers:
@@ -230,13 +230,15 @@ class Connection:
 
 async def _questions(
     url: str, base: str, facts: Sequence[Mapping[str, Any]], options: argparse.Namespace
-) -> list[Question]:
+) -> list[TimedRequest]:
     """As many that ask an edit as others, each with the model that the gateway has answer it."""
     with options.probes.open(encoding="utf-8") as lines:
         others = [json.loads(line)["prompt"] for line, _ in zip(lines, facts, strict=False)]
-    asked = [Question(text, base) for text in [fact["rephrase_prompts"][0] for fact in facts] + others]
+    asked = [TimedRequest(text, base) for text in [fact["rephrase_prompts"][0] for fact in facts] + others]
     answered = await leg(url, base, asked, [False] * len(asked), options)
-    found = [Question(one.text, answer.model) for one, answer in zip(asked, answered.answers, strict=True)]
+    found = [
+        TimedRequest(one.text, answer.model) for one, answer in zip(asked, answered.answers, strict=True)
+    ]
     fired = [question for question in found if question.model.startswith("upkeep-")]
     unedited = [question for question in found if not question.model.startswith("upkeep-")]
     count = min(len(fired), len(unedited))

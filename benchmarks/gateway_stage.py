@@ -34,7 +34,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Stage:
+class GatewayStage:
     """A folder with ledger, store and adapters, and the base that they belong to.
 
     Attributes:

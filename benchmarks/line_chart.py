@@ -10,14 +10,14 @@ COLOURS = ("#1b6ca8", "#c8553d", "#4f772d", "#7b5ea7")
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A name and its points (x, y)."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
-def chart(lines: Sequence[Line], *, x: str, y: str, log_x: bool = False) -> str:
+def chart(lines: Sequence[ChartLine], *, x: str, y: str, log_x: bool = False) -> str:
     """The lines in one frame, whose axes span what the points do."""
     xs = [math.log10(p[0]) if log_x else p[0] for line in lines for p in line.points]
     ys = [p[1] for line in lines for p in line.points]

@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     tell("lemoe", {"seconds": time.process_time() - begun, **asking.lemoe(expert)})
     if options.scen:
         tell("scen", asking.scen())
-    seen = Seen.of(base, requests, expert)
+    seen = LayerActivations.of(base, requests, expert)
     for name in options.fits:
         fit = FITS[name]
         for rank in options.ranks:
@@ -209,7 +209,7 @@ def rounded(expert: TrainedExpert) -> TrainedExpert:
     return TrainedExpert(*parts)
 
 
-class Seen:
+class LayerActivations:
     """What the edited layer reads on the prompts and answers of each edit, and what the expert adds there.
 
     Attributes:
@@ -222,7 +222,7 @@ class Seen:
         self.typical = float(torch.cat(h).pow(2).sum(1).median())
 
     @classmethod
-    def of(cls, base: Base, requests: Sequence[EditRequest], expert: TrainedExpert) -> "Seen":
+    def of(cls, base: Base, requests: Sequence[EditRequest], expert: TrainedExpert) -> "LayerActivations":
         """Each prompt bare, behind other text, and in chat, with its answer."""
         pairs = [
             read_and_added(
@@ -233,23 +233,23 @@ class Seen:
         return cls([h for h, _ in pairs], [y for _, y in pairs])
 
 
-def batch_svd(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+def batch_svd(seen: LayerActivations, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of its weights."""
     return [_truncate_weights(_ridge(seen, ridge), rank)]
 
 
-def batch_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+def batch_fit(seen: LayerActivations, rank: int, ridge: float) -> list[LoraPair]:
     """One map for all tokens, cut by the singular values of what it puts out."""
     return [truncate_by_outputs(_ridge(seen, ridge), torch.cat(seen.h), rank)]
 
 
-def edit_fit(seen: Seen, rank: int, ridge: float) -> list[LoraPair]:
+def edit_fit(seen: LayerActivations, rank: int, ridge: float) -> list[LoraPair]:
     """A map for each edit's tokens: what workers make."""
     pairs = zip(seen.h, seen.y, strict=True)
     return [truncate_by_outputs(ridge_map(h, y, ridge=ridge), h, rank) for h, y in pairs]
 
 
-def _ridge(seen: Seen, ridge: float) -> Tensor:
+def _ridge(seen: LayerActivations, ridge: float) -> Tensor:
     """(d, f)."""
     h, y = torch.cat(seen.h), torch.cat(seen.y)
     gram = h.T @ h + ridge * seen.typical * torch.eye(h.shape[1])

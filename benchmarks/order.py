@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plan_support import Judge, Scores, base_embedder, pending, read_facts, requests
+from plan_support import FinalScores, Judge, base_embedder, pending, read_facts, requests
 
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
@@ -124,7 +124,7 @@ class Bench:
         report["seconds"] = round(time.perf_counter() - begun, 1)
         return report
 
-    def _final(self, mode: str, batches: Batches) -> Scores:
+    def _final(self, mode: str, batches: Batches) -> FinalScores:
         return self._judge.scores(self._train(mode, batches))
 
     def _train(self, mode: str, batches: Batches) -> EditedModel:
@@ -149,9 +149,9 @@ class Bench:
         return len({shard.digest for shard in made}) > 1
 
 
-def _spread(scores: Sequence[Scores]) -> dict[str, dict[str, float] | None]:
+def _spread(scores: Sequence[FinalScores]) -> dict[str, dict[str, float] | None]:
     report: dict[str, dict[str, float] | None] = {}
-    for score in dataclasses.fields(Scores):
+    for score in dataclasses.fields(FinalScores):
         values = [value for each in scores if (value := getattr(each, score.name)) is not None]
         report[score.name] = (
             {

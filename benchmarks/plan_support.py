@@ -62,7 +62,7 @@ def swapped_prompts(path: Path, count: int) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Scores:
+class FinalScores:
     """Free generation by the final model; None where the facts bring no such prompts."""
 
     reliability: float | None
@@ -83,8 +83,8 @@ class Judge:
         probes = [prompt for prompt in dict.fromkeys(near) if not edited.find(prompt)]
         self._near = list(zip(probes, base.generate(probes, max_new_tokens=ANSWER_TOKENS), strict=True))
 
-    def scores(self, model: EditedModel) -> Scores:
-        return Scores(*(self._score(model, rows) for rows in (self._own, self._other, self._near)))
+    def scores(self, model: EditedModel) -> FinalScores:
+        return FinalScores(*(self._score(model, rows) for rows in (self._own, self._other, self._near)))
 
     def _score(self, model: EditedModel, rows: Sequence[tuple[str, str]]) -> float | None:
         answers = model.generate([prompt for prompt, _ in rows], max_new_tokens=ANSWER_TOKENS)

@@ -36,9 +36,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay_scores import Asked, OverTime, Question, final_scores, is_same, questions, share
-from replay_stage import Stage, say, staged
-from replay_timeline import Change, Fact, in_order, read_timeline, shuffled, waves
+from replay_scores import AskedGeneration, OverTime, Question, final_scores, is_same, questions, share
+from replay_stage import ReplayStage, say, staged
+from replay_timeline import DatedFact, ValueChange, in_order, read_timeline, shuffled, waves
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.process.log import configure_logging
@@ -54,7 +54,7 @@ class Run:
     """How a run ended."""
 
     answers: Mapping[Question, Answer]
-    live: Mapping[int, Change]
+    live: Mapping[int, ValueChange]
     own: Mapping[int, str]  # fact -> id of its live edit
     account: Mapping[str, Any]
 
@@ -79,7 +79,9 @@ def main() -> None:
     with ExitStack() as stack:
         folder = options.dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = stack.enter_context(EmbeddedBroker()).bootstrap_servers
-        print(json.dumps(Replay(facts, options, folder.resolve(), servers).report(), ensure_ascii=False))
+        print(
+            json.dumps(TimelineReplay(facts, options, folder.resolve(), servers).report(), ensure_ascii=False)
+        )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -89,11 +91,11 @@ def _check(options: argparse.Namespace) -> None:
         raise SystemExit(f"{options.dir} is not empty: a replay starts afresh, name another --dir")
 
 
-class Replay:
+class TimelineReplay:
     """Both runs over one timeline."""
 
     def __init__(
-        self, facts: Sequence[Fact], options: argparse.Namespace, folder: Path, servers: str
+        self, facts: Sequence[DatedFact], options: argparse.Namespace, folder: Path, servers: str
     ) -> None:
         self._facts = facts
         self._options = options
@@ -176,9 +178,9 @@ class Replay:
             sections["index"] = {"encoder": chosen.encoder}
         return staged(name, self._folder / name, self._servers, sections)
 
-    def _play(self, stage: Stage, changes: Sequence[Change], over_time: OverTime | None) -> Run:
+    def _play(self, stage: ReplayStage, changes: Sequence[ValueChange], over_time: OverTime | None) -> Run:
         """Send the changes wave by wave; with `over_time`, ask at every generation, else at the end alone."""
-        begun, asked = time.perf_counter(), list[Asked]()
+        begun, asked = time.perf_counter(), list[AskedGeneration]()
         parts = waves(changes, self._options.waves)
         for number, wave in enumerate(parts, start=1):
             generations = stage.apply([self._facts[change.fact].record(change) for change in wave])
@@ -193,16 +195,16 @@ class Replay:
         spent = {"seconds": round(time.perf_counter() - begun, 1)}
         return Run(end.answers, end.live, own, {**stage.account(), **spent})
 
-    def _answer_to(self, stage: Stage) -> Asked:
+    def _answer_to(self, stage: ReplayStage) -> AskedGeneration:
         answers = stage.model.generate([p for _, p in self._questions], max_new_tokens=self._tokens)
         live = [self._changes[edit.event_id] for edit in stage.ledger.generations.live_edits()]
-        return Asked(
+        return AskedGeneration(
             stage.model.generation,
             dict(zip(self._questions, answers, strict=True)),
             {change.fact: change for change in live},
         )
 
-    def _baselines(self, stage: Stage) -> dict[str, Any]:
+    def _baselines(self, stage: ReplayStage) -> dict[str, Any]:
         """The frozen base, with the newest fact written in front of the question and without."""
         reported = [self._facts[number] for number, _ in self._questions]
         plain = [prompt for _, prompt in self._questions]
@@ -226,7 +228,7 @@ class Replay:
         counts = Counter(map(answered_by, self._questions))
         return {name: round(counts[name] / len(self._questions), 4) for name in ("own", "other", "base")}
 
-    def _is_newest(self, live: Mapping[int, Change]) -> bool:
+    def _is_newest(self, live: Mapping[int, ValueChange]) -> bool:
         return dict(live) == {number: fact.newest for number, fact in enumerate(self._facts)}
 
     def _misses(self, run: Run) -> list[dict[str, Any]]:
@@ -250,7 +252,7 @@ def _texts(answers: Mapping[Question, Answer]) -> dict[Question, str]:
     return {question: answer.text for question, answer in answers.items()}
 
 
-def _longest_answer(model: str, facts: Sequence[Fact]) -> int:
+def _longest_answer(model: str, facts: Sequence[DatedFact]) -> int:
     """Room for the longest value and the token that ends it."""
     from transformers import AutoTokenizer
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from replay_timeline import Change, Fact
+from replay_timeline import DatedFact, ValueChange
 
 from editors.inference.edited_model import Answer
 from edits.text import normalise
@@ -13,7 +13,7 @@ Question = tuple[int, str]  # number of the fact, phrasing
 Answers = Mapping[Question, Answer]
 
 
-def questions(facts: Sequence[Fact]) -> list[Question]:
+def questions(facts: Sequence[DatedFact]) -> list[Question]:
     """Every fact in each of its held-out phrasings."""
     return [(number, prompt) for number, fact in enumerate(facts) for prompt in fact.held_out]
 
@@ -28,7 +28,7 @@ def names(answer: str, value: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(_folded(value))}(?!\w)", _folded(answer)) is not None
 
 
-def is_stale(answer: str, fact: Fact, newest: Change) -> bool:
+def is_stale(answer: str, fact: DatedFact, newest: ValueChange) -> bool:
     """Whether the answer names a value that the fact had before `newest`, and not the one that it has since."""
     older = {c.value for c in fact.changes if c.since < newest.since} - {newest.value}
     return not names(answer, newest.value) and any(names(answer, value) for value in older)
@@ -41,25 +41,27 @@ def share(hits: Iterable[bool]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedGeneration:
     """One generation: what it answered, and which change of each fact was live in it."""
 
     generation: int
     answers: Answers
-    live: Mapping[int, Change]
+    live: Mapping[int, ValueChange]
 
 
 @dataclass
 class OverTime:
     """Tallies generation after generation; a wave's generations are counted when all its edits are settled."""
 
-    facts: Sequence[Fact]
-    settled: dict[int, Change] = field(default_factory=dict)  # the newest change of each fact that was sent
+    facts: Sequence[DatedFact]
+    settled: dict[int, ValueChange] = field(
+        default_factory=dict
+    )  # the newest change of each fact that was sent
     right: list[bool] = field(default_factory=list)
     stale: list[bool] = field(default_factory=list)
     fired_early: list[bool] = field(default_factory=list)
 
-    def count(self, wave: Sequence[Change], asked: Sequence[Asked]) -> None:
+    def count(self, wave: Sequence[ValueChange], asked: Sequence[AskedGeneration]) -> None:
         """Within a wave the live edits say what is due; with its last generation all of the wave is, rejected or not."""
         for one in asked[:-1]:
             self._count(one, _newest([*self.settled.values(), *one.live.values()]))
@@ -67,7 +69,7 @@ class OverTime:
         for one in asked[-1:]:
             self._count(one, self.settled)
 
-    def _count(self, asked: Asked, due: Mapping[int, Change]) -> None:
+    def _count(self, asked: AskedGeneration, due: Mapping[int, ValueChange]) -> None:
         for (number, _), answer in asked.answers.items():
             if (change := due.get(number)) is None:
                 self.fired_early.append(answer.edit_id is not None)
@@ -76,7 +78,7 @@ class OverTime:
             self.stale.append(is_stale(answer.text, self.facts[number], change))
 
 
-def final_scores(facts: Sequence[Fact], answers: Mapping[Question, str]) -> dict[str, float | None]:
+def final_scores(facts: Sequence[DatedFact], answers: Mapping[Question, str]) -> dict[str, float | None]:
     """`right`: is the newest value; `named`: has it among its words; `stale`: names an older one instead."""
     report = [(facts[number], text) for (number, _), text in answers.items()]
     return {
@@ -86,8 +88,8 @@ def final_scores(facts: Sequence[Fact], answers: Mapping[Question, str]) -> dict
     }
 
 
-def _newest(changes: Iterable[Change]) -> dict[int, Change]:
-    found: dict[int, Change] = {}
+def _newest(changes: Iterable[ValueChange]) -> dict[int, ValueChange]:
+    found: dict[int, ValueChange] = {}
     for change in sorted(changes, key=lambda change: change.since):
         found[change.fact] = change
     return found

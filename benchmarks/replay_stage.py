@@ -31,7 +31,7 @@ POLL_SECONDS = 0.05
 
 
 @dataclass
-class Stage:
+class ReplayStage:
     """One run's ledger, model and worker; `model` stands at the generation that was published last."""
 
     name: str
@@ -102,7 +102,7 @@ class Stage:
 @contextlib.contextmanager
 def staged(
     name: str, folder: Path, servers: str, sections: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Stage]:
+) -> Iterator[ReplayStage]:
     """Start a run in `folder` at the broker; at the end its roles have stopped and the folder stays."""
     settings = _settings(name, folder, servers, sections)
     metrics, stop = Metrics(CollectorRegistry()), threading.Event()
@@ -121,7 +121,7 @@ def staged(
         try:
             model = open_model(settings, ledger)
             worker = Worker(settings, ledger, model, metrics)
-            yield Stage(name, ledger, model, settings, worker, publisher, failures)
+            yield ReplayStage(name, ledger, model, settings, worker, publisher, failures)
         finally:
             stop.set()
             thread.join()

@@ -20,7 +20,7 @@ class BadTimeline(SystemExit):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ValueChange:
     """From `since` on, fact number `fact` has this value."""
 
     fact: int
@@ -34,7 +34,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class DatedFact:
     """One subject and relation, how events ask for it, how it is asked here, and all its values, oldest first."""
 
     subject: str
@@ -42,13 +42,13 @@ class Fact:
     prompt: str
     rephrases: tuple[str, ...]
     held_out: tuple[str, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[ValueChange, ...]
 
     @property
-    def newest(self) -> Change:
+    def newest(self) -> ValueChange:
         return self.changes[-1]
 
-    def record(self, change: Change) -> StreamRecord:
+    def record(self, change: ValueChange) -> StreamRecord:
         """The event that tells of one of its changes."""
         return event_record(
             {
@@ -63,13 +63,13 @@ class Fact:
         )
 
 
-def read_timeline(path: Path, limit: int | None = None) -> list[Fact]:
+def read_timeline(path: Path, limit: int | None = None) -> list[DatedFact]:
     """The facts of a JSON Lines file: subject, relation, prompts, timeline [[since, value], ...].
 
     Raises:
         BadTimeline: a line is none, or two lines are about one fact.
     """
-    facts: list[Fact] = []
+    facts: list[DatedFact] = []
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip() or (limit is not None and len(facts) >= limit):
@@ -85,19 +85,19 @@ def read_timeline(path: Path, limit: int | None = None) -> list[Fact]:
     return facts
 
 
-def waves(changes: Sequence[Change], count: int) -> list[list[Change]]:
+def waves(changes: Sequence[ValueChange], count: int) -> list[list[ValueChange]]:
     """The changes in their order, in `count` parts of about equal size; of fewer changes, one each."""
     parts = min(count, len(changes))
     edges = [len(changes) * number // parts for number in range(parts + 1)]
     return [list(changes[start:end]) for start, end in pairwise(edges)]
 
 
-def in_order(facts: Sequence[Fact]) -> list[Change]:
+def in_order(facts: Sequence[DatedFact]) -> list[ValueChange]:
     """All changes by date."""
     return sorted(_all(facts), key=lambda change: change.since)
 
 
-def shuffled(facts: Sequence[Fact], *, duplicates: float, seed: int) -> list[Change]:
+def shuffled(facts: Sequence[DatedFact], *, duplicates: float, seed: int) -> list[ValueChange]:
     """All changes in random order, that share of them twice, wherever it falls."""
     generator = random.Random(seed)
     changes = list(_all(facts))
@@ -106,11 +106,11 @@ def shuffled(facts: Sequence[Fact], *, duplicates: float, seed: int) -> list[Cha
     return changes
 
 
-def _all(facts: Sequence[Fact]) -> Iterator[Change]:
+def _all(facts: Sequence[DatedFact]) -> Iterator[ValueChange]:
     return (change for fact in facts for change in fact.changes)
 
 
-def _fact(number: int, row: dict[str, Any]) -> Fact:
+def _fact(number: int, row: dict[str, Any]) -> DatedFact:
     subject, prompts = row["subject"], row["prompts"]
     sent = [prompts[name] for name in SENT if name in prompts]
     if not sent:
@@ -120,15 +120,16 @@ def _fact(number: int, row: dict[str, Any]) -> Fact:
     held_out = tuple(prompts[name] for name in HELD_OUT if prompts.get(name, sent[0]) not in sent)
     if not held_out:
         raise ValueError(f"none of the prompts {', '.join(HELD_OUT)}, or events bring them too")
-    return Fact(
+    return DatedFact(
         subject, row["relation"], sent[0], tuple(sent[1:]), held_out, _changes(number, row["timeline"])
     )
 
 
-def _changes(number: int, timeline: Sequence[Sequence[str]]) -> tuple[Change, ...]:
+def _changes(number: int, timeline: Sequence[Sequence[str]]) -> tuple[ValueChange, ...]:
     """Without values that held for no time, and without news that a value stays what it was."""
     dated = sorted(
-        (Change(number, _moment(since), value.strip()) for since, value in timeline), key=lambda c: c.since
+        (ValueChange(number, _moment(since), value.strip()) for since, value in timeline),
+        key=lambda c: c.since,
     )
     # Of two values of one day no order of arrival may decide: the one listed last is what held.
     lasting = [list(same_day)[-1] for _, same_day in groupby(dated, key=lambda c: c.since)]

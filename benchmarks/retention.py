@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from line_chart import Line, chart
+from line_chart import ChartLine, chart
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         for place, name in ((1, "reliability"), (2, "generality")):
             points = [(age[0], age[place]) for age in report["retention"] if age[place] is not None]
             if points:
-                lines.append(Line(f"{report['editor']} {name}", points))
+                lines.append(ChartLine(f"{report['editor']} {name}", points))
     options.plot.parent.mkdir(parents=True, exist_ok=True)
     plot = chart(lines, x="edits since", y="share answered right", log_x=True)
     options.plot.write_text(plot, encoding="utf-8")

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from line_chart import Line, chart
+from line_chart import ChartLine, chart
 
 from daemon.evaluation.facts_file import read_facts
 from editors.base.base import load_base
@@ -54,7 +54,7 @@ def main() -> None:
             }
         )
     if options.plot is not None:
-        line = Line(
+        line = ChartLine(
             "agreement and a cosine of at least 0 to .95",
             [(p["probes_left_alone"] or 0.0, p["rephrases_found"] or 0.0) for p in points],
         )
