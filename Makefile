@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # One more than two cores: what waits for a broker, an alert or a process leaves its core to the others. The files are handed
 # out in the order of tests/conftest.py.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not gpu and not real and not vllm"
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not gpu and not real and not vllm"
 export PYTHON
 
 .DEFAULT_GOAL := help

@@ -12,6 +12,7 @@ from daemon.embedded.embedded_settings import CONFIG, given_settings, write_embe
 from daemon.embedded.state_folder import StateUnusable, state_folder
 from daemon.ingest.consumer_lag import records_behind
 from daemon.ingest.embedded_broker import EmbeddedBroker
+from daemon.ingest.kafka_client import ensure_topics
 from daemon.ledger import open_ledger
 from daemon.process.listening import free_port
 from daemon.process.settings import Settings
@@ -90,6 +91,7 @@ class _BrokerWatch:
             _log.warning(
                 "the embedded broker had ended: started again; send again what it had not handed over"
             )
+            self._make_topics()
         if not self._asked.is_set():
             return
         if self._deadline is None:
@@ -100,6 +102,14 @@ class _BrokerWatch:
         if behind:
             _log.warning("records end with the embedded broker: submit them again", records=behind)
         self._stop.set()
+
+    def _make_topics(self) -> None:
+        """At once: a consumer that joins its group while there is no topic gets no part of it."""
+        kafka = self._settings.kafka
+        try:
+            ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        except (TemporaryError, PermanentError) as error:
+            _log.warning("the embedded broker has no topics yet: the consumer makes them", reason=str(error))
 
     def _behind(self) -> int:
         try:

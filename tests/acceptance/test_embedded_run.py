@@ -143,7 +143,7 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
             site.publish(ProducerRecord(topic, None, b"no event %d" % n) for n in range(GARBAGE))
             assert _interrupt(process) == 0
             assert site.outcomes() == {"accepted": 1, "duplicate": 0, "dead_lettered": GARBAGE}
-    assert still_running(config) == []
+    eventually(lambda: still_running(config) == [], "all processes have ended", seconds=20)
     assert "Traceback" not in (tmp_path / "err").read_text(encoding="utf-8")
 
     # In a terminal that did what it was told: the file says which model.
@@ -165,7 +165,7 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
                 seconds=SLOW_SECONDS,
             )
             assert _interrupt(process) == 0
-    assert still_running(config) == []
+    eventually(lambda: still_running(config) == [], "all processes have ended", seconds=20)
 
 
 def test_without_its_encoder_it_ends_with_what_to_do_and_leaves_nothing_behind(
@@ -182,6 +182,8 @@ def test_without_its_encoder_it_ends_with_what_to_do_and_leaves_nothing_behind(
         for line in lines
     )
     assert not any("Traceback" in line for line in lines)
-    assert still_running(tmp_path / "here" / "upkeep.toml") == []
+    eventually(
+        lambda: still_running(tmp_path / "here" / "upkeep.toml") == [], "all processes have ended", seconds=20
+    )
     # The rest of the reader's file is what the roles were given.
     assert load_settings(tmp_path / "here" / "upkeep.toml").serve.model_name == "mine"
