@@ -22,13 +22,10 @@ MAX_LORAS = 65
 class Vllm:
     """The engine on a port of its own, on the CPU; `name` is what it calls the base."""
 
-    def __init__(
-        self, venv: Path, base: Path, folder: Path, *, name: str = NAME, max_loras: int = MAX_LORAS
-    ) -> None:
+    def __init__(self, venv: Path, base: Path, folder: Path, *, name: str = NAME) -> None:
         """
         Args:
             folder: where its log goes.
-            max_loras: adapters that may be computed in one batch.
         """
         self._command = [
             *(str(venv / "bin" / "vllm"), "serve", str(base), "--served-model-name", name),
@@ -37,9 +34,9 @@ class Vllm:
                 "--max-lora-rank",
                 "8",
                 "--max-loras",
-                str(max_loras),
+                str(MAX_LORAS),
                 "--max-cpu-loras",
-                str(max_loras),
+                str(MAX_LORAS),
             ),
             *("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1"),
         ]

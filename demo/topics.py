@@ -27,7 +27,7 @@ class Publisher:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._topic = kafka.topic
-        ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        ensure_topics(kafka, kafka.topics)
         self._producer = open_producer(kafka)
 
     def publish(self, records: Sequence[StreamRecord]) -> None:

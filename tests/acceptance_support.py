@@ -66,7 +66,7 @@ class Site:
     def publish(self, records: Iterable[StreamRecord | ProducerRecord]) -> None:
         """Write records to the topic; returns when the broker has confirmed all of them."""
         kafka = self.settings.kafka
-        ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+        ensure_topics(kafka, kafka.topics)
         messages = [
             item
             if isinstance(item, ProducerRecord)

@@ -107,7 +107,7 @@ class _BrokerWatch:
         """At once: a consumer that joins its group while there is no topic gets no part of it."""
         kafka = self._settings.kafka
         try:
-            ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic))
+            ensure_topics(kafka, kafka.topics)
         except (TemporaryError, PermanentError) as error:
             _log.warning("the embedded broker has no topics yet: the consumer makes them", reason=str(error))
 

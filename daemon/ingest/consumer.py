@@ -104,7 +104,7 @@ class Consumer:
     @contextlib.contextmanager
     def _connected(self) -> Iterator["_Link"]:
         kafka = self._settings.kafka
-        created = ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), self._timing)
+        created = ensure_topics(kafka, kafka.topics, self._timing)
         if created:
             self._log.info("created topics", topics=created)
         with contextlib.ExitStack() as stack:

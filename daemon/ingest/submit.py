@@ -135,7 +135,7 @@ def _send(
     on_progress: Callable[[SubmitProgress], None],
     seen: SeenEvents,
 ) -> int:
-    ensure_topics(kafka, (kafka.topic, kafka.dead_letters, kafka.outcomes_topic), timing)
+    ensure_topics(kafka, kafka.topics, timing)
     producer = open_producer(kafka, timing)
     sent = 0
     try:

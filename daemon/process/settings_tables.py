@@ -124,6 +124,11 @@ class KafkaSettings(SettingsTable):
         """The topic of what could not be read."""
         return self.dead_letter_topic or f"{self.topic}.dlq"
 
+    @property
+    def topics(self) -> tuple[str, str, str]:
+        """All that Upkeep reads and writes."""
+        return self.topic, self.dead_letters, self.outcomes_topic
+
 
 class ConsumerSettings(SettingsTable):
     """How records are taken from Kafka into the ledger."""

@@ -138,10 +138,8 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
 def _excluding(one: Judged, asked: Sequence[str]) -> str:
     """The words that tell its question from what was asked, where such words do."""
     shard, row = one.candidate.expert.shard, one.candidate.expert.row
-    own = [shard.header.questions[place].text for place in shard.own_questions(row)]
-    found = next(
-        (words for text in asked for words in [excluding_words(text, own[0])] if own and words), None
-    )
+    own = [shard.header.questions[place].text for place in shard.own_questions(row)][:1]
+    found = next(filter(None, (excluding_words(text, question) for question in own for text in asked)), None)
     if found is None:
         return ""
     theirs, its = (f'"{word}"' if word else "no such word" for word in found)

@@ -16,7 +16,7 @@ class LemoeSettings(ScopedSettings):
     weight_decay: float = Field(0.0, ge=0, lt=1)
     max_steps: int = Field(50, ge=1, le=2000, description="steps of the first round")
     max_rounds: int = Field(
-        8, ge=1, le=50, description="rounds, each from `learning_rate` on, while rows are over `stop_loss`"
+        8, ge=1, le=50, description="rounds, each from `learning_rate` on, while a row is not learned"
     )
     stop_loss: float = Field(0.05, gt=0, description="training stops when every row is under this loss")
     live_scale: float = Field(
