@@ -1,6 +1,6 @@
 """Turn what the ledger says into metrics when Prometheus asks, so that no process has to keep them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +45,9 @@ class LedgerFigures:
     rollbacks: int = 0
     batches: tuple[BatchFigures, ...] = ()
     suites: Mapping[str, SuiteFigures] = field(default_factory=dict)
+    failed_suites: Mapping[str, SuiteFigures] = field(
+        default_factory=dict
+    )  # the newest check of each that failed
     parity: SuiteFigures | None = None  # the newest comparison of the gateway's answers with those in process
     check_failures: Mapping[str, int] = field(default_factory=dict)  # by suite, also those that never failed
     job_last_success: Mapping[str, datetime] = field(default_factory=dict)
@@ -83,7 +86,8 @@ class LedgerCollector(Collector):
             return
         yield _family(state_metrics.LEDGER_UP, [((), 1)])
         parity = None if self._parity_interval_seconds is None else figures.parity
-        for metric, samples in (*_state(figures), *_checks(figures).items(), *_parity(parity)):
+        checks = (*_checks(figures), *_failed_checks(figures))
+        for metric, samples in (*_state(figures), *_collected(checks).items(), *_parity(parity)):
             if samples:
                 yield _family(metric, samples)
 
@@ -109,21 +113,39 @@ def _state(figures: LedgerFigures) -> Iterator[tuple[StateMetric, list[Sample]]]
     yield state_metrics.WORKERS, [((), figures.workers)]
 
 
-def _checks(figures: LedgerFigures) -> Mapping[StateMetric, list[Sample]]:
+def _checks(figures: LedgerFigures) -> Iterator[tuple[StateMetric, Sample]]:
     """What the newest check of each suite found."""
-    found: dict[StateMetric, list[Sample]] = {}
     for name, suite in figures.suites.items():
-        found.setdefault(state_metrics.CHECK_PASSED, []).append(((name,), float(suite.passed)))
-        found.setdefault(state_metrics.CHECK_PROBES, []).append(((name,), suite.probes))
-        found.setdefault(state_metrics.CHECK_TIMESTAMP, []).append(((name,), suite.at.timestamp()))
-        for key, value in suite.scores.items():
-            if value is None:
-                continue
-            if (metric := state_metrics.SUITE_SCORES.get(key)) is not None:
-                found.setdefault(metric, []).append(((name,), value))
-            elif (known := state_metrics.RETENTION_SCORES.get(key)) is not None:
-                found.setdefault(known[0], []).append((known[1], value))
-    return found
+        yield state_metrics.CHECK_PASSED, ((name,), float(suite.passed))
+        yield state_metrics.CHECK_PROBES, ((name,), suite.probes)
+        yield state_metrics.CHECK_TIMESTAMP, ((name,), suite.at.timestamp())
+        yield from _scores(name, suite)
+
+
+def _failed_checks(figures: LedgerFigures) -> Iterator[tuple[StateMetric, Sample]]:
+    """What the newest check of each suite that failed had found."""
+    for name, suite in figures.failed_suites.items():
+        for metric, sample in _scores(name, suite):
+            if (failed := state_metrics.FAILED_SCORES.get(metric)) is not None:
+                yield failed, sample
+
+
+def _scores(name: str, suite: SuiteFigures) -> Iterator[tuple[StateMetric, Sample]]:
+    for key, value in suite.scores.items():
+        if value is None:
+            continue
+        if (metric := state_metrics.SUITE_SCORES.get(key)) is not None:
+            yield metric, ((name,), value)
+        elif (known := state_metrics.RETENTION_SCORES.get(key)) is not None:
+            yield known[0], (known[1], value)
+
+
+def _collected(found: Iterable[tuple[StateMetric, Sample]]) -> Mapping[StateMetric, list[Sample]]:
+    """The samples of each metric together."""
+    together: dict[StateMetric, list[Sample]] = {}
+    for metric, sample in found:
+        together.setdefault(metric, []).append(sample)
+    return together
 
 
 def _parity(newest: SuiteFigures | None) -> Iterator[tuple[StateMetric, list[Sample]]]:

@@ -91,6 +91,16 @@ RETENTION_HIGH = StateMetric(
     "Upper end of the 95 % Wilson interval of upkeep_retention_ratio.",
     ("age", "form"),
 )
+LOCALITY_FAILED = StateMetric(
+    "upkeep_failed_check_locality_ratio",
+    "upkeep_locality_ratio in the suite's newest check that failed, also one made good before the next scrape.",
+    ("suite",),
+)
+RETENTION_FAILED = StateMetric(
+    "upkeep_failed_check_retention_ratio",
+    "upkeep_retention_ratio in the newest check of the live edits that failed, also one made good before the next scrape.",
+    ("age", "form"),
+)
 STALE_ANSWERS = StateMetric(
     "upkeep_stale_answer_ratio",
     "Share of sampled live edits, of those whose fact had another value before, that answer with the old one.",
@@ -164,7 +174,7 @@ STATE_METRICS = (
     *(LEDGER_UP, EDITS, BATCHES_OPEN, BATCH_OLDEST),
     *(GENERATION_INFO, GENERATION_NUMBER, ROLLBACKS),
     *(LOCALITY, LOCALITY_LOW, LOCALITY_HIGH, FALSE_FIRE, EXPECTED, KL_MEAN, KL_P99, PERPLEXITY),
-    *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING),
+    *(RETENTION, RETENTION_LOW, RETENTION_HIGH, STALE_ANSWERS, ROUTING, LOCALITY_FAILED, RETENTION_FAILED),
     *(DRIFT, DRIFT_ALARM, CHECK_PASSED, CHECK_FAILURES, CHECK_PROBES, CHECK_TIMESTAMP, CHECK_INTERVAL),
     *(PARITY, PARITY_PASSED, PARITY_PROMPTS, PARITY_UNMEASURED, PARITY_TIMESTAMP, PARITY_INTERVAL),
     *(JOB_LAST_SUCCESS, REGRESSION_LAST_SUCCESS, HOLD, WORKERS),
@@ -195,6 +205,9 @@ RETENTION_SCORES = {
     "routing_consistency": (ROUTING, ()),
 }
 """Where a score that is known once, from the live edits, goes, and with which labels."""
+
+FAILED_SCORES = {LOCALITY: LOCALITY_FAILED, RETENTION: RETENTION_FAILED}
+"""Which scores of a suite's newest failed check are exported, and as what: an alert tells what the check saw."""
 
 PARITY_SCORES = {
     "agreement": "all",

@@ -26,8 +26,11 @@ def ledger_figures(
     """
     tip = ledger.generations.tip()
     latest = {result.suite: result for result in ledger.checks.latest()}
-    failed = ledger.checks.failed()
-    parity, _ = latest.pop(PARITY, None), failed.pop(PARITY, None)  # no check of locality
+    failures = ledger.checks.failures()
+    failed = {result.suite: result for result in ledger.checks.latest_failed()}
+    parity = latest.pop(PARITY, None)  # no check of locality
+    failures.pop(PARITY, None)
+    failed.pop(PARITY, None)
     results = latest.values()
     now = clock()
     heard = now - timedelta(seconds=WORKER_SILENT_SECONDS)
@@ -41,8 +44,9 @@ def ledger_figures(
             for found in ledger.batches.open_ones()
         ),
         suites={result.suite: _suite(result) for result in results if now - result.at < SUITE_FORGOTTEN},
+        failed_suites={suite: _suite(result) for suite, result in failed.items()},
         parity=None if parity is None else _suite(parity),
-        check_failures=dict.fromkeys(suites, 0) | failed,
+        check_failures=dict.fromkeys(suites, 0) | failures,
         job_last_success=ledger.jobs.last_success(),
         regression_last_success=max((result.at for result in results), default=None),
         held=ledger.control.held() is not None,

@@ -117,6 +117,18 @@ DRIFT = DashboardSection(
             [Line("suite:upkeep_check_failures:increase10m", "{{suite}}")],
         ),
         Chart(
+            "What the newest failed check saw",
+            "Locality of each suite, and the share of live edits that still answered, by age.",
+            [
+                Line("min by (suite) (upkeep_failed_check_locality_ratio)", "{{suite}}"),
+                Line(
+                    'min by (age) (upkeep_failed_check_retention_ratio{form="prompt"})', "live edits, {{age}}"
+                ),
+            ],
+            "percentunit",
+            most=1,
+        ),
+        Chart(
             "Age of the newest check",
             "By suite.",
             [Line("time() - max by (suite) (upkeep_check_timestamp_seconds)", "{{suite}}")],

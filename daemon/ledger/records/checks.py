@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Column, Connection, Row, Select, delete, insert, select, update
 
 from daemon.ledger.store.columns import CAUSE_CHARS, REASON_CHARS
 from daemon.ledger.store.conditions import CHECK_IS_OPEN
@@ -159,11 +159,18 @@ class Checks:
 
     def latest(self) -> list[CheckResult]:
         """The newest result of each suite, by suite; costs the same however many there are."""
-        newest = _select_results().join(check_newest, check_newest.c.result_id == check_results.c.id)
+        return self._newest(check_newest.c.result_id)
+
+    def latest_failed(self) -> list[CheckResult]:
+        """The newest failed result of each suite that ever failed, by suite; costs the same however many there are."""
+        return self._newest(check_newest.c.failed_result_id)
+
+    def _newest(self, result_id: Column[Any]) -> list[CheckResult]:
+        newest = _select_results().join(check_newest, result_id == check_results.c.id)
         with self._database.read() as connection:
             return [_to_result(row) for row in connection.execute(newest.order_by(check_newest.c.suite))]
 
-    def failed(self) -> dict[str, int]:
+    def failures(self) -> dict[str, int]:
         """How often each suite has failed so far."""
         query = select(check_newest.c.suite, check_newest.c.failed).order_by(check_newest.c.suite)
         with self._database.read() as connection:
@@ -222,10 +229,10 @@ def _keep(connection: Connection, check_id: int, result: CheckResult, worst: Seq
     evidence = {"baseline": result.baseline, "worst": [failure.model_dump() for failure in worst]}
     connection.execute(insert(check_evidence).values(result_id=number, **evidence))
     failed = int(not result.passed)
+    newest = {"result_id": number} | ({"failed_result_id": number} if failed else {})
     known = update(check_newest).where(check_newest.c.suite == result.suite)
-    newest = known.values(result_id=number, failed=check_newest.c.failed + failed)
-    if connection.execute(newest).rowcount == 0:
-        connection.execute(insert(check_newest).values(suite=result.suite, result_id=number, failed=failed))
+    if connection.execute(known.values(**newest, failed=check_newest.c.failed + failed)).rowcount == 0:
+        connection.execute(insert(check_newest).values(**newest, suite=result.suite, failed=failed))
 
 
 def _select_results() -> Select[Any]:

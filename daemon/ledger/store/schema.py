@@ -368,6 +368,7 @@ check_newest = Table(
     Column("suite", String(200), primary_key=True),
     Column("result_id", ForeignKey("check_results.id"), nullable=False),
     Column("failed", BigInteger, nullable=False),
+    Column("failed_result_id", Id),  # the newest that failed
 )
 
 base_answers = Table(

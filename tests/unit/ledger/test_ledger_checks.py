@@ -70,8 +70,9 @@ def test_results_are_followed_back_only_along_one_baseline(ledger: Ledger, clock
     assert [result.generation for result in ledger.checks.trail("far", "old", 10)] == [2, 0]
     assert [result.generation for result in ledger.checks.trail("far", "old", 1)] == [2]
     assert [result.generation for result in ledger.checks.latest()] == [2]
+    assert [result.generation for result in ledger.checks.latest_failed()] == [1]
     assert ledger.checks.worst() == {"far": (failure, failure)}
-    assert ledger.checks.failed() == {"far": 1}
+    assert ledger.checks.failures() == {"far": 1}
 
 
 def test_edits_are_drawn_alike_for_a_seed_and_pages_hold_every_live_edit(story: Story) -> None:

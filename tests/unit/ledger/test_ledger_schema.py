@@ -6,14 +6,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ledger_backends import BEFORE_0006, Story, database_of, event, record
+from ledger_backends import BEFORE_0006, BEFORE_0009, Clock, Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.store.schema import metadata
-from daemon.ledger.values import CheckKind, EditState
+from daemon.ledger.values import CheckKind, CheckResult, EditState
 
 POSTGRES_CATALOGUE = """
 SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
@@ -35,7 +35,7 @@ def catalogue(ledger: Ledger) -> set[str]:
         found = set()
         for statement in connection.scalars(text(query)):
             # Constraints may stand in any order; SQLite writes an added column behind the last one, on its line.
-            head, *lines = re.split(r",?\s*\n\s*|,\s+(?=kind )", statement.strip())
+            head, *lines = re.split(r",?\s*\n\s*|,\s+(?=(?:kind|failed_result_id) )", statement.strip())
             found.update(f"{head} {line}" for line in lines or [""])
         return found
 
@@ -55,6 +55,22 @@ def test_a_ledger_that_is_up_to_date_is_left_as_it_is(story: Story) -> None:
     story.ledger.migrate()
 
     assert story.ledger.audit.counts()[EditState.LIVE] == 1
+
+
+def test_the_newest_failed_check_of_an_earlier_release_is_known(ledger: Ledger, clock: Clock) -> None:
+    for number, passed in enumerate((False, False, True)):
+        ledger.checks.request(None, "night")
+        claimed = ledger.checks.claim("w", lease_seconds=60)
+        assert claimed is not None
+        found = [CheckResult("far", number, clock(), passed, {"locality": 0.5}, 10, "base")]
+        found.append(CheckResult("news", number, clock(), True, {"locality": 1.0}, 10, "base"))
+        ledger.checks.finish(claimed.id, claimed.token, found)
+    with database_of(ledger).write() as connection:
+        for statement in (*BEFORE_0009, "UPDATE alembic_version SET version_num = '0008'"):
+            connection.execute(text(statement))
+
+    ledger.migrate()
+    assert [(result.suite, result.generation) for result in ledger.checks.latest_failed()] == [("far", 1)]
 
 
 def test_checks_that_an_earlier_release_asked_for_are_still_of_their_kind(ledger: Ledger) -> None:
@@ -87,7 +103,7 @@ def test_a_ledger_of_a_later_release_is_refused_and_left_alone(ledger: Ledger) -
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     before = catalogue(ledger)
 
-    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0008: install that release"):
+    with pytest.raises(LedgerTooNew, match=r"revision 9999.* knows up to 0009: install that release"):
         ledger.migrate()
     assert catalogue(ledger) == before
 
