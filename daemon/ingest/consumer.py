@@ -10,23 +10,23 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from daemon.events.fact_event import EventRejected, parse_record
 from daemon.events.templates import Templates
+from daemon.ingest.consumer_link import ConsumerLink, Polled
 from daemon.ingest.dead_letters import dead_letter, send_dead_letters
 from daemon.ingest.kafka_client import (
     DEFAULT_TIMING,
     BrokerUnavailable,
     KafkaTiming,
-    Rebalanced,
+    RebalanceLost,
+    TopicIdentity,
     close_consumer,
     close_producer,
     ensure_topics,
@@ -41,13 +41,11 @@ from daemon.ledger.values import ConsumedRecord, IntakeReport, RecordOutcome
 from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 
-POLL_MS = 500
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8
 CLOSE_SECONDS = 3.0
+REBALANCE_SESSIONS = 3  # a member that is gone is known after one; then the others only have to answer
 LOGGED_PER_BATCH = 10
-
-Polled = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 class ConsumerMetrics(Protocol):
@@ -81,6 +79,7 @@ class Consumer:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
+        self._identity = TopicIdentity(settings.kafka, settings.kafka.topic, timing)
         self._templates = Templates.load(settings.consumer.templates)
         self._log: Any = structlog.get_logger(__name__)
         self._broker = Outage("the Kafka broker", "records wait there, nothing is lost; trying again")
@@ -92,17 +91,22 @@ class Consumer:
         Raises:
             KafkaRefused: the settings, the credentials or the rights do not do.
         """
-        while not stop.is_set():
-            try:
-                with self._connected() as link:
-                    while not stop.is_set():
-                        self._poll_once(link)
-            except BrokerUnavailable as error:
-                stop.wait(self._broker.failed(error))
+        with contextlib.closing(self._identity):
+            while not stop.is_set():
+                try:
+                    with self._connected() as link:
+                        while not stop.is_set():
+                            self._poll_once(link)
+                except RebalanceLost as error:
+                    self._log.warning(
+                        "joining the group anew", group=self._settings.kafka.group_id, why=str(error)
+                    )
+                except BrokerUnavailable as error:
+                    stop.wait(self._broker.failed(error))
         self._log.info("the consumer has stopped", group=self._settings.kafka.group_id)
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator["_Link"]:
+    def _connected(self) -> Iterator[ConsumerLink]:
         kafka = self._settings.kafka
         created = ensure_topics(kafka, kafka.topics, self._timing)
         if created:
@@ -117,7 +121,14 @@ class Consumer:
                 timing=self._timing,
             )
             stack.callback(close_consumer, consumer, seconds=CLOSE_SECONDS)
-            link = _Link(consumer, producer, timing=self._timing, log=self._log)
+            link = ConsumerLink(
+                consumer,
+                producer,
+                timing=self._timing,
+                rebalance_seconds=REBALANCE_SESSIONS * kafka.session_timeout_ms / 1_000,
+                log=self._log,
+            )
+            self._restart_if_another_topic(link)
             with translated(f"subscribing to {kafka.topic}"):
                 consumer.subscribe([kafka.topic], listener=link)
             self._log.info("consuming", topic=kafka.topic, group=kafka.group_id, at=kafka.bootstrap_servers)
@@ -127,7 +138,7 @@ class Consumer:
                 link.forget_uncommitted()  # nobody would answer: leave at once
                 raise
 
-    def _poll_once(self, link: "_Link") -> None:
+    def _poll_once(self, link: ConsumerLink) -> None:
         """One poll and what follows from it."""
         polled = link.poll()
         if polled:
@@ -137,7 +148,7 @@ class Consumer:
         if link.watch_is_due():
             self._watch(link)
 
-    def _process(self, link: "_Link", polled: Polled) -> None:
+    def _process(self, link: ConsumerLink, polled: Polled) -> None:
         raw = [record for records in polled.values() for record in records]
         read = [self._read(record) for record in raw]
         try:
@@ -179,7 +190,7 @@ class Consumer:
 
     def _send_dead_letters(
         self,
-        link: "_Link",
+        link: ConsumerLink,
         raw: Sequence[ConsumerRecord],
         read: Sequence[ConsumedRecord],
         report: IntakeReport,
@@ -227,7 +238,7 @@ class Consumer:
                 outcome=outcome.value,
             )
 
-    def _throttle(self, link: "_Link", *, polled: bool) -> None:
+    def _throttle(self, link: ConsumerLink, *, polled: bool) -> None:
         """Pause where too many edits wait or the ledger is away; go on when that has passed."""
         if not (link.may_resume() if link.paused else polled):
             return
@@ -248,9 +259,10 @@ class Consumer:
                 self._log.info("resumed: the backlog has gone down", backlog=backlog)
             link.resume()
 
-    def _watch(self, link: "_Link") -> None:
-        """Now and then: does the broker answer, are the topics there, how far behind are we?"""
+    def _watch(self, link: ConsumerLink) -> None:
+        """Now and then: does the broker answer, are the topics there, and still the same, how far behind are we?"""
         kafka = self._settings.kafka
+        self._restart_if_another_topic(link)
         lags = link.measured_lag()
         self._broker.ended()
         for place, ahead in lags.items():
@@ -259,111 +271,14 @@ class Consumer:
         if not lags and (created := ensure_topics(kafka, (kafka.topic, kafka.dead_letters), self._timing)):
             raise BrokerUnavailable(f"the broker had lost the topics {', '.join(created)}; created again")
 
-
-class _Link(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """One connection to the cluster: kafka-python's consumer and producer, and what is paused and why.
-
-    The position of a partition is always behind the last record that is in the ledger, so committing
-    positions commits exactly that.
-    """
-
-    def __init__(
-        self, consumer: KafkaConsumer, producer: KafkaProducer, *, timing: KafkaTiming, log: Any
-    ) -> None:
-        self.producer = producer
-        self.paused = False
-        self.paused_for_backlog = False
-        self._consumer = consumer
-        self._log = log
-        self._resume_at = 0.0
-        self._timing = timing
-        self._watch_at = time.monotonic() + timing.watch_seconds
-        self._uncommitted = False
-
-    def poll(self) -> Polled:
-        with translated("polling"):
-            polled: Polled = self._consumer.poll(timeout_ms=POLL_MS)
-            return polled
-
-    def release(self, polled: Polled) -> None:
-        """Return to where these records came from: they will be polled again."""
-        for place, records in polled.items():
-            if place in self._consumer.assignment():
-                self._consumer.seek(place, records[0].offset)
-
-    def commit(self) -> None:
-        """Commit what is in the ledger. A rebalance meanwhile is no harm: the ledger knows these records again."""
-        self._uncommitted = True
-        try:
-            with translated("committing offsets"):
-                self._consumer.commit(timeout_ms=self._timing.answer_ms)
-        except Rebalanced as error:
-            self._log.info("offsets were not committed; the records come again", why=str(error))
-        else:
-            self._uncommitted = False
-
-    def pause(self, *, until: float, for_backlog: bool = False) -> None:
-        self.paused, self.paused_for_backlog, self._resume_at = True, for_backlog, until
-        self._consumer.pause(*self._consumer.assignment())
-
-    def may_resume(self) -> bool:
-        return time.monotonic() >= self._resume_at
-
-    def resume(self) -> None:
-        self.paused, self.paused_for_backlog = False, False
-        self._consumer.resume(*self._consumer.paused())
-
-    def lag(self, polled: Polled) -> dict[TopicPartition, int]:
-        """How far these records are behind the end, by the broker's high-water mark when they were fetched."""
-        held = self._consumer.assignment()
-        ends = {place: self._consumer.highwater(place) for place in polled if place in held}
-        return {
-            place: max(end - polled[place][-1].offset - 1, 0)
-            for place, end in ends.items()
-            if end is not None
-        }
-
-    def watch_is_due(self) -> bool:
-        return time.monotonic() >= self._watch_at
-
-    def measured_lag(self) -> dict[TopicPartition, int]:
-        """How far our partitions are behind the end now; asks the broker."""
-        self._watch_at = time.monotonic() + self._timing.watch_seconds
-        with translated("asking how far the partitions go"):
-            held = list(self._consumer.assignment())
-            ends = self._consumer.end_offsets(held, timeout_ms=self._timing.answer_ms) if held else {}
-            positions = {
-                place: self._consumer.position(place, timeout_ms=self._timing.answer_ms)
-                for place in held
-                if place in self._consumer.assignment()
-            }
-        return {
-            place: max(ends[place] - position, 0)
-            for place, position in positions.items()
-            if position is not None and place in ends
-        }
-
-    def forget_uncommitted(self) -> None:
-        """Leave these records to the next one who polls them."""
-        self._uncommitted = False
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Commit what the last `commit` could not, while these partitions are still ours."""
-        if self._uncommitted and revoked:
-            try:
-                await self._consumer.commit_async()
-                self._uncommitted = False
-            except Exception as error:  # the next owner gets the records again, and the ledger knows them
-                self._log.info("offsets were not committed at the rebalance", why=str(error))
-        self._log.info("partitions revoked", partitions=_names(revoked))
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        if self.paused:
-            self._consumer.pause(*assigned)
-        self._log.info("partitions assigned", partitions=_names(assigned))
-
-    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
-        self._log.warning("partitions lost: the group thought we were dead", partitions=_names(lost))
+    def _restart_if_another_topic(self, link: ConsumerLink) -> None:
+        """Positions, and offsets that we committed before we saw it, mean nothing in a topic that was made anew."""
+        if self._identity.has_changed():
+            self._log.warning(
+                "the topic was made anew, or its broker has lost it: reading it from its beginning",
+                topic=self._settings.kafka.topic,
+            )
+            link.restart()
 
 
 def _require_whole(record: ConsumerRecord) -> None:
@@ -382,7 +297,3 @@ def _digest(record: ConsumerRecord) -> str:
     for part in parts:
         digest.update(b"-" if part is None else b"%d:" % len(part) + part)
     return digest.hexdigest()
-
-
-def _names(places: set[TopicPartition]) -> list[str]:
-    return sorted(f"{place.topic}/{place.partition}" for place in places)

@@ -6,7 +6,14 @@ from collections.abc import Callable
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 
-from daemon.ingest.kafka_client import DEFAULT_TIMING, KafkaTiming, close_consumer, open_consumer, translated
+from daemon.ingest.kafka_client import (
+    DEFAULT_TIMING,
+    KafkaTiming,
+    close_consumer,
+    offsets_of,
+    open_consumer,
+    translated,
+)
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -71,14 +78,12 @@ def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
         BrokerUnavailable: no broker answers.
         KafkaRefused: we have no right to ask.
     """
-    with translated("asking how far the consumer group is"):
+    with translated(f"asking for the partitions of {topic}"):
         places = [
             TopicPartition(topic, number) for number in sorted(asking.partitions_for_topic(topic) or ())
         ]
-        if not places:
-            return {}
-        ends = asking.end_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
-        starts = asking.beginning_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+    ends, starts = offsets_of(asking.end_offsets, places), offsets_of(asking.beginning_offsets, places)
+    with translated("asking what the consumer group has committed"):
         done = {place: asking.committed(place, timeout_ms=DEFAULT_TIMING.answer_ms) for place in places}
     # Nothing committed yet: the group will begin with the oldest record.
     return {

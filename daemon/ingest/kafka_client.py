@@ -3,17 +3,19 @@
 TemporaryError
 +-- BrokerUnavailable   no broker answers, or it asks to try again
     +-- Rebalanced      our partitions are somebody else's now
++-- RebalanceLost       a rebalance that has not ended
 PermanentError
 +-- KafkaRefused        the broker or kafka-python refuses what the settings ask for
     +-- MessageTooLarge the broker takes no message of this size
 """
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
@@ -49,6 +51,10 @@ class MessageTooLarge(KafkaRefused):
 
 class Rebalanced(BrokerUnavailable):
     """The group gave our partitions to somebody else meanwhile: the offsets are theirs to commit."""
+
+
+class RebalanceLost(TemporaryError):
+    """A rebalance has not ended: the broker answers, and the group is to be joined anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ def open_producer(settings: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING)
             **_connection(settings, timing),
             metrics_enabled=False,  # kafka-python's own; ours are in monitoring/metrics.py
             acks="all",
+            allow_auto_create_topics=False,  # `ensure_topics` does it, with our number of partitions
             # At least once is enough, for every reader of ours knows what it has seen; an idempotent producer
             # would need one more right, and never recovers from a broker that forgot it.
             enable_idempotence=False,
@@ -164,9 +171,7 @@ def ensure_topics(
         KafkaRefused: we have no right to look or to create.
     """
     with translated(f"looking for the topics at {settings.bootstrap_servers}"):
-        admin = _built(
-            KafkaAdminClient, **_connection(settings, timing) | {"request_timeout_ms": timing.answer_ms}
-        )
+        admin = _open_admin(settings, timing)
         try:
             existing = set(admin.list_topics())
             missing = [name for name in topics if name not in existing]
@@ -183,6 +188,63 @@ def ensure_topics(
             return missing
         finally:
             admin.close()
+
+
+class TopicIdentity:
+    """Which topic stands under a name: a broker that lost its log, or a person, may have made it anew (KIP-516)."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, timing: KafkaTiming = DEFAULT_TIMING) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._timing = timing
+        self._admin: KafkaAdminClient | None = None
+        self._known: str | None = None
+
+    def has_changed(self) -> bool:
+        """Whether another topic stands there than at the last call; False at the first, and before Kafka 2.8 (no ids).
+
+        Raises:
+            BrokerUnavailable: no broker answers.
+            KafkaRefused: we have no right to ask.
+        """
+        try:
+            before, self._known = self._known, self._asked() or self._known
+        except (BrokerUnavailable, KafkaRefused):
+            self.close()
+            raise
+        return before is not None and before != self._known
+
+    def close(self) -> None:
+        """Drop the connection; what is known stays, and the next call makes a new one."""
+        if self._admin is not None:
+            with contextlib.suppress(TemporaryError), translated("closing"):
+                self._admin.close()
+            self._admin = None
+
+    def _asked(self) -> str | None:
+        with translated(f"asking for the topic {self._topic}"):
+            self._admin = self._admin or _open_admin(self._settings, self._timing)
+            (found,) = self._admin.describe_topics([self._topic])
+        named = found["topic_id"]
+        return str(named) if named and not found["error_code"] and uuid.UUID(str(named)).int else None
+
+
+def offsets_of(
+    ask: Callable[..., dict[TopicPartition, int]],
+    places: Sequence[TopicPartition],
+    timing: KafkaTiming = DEFAULT_TIMING,
+) -> dict[TopicPartition, int]:
+    """What `end_offsets` or `beginning_offsets` of a consumer says about these partitions.
+
+    Raises:
+        BrokerUnavailable: no broker answers, or the topic has lost one of them.
+        KafkaRefused: we have no right to ask.
+    """
+    try:
+        with translated("asking how far the partitions go"):
+            return ask(places, timeout_ms=timing.answer_ms) if places else {}
+    except KeyError as error:  # kafka-python's own
+        raise BrokerUnavailable(f"the broker no longer has {error}") from error
 
 
 def send_all(producer: KafkaProducer, messages: Sequence[ProducerRecord], *, timeout_seconds: float) -> None:
@@ -236,6 +298,11 @@ def _built(kind: Callable[..., Any], **options: Any) -> Any:
         for client in inner:
             client.close()
         raise
+
+
+def _open_admin(settings: KafkaSettings, timing: KafkaTiming) -> KafkaAdminClient:
+    options = _connection(settings, timing) | {"request_timeout_ms": timing.answer_ms}
+    return _built(KafkaAdminClient, **options)
 
 
 def _connection(settings: KafkaSettings, timing: KafkaTiming) -> dict[str, Any]:

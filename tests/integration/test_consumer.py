@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka_support import (
     accepted,
     consumer_process,
@@ -286,6 +286,29 @@ def test_a_broker_that_comes_back_empty_is_consumed_from_its_beginning(
         eventually(lambda: accepted(ledger) == 700, "the records of the new life are taken", seconds=40)
 
     assert "the Kafka broker is back" in messages(log)
+
+
+@pytest.mark.parametrize("how", ["the broker lost it", "somebody deleted it"])
+def test_a_topic_that_is_made_anew_under_a_running_consumer_is_read_from_its_beginning(
+    own_broker: EmbeddedBroker, ledger: Ledger, how: str
+) -> None:
+    kafka = fresh_kafka_settings(own_broker.bootstrap_servers)
+    publish(kafka, [event(n) for n in range(30)])
+
+    with structlog.testing.capture_logs() as log, consuming(settings_for(kafka), ledger, timing=IMPATIENT):
+        eventually(lambda: accepted(ledger) == 30, "the first records are taken")
+        if how == "the broker lost it":
+            os.kill(own_broker.pid, signal.SIGKILL)
+            eventually(own_broker.revive, "another broker stands in its place")
+        else:
+            admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+            admin.delete_topics([kafka.topic])
+            admin.close()
+        # As many as before: the consumer's position, 30, is a place in this topic, too.
+        publish(kafka, [event(n) for n in range(30, 60)])
+        eventually(lambda: accepted(ledger) == 60, "the records of the new topic are taken")
+
+    assert any("the topic was made anew" in message for message in messages(log))
 
 
 def test_a_record_whose_header_name_is_no_text_does_not_stop_the_partition(
