@@ -14,6 +14,7 @@ from editors.index.contrasts import contradictions
 from editors.index.defaults import DEFAULT_ENCODER
 from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
+from editors.index.hops import further_hops
 from editors.index.learning.corpus import read_corpus
 from editors.index.learning.training import train_head
 
@@ -47,9 +48,9 @@ class QuestionMatcher:
         return Questions(texts, self.encoder.encode(list(place))[[place[text] for text in texts]])
 
     def odds(self, asked: Questions, known: Questions) -> Tensor:
-        """Log odds (n, k) that each question asked is each of the known ones; `NEVER` where words exclude each other."""
-        odds = self.head.odds(asked, known)
-        return odds.masked_fill(contradictions(asked.texts, known.texts), NEVER)
+        """Log odds (n, k) that each question asked is each of the known ones; `NEVER` where the wording says otherwise."""
+        others = contradictions(asked.texts, known.texts) | further_hops(asked.texts, known.texts)
+        return self.head.odds(asked, known).masked_fill(others, NEVER)
 
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.

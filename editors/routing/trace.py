@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editors.index.contrasts import excluding_words
+from editors.index.hops import further_hop
 from editors.index.names.surface import read_text, words_of
 from editors.index.questions import find_name
 from editors.index.text_index import asked_parts, turns_with_names
@@ -136,14 +137,15 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
 
 
 def _excluding(one: Judged, asked: Sequence[str]) -> str:
-    """The words that tell its question from what was asked, where such words do."""
+    """What in the wording tells its question from what was asked, where something does."""
     shard, row = one.candidate.expert.shard, one.candidate.expert.row
     own = [shard.header.questions[place].text for place in shard.own_questions(row)][:1]
-    found = next(filter(None, (excluding_words(text, question) for question in own for text in asked)), None)
-    if found is None:
-        return ""
-    theirs, its = (f'"{word}"' if word else "no such word" for word in found)
-    return f"it has {theirs}, and the edit's question {its}"
+    pairs = [(text, question) for question in own for text in asked]
+    if (found := next(filter(None, (excluding_words(*pair) for pair in pairs)), None)) is not None:
+        theirs, its = (f'"{word}"' if word else "no such word" for word in found)
+        return f"it has {theirs}, and the edit's question {its}"
+    noun = next(filter(None, (further_hop(*pair) for pair in pairs)), None)
+    return "" if noun is None else f'one of the two asks for the "{noun}" of what the other asks for'
 
 
 def _outcome(route: Route, verbatim: Sequence[str], candidates: Sequence[CandidateTrace]) -> str:
