@@ -11,6 +11,7 @@ from rich.console import Console
 
 from daemon.ledger import utc_now
 from daemon.ledger.values import CheckResult, Lane
+from daemon.operations.plan_causes import by_command
 from daemon.planning.cycle import plan_cycle
 from demo.accounts import account
 from demo.endless import endless_stream
@@ -32,6 +33,7 @@ METRICS = "metrics.txt"
 POLL_SECONDS = 0.2
 SUITE_PROBES = 200
 STREAM_PLAN_SECONDS = 10.0
+COMMAND = "upkeep demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def run_stream(options: Options, console: Console, *, rate: float) -> None:
                 published += due
                 if show.seconds - planned >= STREAM_PLAN_SECONDS:
                     planned = show.seconds
-                    plan_cycle(stage.ledger, stage.settings, lanes=(Lane.URGENT, Lane.BATCH))
+                    plan_cycle(stage.ledger, stage.settings, lanes=tuple(Lane), cause=by_command(COMMAND))
                     figures = watch.look(published)
                     show.say(
                         "stream",
@@ -181,7 +183,7 @@ class _Play:
         self._watch.tell_taken(figures, self._before)
         self._before = figures
         self._show.say("demo", "the nightly lane is planned now, as `upkeep plan` would, not at two at night")
-        plan_cycle(self._stage.ledger, self._stage.settings, lanes=(Lane.URGENT, Lane.BATCH))
+        plan_cycle(self._stage.ledger, self._stage.settings, lanes=tuple(Lane), cause=by_command(COMMAND))
         self.until(lambda f: f"{f.open} edits to be settled" if f.open else None)
 
     def regression(self, generation: int, is_ours: Callable[[CheckResult], bool]) -> list[CheckResult]:

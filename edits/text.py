@@ -1,6 +1,8 @@
-"""One comparable form of names, relations and values."""
+"""One comparable form of names, relations and values; and counts in words."""
 
 import unicodedata
+
+_SIBILANTS = ("s", "x", "ch", "sh")
 
 
 def normalise(text: str) -> str:
@@ -8,3 +10,15 @@ def normalise(text: str) -> str:
     # Casefolding can undo a normal form, so it stands between two of them.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
+
+
+def counted(number: int, noun: str, *behind: str) -> str:
+    """A count with its noun, as people write it: "1 batch", "2 batches"; "1 edit waits", "2 edits wait".
+
+    Args:
+        behind: what follows, for one and for several; one form is for both.
+    """
+    one = number == 1
+    words = noun if one else f"{noun}{'es' if noun.endswith(_SIBILANTS) else 's'}"
+    follows = f" {behind[0] if one else behind[-1]}" if behind else ""
+    return f"{number:,} {words}{follows}"

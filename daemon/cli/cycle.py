@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.check import check
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    PlanReasonOption,
+    ledger_of,
+    one_off_settings,
+)
 from daemon.cli.plan import plan
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ def apply(
         float,
         typer.Option("--wait", min=0, help="Wait so many seconds for batches that another worker has."),
     ] = 600.0,
+    reason: PlanReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,6 +44,7 @@ def apply(
     """
     from daemon.cli.output import console, print_json, table
     from daemon.ledger.values import Lane
+    from daemon.operations.plan_causes import by_command
     from daemon.planning.cycle import plan_cycle
 
     settings = one_off_settings(config)
@@ -43,7 +52,8 @@ def apply(
     from daemon.work.worker import work_until_idle  # loads torch: after the settings, which may be wrong
 
     with ledger_of(settings) as ledger:
-        planned = plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH))
+        cause = by_command("upkeep apply", reason)
+        planned = plan_cycle(ledger, settings, lanes=(Lane.URGENT, Lane.BATCH), cause=cause)
 
         def left() -> "list[BatchLine]":
             stored = None if planned is None else planned.id
@@ -66,12 +76,18 @@ def apply(
         console().print(
             f"generation {number}" + (f"; batches are held: {held}" if held else ""), markup=False
         )
-        if still:
-            batches = [(one.id, one.state, one.edits, one.worker, one.free_at) for one in still]
-            columns = ("batch", "state", "edits", "worker", "lease or next try")
-            console().print(table("still open", columns, batches))
+        _print_open(still)
     if still:
         raise typer.Exit(EXIT_TRY_LATER)
+
+
+def _print_open(still: "list[BatchLine]") -> None:
+    from daemon.cli.output import console, table
+
+    if still:
+        batches = [(one.id, one.state, one.edits, one.worker, one.free_at) for one in still]
+        columns = ("batch", "state", "edits", "worker", "lease or next try")
+        console().print(table("still open", columns, batches))
 
 
 def hold(

@@ -109,10 +109,14 @@ def diff(
 
 def _line(one: "GenerationLine") -> list[str]:
     from daemon.cli.output import shown
+    from daemon.operations.plan_causes import cause_of_batch
 
     by = f", by {shown(one.actor)}" if one.actor else ""
+    planned = cause_of_batch(one)
     counts = f"{one.switched_on} on, {one.switched_off} off"
     lines = [f"generation {one.number}  {shown(one.created_at)}  {counts}", f"{shown(one.cause)}{by}"]
+    if planned is not None:
+        lines.append(f"planned by {shown(planned)}")
     scores = [f"{name} {shown(score)}" for name, score in one.scores.items() if score is not None]
     if scores:
         lines.append(", ".join(scores))

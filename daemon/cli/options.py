@@ -29,6 +29,9 @@ ReasonOption = Annotated[
     str | None,
     typer.Option("--reason", "--cause", help="Why; stands in the history and in the audit log."),
 ]
+PlanReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Why now; stands beside the plan and in the audit log.")
+]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="8h, 30m or 2d ago, or a time like 2026-05-01T12:00Z.")

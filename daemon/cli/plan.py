@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    PlanReasonOption,
+    ledger_of,
+    one_off_settings,
+)
 from edits.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def plan(
             "--plot", help="Draw the plan into this HTML file: clusters, and batches in their order."
         ),
     ] = None,
+    reason: PlanReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,6 +62,7 @@ def plan(
       upkeep plan --lane urgent --json
     """
     from daemon.cli.output import console, print_json
+    from daemon.operations.plan_causes import by_command
     from daemon.planning.cycle import draft_cycle, store_cycle
 
     settings = one_off_settings(config)
@@ -63,7 +72,7 @@ def plan(
             _draw(ledger, cycle, plot)
         made = cycle.plan if cycle is not None else None
         if cycle is not None and not dry_run:
-            made = store_cycle(ledger, cycle)
+            made = store_cycle(ledger, cycle, cause=by_command("upkeep plan", reason))
     if as_json:
         print_json({"plan": made, "stored": made is not None and not dry_run})
     elif made is None:

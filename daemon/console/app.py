@@ -25,6 +25,7 @@ from daemon.console.visits import ROOT, PageRoute
 from daemon.console.work_pages import WorkPages
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
+from daemon.operations.plan_causes import cause_of_batch, planned_by
 from daemon.process.settings import Settings
 from monitoring.report import compared_words
 from monitoring.score_words import worded_scores
@@ -48,6 +49,8 @@ def create_console(
             {
                 "what": what,
                 "own_cause": own_cause,
+                "planned_by": planned_by,
+                "cause_of_batch": cause_of_batch,
                 "scores": scores,
                 "worded": worded_scores,
                 "compared": compared_words,

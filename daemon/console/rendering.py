@@ -12,6 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from daemon.console.visits import ROOT, address
+from edits.text import counted
 
 CELL_CHARS = 160  # of a foreign text in a table
 LONG_CHARS = 4_000  # of the same on a page of its own
@@ -70,6 +71,7 @@ class Renderer:
             whole=whole,
             lasting=lasting,
             pairs=pairs,
+            counted=counted,
         )
         environment.filters.update(self._filters)
         environment.globals.update(root=ROOT, menu=MENU, address=address, static=self.static_address)

@@ -13,6 +13,7 @@ from daemon.ledger.values import (
     GenerationKind,
     HistoryEntry,
     Lane,
+    PlanCause,
     RecordOutcome,
 )
 from edits.requests import EditId
@@ -36,6 +37,7 @@ class GenerationLine:
     Attributes:
         actor: who took something back; None: a worker published it, or nobody knows.
         plan_id, lane, editor, batch_id: of the batch, where one was published.
+        planned_by: what had its plan made; None: there was none, or it was not recorded.
         checks: the newest result of each suite that was asked of this generation.
     """
 
@@ -52,6 +54,7 @@ class GenerationLine:
     switched_on: int
     switched_off: int
     scores: Mapping[str, Any]
+    planned_by: PlanCause | None = None
     checks: tuple[CheckVerdict, ...] = ()
 
 
@@ -184,7 +187,12 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """One batch, whatever its state; `free_at`: its lease ends then, or it is not tried before."""
+    """One batch, whatever its state.
+
+    Attributes:
+        free_at: its lease ends then, or it is not tried before.
+        planned_by: what had its plan made; None: it was not recorded.
+    """
 
     id: int
     plan_id: int
@@ -199,6 +207,7 @@ class BatchLine:
     finished_at: datetime | None
     free_at: datetime
     edits: int
+    planned_by: PlanCause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,27 @@ class Supersession:
     winner_id: EditId
 
 
+class PlanTrigger(StrEnum):
+    """What had a plan made."""
+
+    NIGHTLY = "nightly"  # `schedule.nightly_cron`
+    URGENT = "urgent"  # the urgent lane, which is planned every few seconds
+    COMMAND = "command"  # a person, by a command
+    APPROVAL = "approval"  # a person, who approved what the night had drafted
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCause:
+    """What had a plan made; of a person, who it was and why: a command's reason begins with the command."""
+
+    trigger: PlanTrigger
+    actor: str | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An ordered list of batches, with all that is needed to print and to replay it."""
+    """An ordered list of batches, with all that is needed to print and to replay it; `cause` None: it was not recorded."""
 
     lane: Lane | None  # None: both
     seed: int
@@ -159,6 +177,7 @@ class Plan:
     explanation: Mapping[str, Any] = field(default_factory=dict)  # strategy, clusters, similarities: JSON
     id: int | None = field(default=None, compare=False)  # given by the ledger
     created_at: datetime | None = field(default=None, compare=False)
+    cause: PlanCause | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """One maintenance cycle: what waits in the ledger becomes a plan, and the plan is put to work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
+from daemon.ledger.values import Edit, EditState, Lane, Plan, PlanCause, PlannedBatch, Supersession
 from daemon.planning.embedders import open_embedder
 from daemon.planning.servable import servable_draft
 from daemon.process.settings import Settings
@@ -52,9 +52,9 @@ def draft_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) ->
     return Cycle(_plan(draft, lane=lane, seed=settings.planner.seed), draft, edits)
 
 
-def store_cycle(ledger: Ledger, cycle: Cycle) -> Plan:
+def store_cycle(ledger: Ledger, cycle: Cycle, *, cause: PlanCause | None = None) -> Plan:
     """Put a drafted plan to work; what comes back is the stored one, without edits that moved since."""
-    stored = ledger.plans.get(ledger.plans.store(cycle.plan))
+    stored = ledger.plans.get(ledger.plans.store(replace(cycle.plan, cause=cause)))
     _log.info(
         "plan stored",
         plan_id=stored.id,
@@ -66,10 +66,16 @@ def store_cycle(ledger: Ledger, cycle: Cycle) -> Plan:
     return stored
 
 
-def plan_cycle(ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane]) -> Plan | None:
-    """Plan the pending edits of `lanes` and put the plan to work; None when nothing is pending there."""
+def plan_cycle(
+    ledger: Ledger, settings: Settings, *, lanes: Sequence[Lane], cause: PlanCause | None = None
+) -> Plan | None:
+    """Plan the pending edits of `lanes` and put the plan to work; None when nothing is pending there.
+
+    Args:
+        cause: who or what wants the plan; the ledger keeps it with the plan.
+    """
     cycle = draft_cycle(ledger, settings, lanes=lanes)
-    return None if cycle is None else store_cycle(ledger, cycle)
+    return None if cycle is None else store_cycle(ledger, cycle, cause=cause)
 
 
 def in_play(edit: Edit) -> bool:

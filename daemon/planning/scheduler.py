@@ -20,7 +20,7 @@ from apscheduler.triggers.date import DateTrigger
 from daemon.ingest.consumer_lag import watch_lag
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.queue.jobs import MAX_SKEW
-from daemon.ledger.values import CheckKind, Lane
+from daemon.ledger.values import CheckKind, Lane, PlanCause, PlanTrigger
 from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.servable import log_engine
 from daemon.planning.timetable import Attempt, Cron, Every, Timetable
@@ -28,6 +28,7 @@ from daemon.process.outage import Outage
 from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
 from edits.errors import TemporaryError
+from edits.text import counted
 from monitoring.metrics import Metrics
 
 KEEP_DAYS = 7.0  # of what the ledger need not keep: sent outcomes, slots, workers long gone
@@ -61,7 +62,7 @@ def jobs_of(settings: Settings, ledger: Ledger) -> tuple[Job, ...]:
     )
     return (
         Job("nightly_plan", nightly, lambda: _nightly_plan(ledger, settings)),
-        Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _plan(ledger, settings, Lane.URGENT)),
+        Job("urgent_plan", Every(schedule.urgent_seconds), lambda: _urgent_plan(ledger, settings)),
         Job(
             "locality_check", Every(schedule.check_seconds), lambda: _request_check(ledger, CheckKind.SAMPLE)
         ),
@@ -242,22 +243,30 @@ def run(settings: Settings, stop: threading.Event) -> None:
         Scheduler(jobs, ledger=ledger, metrics=metrics).run(stop)
 
 
-def _plan(ledger: Ledger, settings: Settings, *lanes: Lane) -> str:
-    stored = plan_cycle(ledger, settings, lanes=lanes)
-    return "nothing is pending" if stored is None else f"plan {stored.id}: {len(stored.batches)} batches"
+def _plan(ledger: Ledger, settings: Settings, trigger: PlanTrigger, *lanes: Lane) -> str:
+    stored = plan_cycle(ledger, settings, lanes=lanes, cause=PlanCause(trigger))
+    if stored is None:
+        return "nothing is pending"
+    return f"plan {stored.id}: {counted(len(stored.batches), 'batch')}"
+
+
+def _urgent_plan(ledger: Ledger, settings: Settings) -> str:
+    return _plan(ledger, settings, PlanTrigger.URGENT, Lane.URGENT)
 
 
 def _nightly_plan(ledger: Ledger, settings: Settings) -> str:
     """Plan both lanes; with `schedule.approval` the batch lane's plan waits for a person, and the urgent lane goes on."""
     if not settings.schedule.approval:
-        return _plan(ledger, settings, Lane.URGENT, Lane.BATCH)
-    done = _plan(ledger, settings, Lane.URGENT)
+        return _plan(ledger, settings, PlanTrigger.NIGHTLY, Lane.URGENT, Lane.BATCH)
+    done = _plan(ledger, settings, PlanTrigger.NIGHTLY, Lane.URGENT)
     drafted = draft_cycle(ledger, settings, lanes=(Lane.BATCH,))
     if drafted is None:
         return done
     proposal = ledger.proposals.propose(drafted.plan)
     _log.info("a plan waits for approval", proposal=proposal, batches=len(drafted.plan.batches))
-    return f"{done}; proposed plan {proposal} waits for approval: {len(drafted.plan.batches)} batches"
+    return (
+        f"{done}; proposed plan {proposal} waits for approval: {counted(len(drafted.plan.batches), 'batch')}"
+    )
 
 
 def _request_check(ledger: Ledger, kind: CheckKind) -> str:

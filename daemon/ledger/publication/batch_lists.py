@@ -11,8 +11,8 @@ from daemon.ledger.page_values import MAX_LISTED, BatchLine, RunningBatch
 from daemon.ledger.queue.batches import CLAIM_ORDER
 from daemon.ledger.store.conditions import BATCH_IS_OPEN, WAS_SPLIT
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import from_row
-from daemon.ledger.store.schema import batches, edits, history
+from daemon.ledger.store.rows import CAUSE_OF_PLAN, from_row, plan_cause_of
+from daemon.ledger.store.schema import batches, edits, history, plans
 from daemon.ledger.values import EditState, Lane
 
 MAX_ROWS = 50
@@ -76,12 +76,20 @@ def batch_line(connection: Connection, batch_id: int | None) -> BatchLine | None
 def select_batch_lines() -> Select[Any]:
     """The rows that `to_batch_line` takes: of `batches`, with how many edits each has."""
     members = select(func.count()).select_from(edits).where(edits.c.batch_id == batches.c.id)
-    return select(batches, members.scalar_subquery().label("members"))
+    return select(batches, members.scalar_subquery().label("members"), *CAUSE_OF_PLAN).join(
+        plans, plans.c.id == batches.c.plan_id
+    )
 
 
 def to_batch_line(row: Row[Any]) -> BatchLine:
     """One of `select_batch_lines`."""
-    return from_row(BatchLine, row, lane=Lane(row.lane), edits=int(row.members))
+    return from_row(
+        BatchLine,
+        row,
+        lane=Lane(row.lane),
+        edits=int(row.members),
+        planned_by=plan_cause_of(row.plan_origin, row.plan_actor, row.plan_reason),
+    )
 
 
 def _claimed_at(connection: Connection, batch_id: int) -> datetime | None:

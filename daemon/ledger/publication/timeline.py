@@ -12,9 +12,11 @@ from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import (
+    CAUSE_OF_PLAN,
     Standing,
     chunks,
     from_row,
+    plan_cause_of,
     rivals_of,
     standings,
     standings_by_id,
@@ -28,6 +30,7 @@ from daemon.ledger.store.schema import (
     generation_changes,
     generation_origins,
     generations,
+    plans,
 )
 from daemon.ledger.values import GenerationKind, Lane
 from edits.errors import BadRequest
@@ -118,9 +121,11 @@ def _select_lines() -> Select[Any]:
             batch.plan_id,
             batch.lane,
             batch.editor,
+            *CAUSE_OF_PLAN,
         )
         .join(generation_origins, origin.generation == generations.c.number)
         .outerjoin(batches, batch.id == origin.batch_id)
+        .outerjoin(plans, plans.c.id == batch.plan_id)
     )
 
 
@@ -130,6 +135,7 @@ def _to_line(row: Row[Any], checks: Sequence[CheckVerdict]) -> GenerationLine:
         row,
         kind=GenerationKind(row.kind),
         lane=Lane(row.lane) if row.lane is not None else None,
+        planned_by=plan_cause_of(row.plan_origin, row.plan_actor, row.plan_reason),
         checks=tuple(checks),
     )
 

@@ -9,12 +9,31 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select
 
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.store.columns import REASON_CHARS
+from daemon.ledger.records.audit_log import record_act
+from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.database import Database, lock_head
-from daemon.ledger.store.rows import Standing, clip, rival_conditions, select_edits, standings_by_id, to_edit
+from daemon.ledger.store.rows import (
+    Standing,
+    clip,
+    plan_cause_of,
+    rival_conditions,
+    select_edits,
+    standings_by_id,
+    to_edit,
+)
 from daemon.ledger.store.schema import batches, edits, plans
 from daemon.ledger.store.transitions import Move, apply_moves, supersede
-from daemon.ledger.values import Edit, EditState, Lane, Plan, PlannedBatch, Supersession
+from daemon.ledger.values import (
+    Act,
+    Edit,
+    EditState,
+    Lane,
+    Plan,
+    PlanCause,
+    PlannedBatch,
+    PlanTrigger,
+    Supersession,
+)
 from edits.recency import by_arrival
 from edits.requests import EditId
 
@@ -61,7 +80,12 @@ class Plans:
         """
         with self._database.write() as connection:
             lock_head(connection)
-            return store_plan(connection, plan, at=self._clock())
+            at = self._clock()
+            plan_id = store_plan(connection, plan, at=at)
+            if plan.cause is not None and plan.cause.trigger is PlanTrigger.COMMAND:
+                act = Act(plan.cause.actor or "unknown", plan.cause.reason or "")
+                record_act(connection, act, "plan", target={}, changed={"plan": plan_id}, at=at)
+            return plan_id
 
     def get(self, plan_id: int) -> Plan:
         """One plan, as it was put to work.
@@ -73,13 +97,13 @@ class Plans:
             row = connection.execute(select(plans).where(plans.c.id == plan_id)).one_or_none()
         if row is None:
             raise NotInLedger(f"there is no plan {plan_id}")
-        return to_plan(row)
+        return _stored(row)
 
     def latest(self, n: int) -> list[Plan]:
         """The last `n` plans, the newest first."""
         with self._database.read() as connection:
             return [
-                to_plan(row) for row in connection.execute(select(plans).order_by(plans.c.id.desc()).limit(n))
+                _stored(row) for row in connection.execute(select(plans).order_by(plans.c.id.desc()).limit(n))
             ]
 
 
@@ -116,6 +140,7 @@ def _write(
                 lane=plan.lane.value if plan.lane is not None else None,
                 seed=plan.seed,
                 body=body_of(_as_kept(plan, superseded, kept)),
+                **_cause_columns(plan.cause),
             )
             .returning(plans.c.id)
         ).scalar_one()
@@ -129,6 +154,16 @@ def _write(
     ]
     apply_moves(connection, moves, cause=cause, at=at)
     return plan_id
+
+
+def _cause_columns(cause: PlanCause | None) -> dict[str, str | None]:
+    if cause is None:
+        return {}
+    return {
+        "origin": cause.trigger.value,
+        "actor": None if cause.actor is None else clip(cause.actor, WORKER_CHARS),
+        "reason": None if cause.reason is None else clip(cause.reason, REASON_CHARS),
+    }
 
 
 def _as_kept(
@@ -226,3 +261,7 @@ def to_plan(row: Row[Any]) -> Plan:
         id=row.id,
         created_at=row.created_at,
     )
+
+
+def _stored(row: Row[Any]) -> Plan:
+    return replace(to_plan(row), cause=plan_cause_of(row.origin, row.actor, row.reason))

@@ -17,7 +17,7 @@ from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import plan_proposals
-from daemon.ledger.values import Act, Plan, Proposal
+from daemon.ledger.values import Act, Plan, PlanCause, PlanTrigger, Proposal
 
 
 class Proposals:
@@ -78,7 +78,8 @@ class Proposals:
             lock_head(connection)
             at = self._clock()
             row = _waiting_row(connection, proposal_id)
-            plan_id = store_plan(connection, _to_proposal(row).plan, at=at)
+            cause = PlanCause(PlanTrigger.APPROVAL, act.actor, act.reason)
+            plan_id = store_plan(connection, replace(_to_proposal(row).plan, cause=cause), at=at)
             _decide(connection, proposal_id, "approved", act, at, plan_id=plan_id)
             return plan_id
 

@@ -11,14 +11,21 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.store.schema import edits
-from daemon.ledger.values import Edit, EditState, Lane
+from daemon.ledger.store.schema import edits, plans
+from daemon.ledger.values import Edit, EditState, Lane, PlanCause, PlanTrigger
 from edits.recency import Recency, Rival, by_arrival, recency_of, rival_keys
 from edits.requests import EditId
 
 T = TypeVar("T")
 
 CHUNK = 500  # values in one IN list: far under both databases' limits
+
+# Of a query that joins `plans`: what had the plan made, for `plan_cause_of`.
+CAUSE_OF_PLAN = (
+    plans.c.origin.label("plan_origin"),
+    plans.c.actor.label("plan_actor"),
+    plans.c.reason.label("plan_reason"),
+)
 
 
 def chunks(values: Iterable[T]) -> Iterator[list[T]]:
@@ -42,6 +49,11 @@ def from_row(kind: Callable[..., T], row: Row[Any], /, **read: Any) -> T:
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
+
+
+def plan_cause_of(origin: str | None, actor: str | None, reason: str | None) -> PlanCause | None:
+    """What had a plan made, of its three columns; None: it was not recorded."""
+    return None if origin is None else PlanCause(PlanTrigger(origin), actor, reason)
 
 
 def to_edit(row: Row[Any]) -> Edit:

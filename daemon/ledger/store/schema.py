@@ -167,6 +167,9 @@ plans = Table(
     Column("lane", String(8)),
     Column("seed", BigInteger, nullable=False),
     Column("body", JSON, nullable=False),
+    Column("origin", String(16)),  # null: not recorded
+    Column("actor", String(WORKER_CHARS)),
+    Column("reason", String(REASON_CHARS)),
 )
 
 batches = Table(
