@@ -11,6 +11,7 @@ from daemon.process.settings_tables import KafkaSettings
 from demo.records import StreamRecord
 from demo.stream import DemoStream, ExpectedAnswer
 from demo.topics import read_topic
+from edits.text import counted
 
 SETTLED = frozenset({EditState.LIVE, EditState.SUPERSEDED, EditState.RETRACTED, EditState.REJECTED})
 
@@ -76,7 +77,7 @@ def _is_settled(edit: Edit | None) -> bool:
 
 def _wrong_outcomes(stream: DemoStream, outcomes: Mapping[RecordOutcome, int]) -> list[str]:
     return [
-        f"{outcomes.get(outcome, 0)} records are {outcome.value}, must be {stream.count(outcome.value)}"
+        f"{counted(outcomes.get(outcome, 0), 'record', 'is', 'are')} {outcome.value}, must be {stream.count(outcome.value)}"
         for outcome in RecordOutcome
         if outcomes.get(outcome, 0) != stream.count(outcome.value)
     ]
@@ -128,4 +129,8 @@ def _described(kafka: KafkaSettings) -> Counter[str]:
 
 def _untold(edits: Mapping[str, Edit], shown: Mapping[str, int]) -> list[str]:
     silent = [event_id for event_id in edits if not shown.get(event_id)]
-    return [f"{len(silent)} edits have no outcome in Kafka, such as that of {silent[0]}"] if silent else []
+    return (
+        [f"{counted(len(silent), 'edit', 'has', 'have')} no outcome in Kafka, such as that of {silent[0]}"]
+        if silent
+        else []
+    )

@@ -26,6 +26,7 @@ from demo.stream import DemoStream, ExpectedAnswer, demo_stream
 from demo.topics import Publisher
 from demo.watch import Figures, Watch
 from demo.world import World
+from edits.text import counted
 
 WORLD_SEED = 0  # the world that the shipped base was trained on
 GUARD_SECONDS = 300.0
@@ -98,7 +99,7 @@ def run_stream(options: Options, console: Console, *, rate: float) -> None:
                     figures = watch.look(published)
                     show.say(
                         "stream",
-                        f"{published} published, {figures.taken} taken in, {figures.open} edits open",
+                        f"{published} published, {figures.taken} taken in, {counted(figures.open, 'edit')} open",
                     )
                 watch.look(published)
                 time.sleep(POLL_SECONDS)
@@ -114,7 +115,10 @@ def _played(
         # Two waves, so that later, late and retracting news meets facts that are live already.
         for number, wave in enumerate((stream.records[:middle], stream.records[middle:]), start=1):
             publisher.publish(wave)
-            show.say("demo", f"wave {number}: {len(wave)} records published to {stage.settings.kafka.topic}")
+            show.say(
+                "demo",
+                f"wave {number}: {counted(len(wave), 'record')} published to {stage.settings.kafka.topic}",
+            )
             play.apply(wave)
     asked_at = utc_now()
     stage.ledger.checks.request(None, "upkeep demo")
@@ -184,7 +188,7 @@ class _Play:
         self._before = figures
         self._show.say("demo", "the nightly lane is planned now, as `upkeep plan` would, not at two at night")
         plan_cycle(self._stage.ledger, self._stage.settings, lanes=tuple(Lane), cause=by_command(COMMAND))
-        self.until(lambda f: f"{f.open} edits to be settled" if f.open else None)
+        self.until(lambda f: f"{counted(f.open, 'edit')} to be settled" if f.open else None)
 
     def regression(self, generation: int, is_ours: Callable[[CheckResult], bool]) -> list[CheckResult]:
         """The results of the locality regression, when a worker has run it."""

@@ -7,6 +7,7 @@ from typing import Any
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult, EditState, Generation, Plan, RecordOutcome
 from demo.show import Show
+from edits.text import counted
 
 UNSETTLED = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 REMEMBERED_PLANS = 20
@@ -61,7 +62,7 @@ class Watch:
             outcome: count - (before.outcomes.get(outcome, 0) if before else 0)
             for outcome, count in figures.outcomes.items()
         }
-        self._show.say("consume", f"{sum(new.values())} records from Kafka: {named(new)}")
+        self._show.say("consume", f"{counted(sum(new.values()), 'record')} from Kafka: {named(new)}")
 
     def tell_checks(self, results: Sequence[CheckResult]) -> None:
         """One line per suite of a locality regression."""
@@ -69,7 +70,7 @@ class Watch:
             verdict = "passed" if result.passed else "FAILED"
             self._show.say(
                 "regression",
-                f"{result.suite}: {result.probes} probes of generation {result.generation}, "
+                f"{result.suite}: {counted(result.probes, 'probe')} of generation {result.generation}, "
                 f"{_scores(result.scores, ('locality', 'retention'))}: {verdict}",
                 style="" if result.passed else "bold red",
             )
@@ -79,14 +80,14 @@ class Watch:
         why = plan.explanation
         edits = sum(len(batch.edit_ids) for batch in plan.batches)
         reported = (
-            f"plan {plan.id} ({lane} lane): {_some(edits, 'edit')} in {_some(len(plan.batches), 'batch')}"
+            f"plan {plan.id} ({lane} lane): {counted(edits, 'edit')} in {counted(len(plan.batches), 'batch')}"
         )
         if plan.superseded:
             reported += f", {len(plan.superseded)} superseded before they are trained"
         self._show.say("schedule", reported)
         if "clusters" in why:
             self._show.more(
-                f"{_some(why['clusters'], 'cluster')} ({why['clustering']} over {why['embedding']}): similarity "
+                f"{counted(why['clusters'], 'cluster')} ({why['clustering']} over {why['embedding']}): similarity "
                 f"{why['within']} within, {why['between']} between; batches in the order {why['order']!r}"
             )
             self._tell_batches(plan, why.get("batches", ()))
@@ -103,7 +104,7 @@ class Watch:
 
     def _tell_generation(self, generation: Generation) -> None:
         reported = f"generation {generation.number} published by {generation.cause}: "
-        reported += f"{_some(len(generation.enabled), 'edit')} on, {len(generation.disabled)} off"
+        reported += f"{counted(len(generation.enabled), 'edit')} on, {len(generation.disabled)} off"
         wanted = ("reliability", "generality", "locality", "retention")
         if scores := _scores(generation.scores, wanted):
             reported += f"; {scores}"
@@ -117,8 +118,3 @@ def named(counts: Mapping[Any, int]) -> str:
 
 def _scores(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {scores[name]:.3f}" for name in names if scores.get(name) is not None)
-
-
-def _some(count: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
-    return f"{count} {what if count == 1 else plural}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edits.text import counted
 from planners.assignment import assign_to_batches, merge_batches
 from planners.clustering import DEFAULT_LIMITS, ClusteringLimits, Labels, cluster
 from planners.conflicts import resolve
@@ -143,7 +144,10 @@ def _give_to_editors(parts: Sequence[Labels], vectors: Vectors, settings: Planne
     if dense:
         target = _wanted(sum(map(len, dense)), size)
         dense = merge_batches(vectors, dense, capacity=size, target=target)
-    groups = [_Group(editor, part, f"{len(part)} edits that lie close together") for part in dense]
+    groups = [
+        _Group(editor, part, f"{counted(len(part), 'edit', 'that lies', 'that lie')} close together")
+        for part in dense
+    ]
     loose = [part for part in parts if len(part) < min_size]
     if loose:
         alone = np.sort(np.concatenate(loose))

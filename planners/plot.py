@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edits.requests import EditId
+from edits.text import counted
 from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 
 WIDTH, HEIGHT, MARGIN = 760, 520, 30
@@ -67,6 +68,7 @@ def render_plot(
         keep_trailing_newline=True,
     )
     page.filters["readable"] = _readable
+    page.filters["counted"] = counted
     return page.get_template("plan.html.jinja").render(
         batches=draft.batches,
         listed=[*zip(marks, draft.batches, strict=True)][:LISTED],
@@ -116,14 +118,15 @@ class _Box:
 
 def _summary(draft: PlanDraft) -> str:
     explained = draft.explanation
-    parts = [f"{explained['planned']} edits planned, {explained['superseded']} superseded."]
+    parts = [f"{counted(explained['planned'], 'edit')} planned, {explained['superseded']} superseded."]
     if "clusters" in explained:
         parts.append(
-            f"Batch lane: {explained['clusters']} clusters ({explained['clustering']} over {explained['embedding']}), order "
-            f"{explained['order']}; mean cosine {_measured(explained['within'])} within batches, "
+            f"Batch lane: {counted(explained['clusters'], 'cluster')} "
+            f"({explained['clustering']} over {explained['embedding']}), order {explained['order']}; "
+            f"mean cosine {_measured(explained['within'])} within batches, "
             f"{_measured(explained['between'])} between them; silhouette (1: well apart, -1: mixed up) "
             f"{_measured(explained['silhouette'])}. Filled: LEMoE; hollow: SCEN; grey: retractions. "
-            f"{len(draft.projection)} edits are shown."
+            f"{counted(len(draft.projection), 'edit', 'is', 'are')} shown."
         )
     return " ".join(parts)
 
@@ -207,7 +210,9 @@ class _Canvas:
 def _mark(sequence: int, batch: DraftBatch) -> _Mark:
     """Filled for LEMoE, hollow for SCEN, grey where nothing is trained; neighbours in the order differ in hue."""
     lane, editor = "urgent" if batch.urgent else "batch", batch.editor or "no editor"
-    about = f"batch {sequence} ({lane} lane, {editor}, {len(batch.edit_ids)} edits): {batch.reason}"
+    about = (
+        f"batch {sequence} ({lane} lane, {editor}, {counted(len(batch.edit_ids), 'edit')}): {batch.reason}"
+    )
     if batch.editor is None:
         return _Mark(sequence, about, fill="#bbb", stroke="#888")
     colour = f"hsl({sequence * 137.508 % 360:.0f},65%,45%)"  # the golden angle

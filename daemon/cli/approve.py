@@ -14,6 +14,7 @@ from daemon.cli.options import (
     ledger_of,
     one_off_settings,
 )
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -86,6 +87,6 @@ def _print_proposal(ledger: "Ledger", proposal: "Proposal") -> None:
         )
         for one in found.changes
     ]
-    more = f"; {found.more} more are not shown" if found.more else ""
-    title = f"proposed plan {proposal.id}: {len(proposal.plan.batches)} batches{more}"
+    more = f"; {found.more} more {'is' if found.more == 1 else 'are'} not shown" if found.more else ""
+    title = f"proposed plan {proposal.id}: {counted(len(proposal.plan.batches), 'batch')}{more}"
     console().print(table(title, ("edit", "asked", "answer now", "answer then", "batch"), rows))

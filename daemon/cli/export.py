@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -120,5 +121,5 @@ def _report(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: boo
         console().print(summary, markup=False, soft_wrap=True)
     if index.left_out:
         rows = [(edit.edit_id, edit.reason) for edit in index.left_out]
-        title = f"{len(rows)} edits were left out (--skip-unexportable accepts this)"
+        title = f"{counted(len(rows), 'edit', 'was', 'were')} left out (--skip-unexportable accepts this)"
         Console(stderr=True, highlight=False).print(table(title, ("edit", "why"), rows))

@@ -16,6 +16,7 @@ from daemon.cli.options import (
     one_off_settings,
 )
 from edits.errors import PermanentError
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ledger.page_values import FactPage
@@ -125,7 +126,7 @@ def _print_facts(found: "list[tuple[Edit, list[HistoryEntry]]]", following: str 
         )
         for edit, _ in found
     ]
-    console().print(table(f"{len(rows)} edits", columns, rows))
+    console().print(table(counted(len(rows), "edit"), columns, rows))
     for edit, history in found:
         if history:
             steps = [(entry.at, entry.from_state, entry.to_state, entry.cause) for entry in history]

@@ -14,6 +14,7 @@ from daemon.cli.options import (
     moment_of,
     one_off_settings,
 )
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ledger.page_values import Difference, FactChange, GenerationLine
@@ -101,7 +102,7 @@ def diff(
         print_json(found)
         return
     rows = [(change.prompt or change.subject, *_answers(change)) for change in found.changes]
-    title = f"generation {a} to {b}: {len(rows)} facts"
+    title = f"generation {a} to {b}: {counted(len(rows), 'fact')}"
     console().print(table(title, ("asked", f"generation {a}", f"generation {b}"), rows))
     if found.next is not None:
         console().print(f"more: --cursor {found.next}")

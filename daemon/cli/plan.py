@@ -15,6 +15,7 @@ from daemon.cli.options import (
     one_off_settings,
 )
 from edits.errors import PermanentError
+from edits.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,8 +134,9 @@ def _print_plan(plan: "Plan", *, stored: bool) -> None:
     console().print(table(title, columns, rows))
     if "clusters" in explanation:
         console().print(
-            f"batch lane: {explanation['clusters']} clusters ({explanation['clustering']} over {explanation['embedding']}, "
-            f"seed {explanation['seed']}); similarity {_cosine(explanation['within'])} within batches, "
+            f"batch lane: {counted(explanation['clusters'], 'cluster')} "
+            f"({explanation['clustering']} over {explanation['embedding']}, seed {explanation['seed']}); "
+            f"similarity {_cosine(explanation['within'])} within batches, "
             f"{_cosine(explanation['between'])} between, silhouette {_cosine(explanation['silhouette'])}; "
             f"order {explanation['order']!r}",
             markup=False,
@@ -159,7 +161,9 @@ def _print_edits(explained: "Sequence[Mapping[str, Any]]", *, of: int) -> None:
         )
         for edit in explained[:SHOWN_EDITS]
     ]
-    title = f"{len(rows)} of the {of} edits of the batch lane, and their nearest (#batch, similarity)"
+    title = (
+        f"{len(rows)} of the {counted(of, 'edit')} of the batch lane, and their nearest (#batch, similarity)"
+    )
     columns = ("edit", "subject", "batch", "cluster", "silhouette", "nearest edits")
     console().print(table(title, columns, rows))
 

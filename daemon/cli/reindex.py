@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from edits.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def reindex(
         return
     rows = [(outcome.replace("_", " "), count) for outcome, count in made.shards.items()]
     console().print(table(f"index of {settings.index.encoder}", ("shards", "how many"), rows))
-    console().print(f"{made.edits} edits read again in {made.seconds:.1f} seconds")
+    console().print(f"{counted(made.edits, 'edit')} read again in {made.seconds:.1f} seconds")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from daemon.cli.options import (
     ledger_of,
     one_off_settings,
 )
+from edits.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -60,4 +61,5 @@ def repair(
     rows = [(digest[:12], len(ids)) for digest, ids in found.damaged.items()]
     console().print(table("damaged shards", ("shard", "live edits"), rows))
     if found.pending:
-        console().print(f"{len(found.pending)} edits are pending again; `upkeep apply` works them off now")
+        again = counted(len(found.pending), "edit", "is", "are")
+        console().print(f"{again} pending again; `upkeep apply` trains what is pending now")

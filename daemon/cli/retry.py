@@ -13,6 +13,7 @@ from daemon.cli.options import (
     ledger_of,
     one_off_settings,
 )
+from edits.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -59,5 +60,6 @@ def retry(
         print_json({"pending": again, "cause": f"retry: {act.reason}"})
     else:
         console().print(
-            f"{len(again)} edits are pending again; `upkeep apply` works them off now", markup=False
+            f"{counted(len(again), 'edit', 'is', 'are')} pending again; `upkeep apply` trains what is pending now",
+            markup=False,
         )

@@ -15,6 +15,7 @@ from daemon.cli.options import (
     ledger_of,
     one_off_settings,
 )
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -135,8 +136,8 @@ def _print_preview(preview: "Preview") -> None:
         for change in preview.changes
     ]
     title = (
-        f"against generation {preview.head}: {preview.switched_off} facts off, {preview.switched_on} on, "
-        f"{preview.kept_off} stay off"
+        f"against generation {preview.head}: {counted(preview.switched_off, 'fact')} off, {preview.switched_on} on, "
+        f"{preview.kept_off} kept off"
     )
     console().print(table(title, ("asked", "answer now", "answer then"), rows))
     if preview.kept:
@@ -151,5 +152,5 @@ def _print_made(made: "Generation", preview: "Preview") -> None:
         console().print(f"nothing differs: generation {made.number} goes on answering")
         return
     console().print(
-        f"generation {made.number}: {len(made.disabled)} edits switched off, {len(made.enabled)} switched on"
+        f"generation {made.number}: {counted(len(made.disabled), 'edit')} switched off, {len(made.enabled)} switched on"
     )

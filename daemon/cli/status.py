@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.operations.status import Status
@@ -115,8 +116,14 @@ def _print_status(report: dict[str, Any], found: "Status") -> None:
     )
     out.print(f"served     {serving}", markup=False)
     out.print(f"ledger     {report['ledger']}\nstore      {report['store']}", markup=False, soft_wrap=True)
-    behind = "not known: no broker answers" if report["lag"] is None else f"{report['lag']} records behind"
-    out.print(f"lag        {behind}\nbacklog    {found.backlog} edits wait", markup=False)
+    behind = (
+        "not known: no broker answers"
+        if report["lag"] is None
+        else f"{counted(report['lag'], 'record')} behind"
+    )
+    out.print(
+        f"lag        {behind}\nbacklog    {counted(found.backlog, 'edit', 'waits', 'wait')}", markup=False
+    )
     for one in found.holds:
         out.print(
             f"HELD       {shown(one.reason)} (hold {one.id}, {shown(one.actor)}, {shown(one.at)}; "

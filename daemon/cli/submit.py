@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, one_off_settings
+from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.ingest.seen_events import Known
@@ -63,8 +64,8 @@ def submit(
         return
     _print_faults(report)
     console().print(
-        f"{report.sent} events sent to {settings.kafka.topic}, {report.duplicates} duplicates and {report.invalid} "
-        "bad lines left out",
+        f"{counted(report.sent, 'event')} sent to {settings.kafka.topic}, {counted(report.duplicates, 'duplicate')} and "
+        f"{counted(report.invalid, 'bad line')} left out",
         markup=False,
     )
 

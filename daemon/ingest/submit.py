@@ -22,6 +22,7 @@ from daemon.ingest.seen_events import Known, SeenEvents
 from daemon.process.settings import Settings
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError
+from edits.text import counted
 
 CHUNK = 1_000
 CHUNK_BYTES = 4 << 20
@@ -144,7 +145,7 @@ def _send(
             sent += len(chunk)
     except BrokerUnavailable as error:
         raise BrokerUnavailable(
-            f"{error}; {sent} events had arrived before, and sending the whole file again is harmless"
+            f"{error}; {counted(sent, 'event')} had arrived before, and sending the whole file again is harmless"
         ) from error
     finally:
         close_producer(producer)

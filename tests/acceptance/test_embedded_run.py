@@ -112,7 +112,7 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
         # From another folder by the variable; from the same one without it.
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
-        assert "1 events sent" in _command(elsewhere, ["submit", str(facts)], UPKEEP_CONFIG=named)
+        assert "1 event sent" in _command(elsewhere, ["submit", str(facts)], UPKEEP_CONFIG=named)
 
         with _site(config.parent) as site:
             eventually(lambda: first.event_id in site.live_events(), "the fact is live", seconds=SLOW_SECONDS)

@@ -202,7 +202,7 @@ def test_a_generation_is_exported_without_what_cannot_be_and_says_so(
     assert site.upkeep("export", "--generation", "1", "--out", "part") == 1
     reported = capsys.readouterr()
     assert "1 adapters of generation 1 in part" in reported.out
-    assert "1 edits were left out (--skip-unexportable accepts this)" in reported.err
+    assert "1 edit was left out (--skip-unexportable accepts this)" in reported.err
     assert site.upkeep("export", "--generation", "1", "--out", "all/of/it", "--skip-unexportable") == 0
     for folder in ("part", "all/of/it"):
         index, _ = read_index(Path(folder))

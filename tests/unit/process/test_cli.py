@@ -279,9 +279,9 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert json.loads(upkeep("status", "--json").out)["edits"]["pending"] == 2
     people = upkeep("plan", "--dry-run", "--plot", "plan.html").out
     assert "superseded" in people
-    assert "batch lane: 1 clusters (kmeans over tfidf, seed 0); similarity - within" in people
+    assert "batch lane: 1 cluster (kmeans over tfidf, seed 0); similarity - within" in people
     assert "capital 1" in people
-    assert "1 of the 1 edits of the batch lane, and their nearest" in people
+    assert "1 of the 1 edit of the batch lane, and their nearest" in people
     assert 'data-sequence="0"' in (site / "plan.html").read_text(encoding="utf-8")
     assert upkeep("plan", "--dry-run", "--plot", "no/such/folder.html").code == 1
 
