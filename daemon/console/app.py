@@ -10,19 +10,19 @@ from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from daemon.console.access import access_rules
-from daemon.console.ask_pages import AskPages
-from daemon.console.asking import Asker
-from daemon.console.audit_pages import AuditPages
-from daemon.console.checks_pages import ChecksPages
-from daemon.console.endpoints import ConsoleParts, console_app
-from daemon.console.facts_pages import FactsPages
-from daemon.console.failures_pages import FailuresPages
-from daemon.console.rendering import Renderer
-from daemon.console.sessions import Sessions
-from daemon.console.timeline_pages import TimelinePages, own_cause, scores, what
-from daemon.console.visits import ROOT, PageRoute
-from daemon.console.work_pages import WorkPages
+from daemon.console.access.rules import access_rules
+from daemon.console.access.sessions import Sessions
+from daemon.console.pages.ask import AskPages
+from daemon.console.pages.audit import AuditPages
+from daemon.console.pages.checks import ChecksPages
+from daemon.console.pages.facts import FactsPages
+from daemon.console.pages.failures import FailuresPages
+from daemon.console.pages.timeline import TimelinePages, own_cause, scores, what
+from daemon.console.pages.work import WorkPages
+from daemon.console.sources.asking import Asker
+from daemon.console.web.endpoints import ConsoleParts, console_app
+from daemon.console.web.rendering import Renderer
+from daemon.console.web.visits import ROOT, PageRoute
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.operations.plan_causes import cause_of_batch, planned_by

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from daemon.console.app import console_routes, create_console
-from daemon.console.asking import ServerAsker
-from daemon.console.visits import ROOT
+from daemon.console.sources.asking import ServerAsker
+from daemon.console.web.visits import ROOT
 from daemon.ledger import open_ledger
 from daemon.process.http_settings import is_loopback
 from daemon.process.listening import answering

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from daemon.console.asking import Asked, post_json
+from daemon.console.sources.asking import Asked, post_json
 from daemon.openai_api.model_list import PATH as MODELS
 from daemon.openai_api.model_list import served_base
 from daemon.openai_api.prompt_form import path_for, prompt_form
@@ -33,7 +33,7 @@ class GatewayAsker:
         self._key = None if key is None else key.get_secret_value()
 
     def ask(self, prompt: Prompt, *, generation: int | None) -> Asked:
-        """See `daemon.console.asking.Asker`."""
+        """See `daemon.console.sources.asking.Asker`."""
         if generation is not None:
             raise PermanentError("the gateway answers with the newest generation alone")
         form = prompt_form(prompt)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from daemon.console.asking import Asked
+from daemon.console.sources.asking import Asked
 from daemon.openai_api.trace import trace_response
 from daemon.serving.model_executor import ModelExecutor
 from editors.inference.requests import SamplingParams, SequenceRequest
@@ -19,7 +19,7 @@ class ExecutorAsker:
         self._max_new_tokens = max_new_tokens
 
     def ask(self, prompt: Prompt, *, generation: int | None) -> Asked:
-        """See `daemon.console.asking.Asker`."""
+        """See `daemon.console.sources.asking.Asker`."""
         if generation is None or generation == self._executor.generation:
             return asyncio.run(self._ask_newest(prompt))
         return asyncio.run(self._ask_at(generation, prompt))

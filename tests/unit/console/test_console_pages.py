@@ -15,8 +15,8 @@ from console_support import Client, RunningConsole, running_console
 from ledger_backends import START, event
 from waiting import eventually, free_port
 
-from daemon.console.failures_pages import fault_of
-from daemon.console.rendering import CELL_CHARS, fact, lasting, long, plain
+from daemon.console.pages.failures import fault_of
+from daemon.console.web.rendering import CELL_CHARS, fact, lasting, long, plain
 from daemon.ledger.values import Act, Lane, Plan, PlannedBatch, RejectedEdit
 from daemon.operations.dead_letters import DeadLetter
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from daemon.console.background import BackgroundReading
-from daemon.console.previews import act_of
-from daemon.console.visits import Page, PageRoute, Redirect, Visit, address
+from daemon.console.pages.previews import act_of
+from daemon.console.sources.background import BackgroundReading
+from daemon.console.web.visits import Page, PageRoute, Redirect, Visit, address
 from daemon.ingest.consumer_lag import measured_lag
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, Lane
@@ -65,20 +65,20 @@ class WorkPages:
             "proposal": ledger.proposals.waiting(),
             "at": now,
         }
-        return Page("work.html", values)
+        return Page("work/work.html", values)
 
     def preview(self, visit: Visit) -> Page:
         """What the next plans would change."""
         asked = visit.asked("lane")
         lane = Lane(asked) if asked in tuple(Lane) else None
         found = changes_of_pending(self._ledger, lane=lane, limit=SHOWN_CHANGES)
-        return Page("plan.html", {"found": found, "lane": asked, "proposal": None})
+        return Page("work/plan.html", {"found": found, "lane": asked, "proposal": None})
 
     def proposal(self, visit: Visit) -> Page:
         """A plan that waits for a person, or what became of it."""
         proposal = self._ledger.proposals.get(visit.number("proposal"))
         found = changes_of_plan(self._ledger, proposal.plan, limit=SHOWN_CHANGES)
-        return Page("plan.html", {"found": found, "lane": "", "proposal": proposal})
+        return Page("work/plan.html", {"found": found, "lane": "", "proposal": proposal})
 
     def hold(self, visit: Visit) -> Redirect:
         """Let no batch be claimed."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from daemon.console.previews import act_of
-from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
+from daemon.console.pages.previews import act_of
+from daemon.console.web.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
 from daemon.events.fact_event import FactEvent
 from daemon.ingest.kafka_client import KafkaTiming
 from daemon.ledger import Ledger
@@ -71,7 +71,7 @@ class FailuresPages:
             "outcomes": {one.value: count for one, count in self._ledger.intake.outcomes().items()},
             "split": self._ledger.batch_lists.split(),
         }
-        return Page("failures.html", values)
+        return Page("failures/failures.html", values)
 
     def letters(self, visit: Visit) -> Page:
         """The dead letters, read from Kafka."""
@@ -85,7 +85,7 @@ class FailuresPages:
             "first": address("/dead-letters", text=words) if cursor else None,
             "next": address("/dead-letters", text=words, after=found.next) if found and found.next else None,
         }
-        return Page("dead_letters.html", values)
+        return Page("failures/dead_letters.html", values)
 
     def letter(self, visit: Visit) -> Page:
         """One letter, and the form to mend it."""
@@ -142,7 +142,7 @@ class FailuresPages:
             "sent": sent,
             "arrived": known[0] if known else None,
         }
-        return Page("dead_letter.html", values, status)
+        return Page("failures/dead_letter.html", values, status)
 
 
 def fault_of(letter: DeadLetter) -> Fault | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon.console.visits import BadForm, Page, Redirect, Reply, Visit, address
+from daemon.console.web.visits import BadForm, Page, Redirect, Reply, Visit, address
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.page_values import Preview
 from daemon.ledger.values import Act, Generation

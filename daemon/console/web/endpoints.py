@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from daemon.console.access import AccessRules, Visitor
-from daemon.console.guards import is_https, refuse_foreign, security_headers
-from daemon.console.rendering import STATIC_TYPES, Renderer
-from daemon.console.sessions import Session, Sessions
-from daemon.console.visits import (
+from daemon.console.access.guards import is_https, refuse_foreign, security_headers
+from daemon.console.access.rules import AccessRules, Visitor
+from daemon.console.access.sessions import Session, Sessions
+from daemon.console.web.rendering import STATIC_TYPES, Renderer
+from daemon.console.web.visits import (
     MAX_FORM_BYTES,
     ROOT,
     BadForm,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from daemon.checks.check_report import check_report
-from daemon.console.background import BackgroundReading
-from daemon.console.prometheus import Alerts, firing_alerts
-from daemon.console.visits import Page, PageRoute, Visit
+from daemon.console.sources.background import BackgroundReading
+from daemon.console.sources.prometheus import Alerts, firing_alerts
+from daemon.console.web.visits import Page, PageRoute, Visit
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit, EditState

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.console.previews import Action, confirmed, preview_page, published
-from daemon.console.visits import BadForm, Page, PageRoute, Reply, Visit, address
+from daemon.console.pages.previews import Action, confirmed, preview_page, published
+from daemon.console.web.visits import BadForm, Page, PageRoute, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import GenerationLine
@@ -52,7 +52,7 @@ class TimelinePages:
             "next": address("/", before=found.next) if found.next is not None else None,
             "compare": bool(found.generations),
         }
-        return Page("timeline.html", values)
+        return Page("timeline/timeline.html", values)
 
     def generation(self, visit: Visit) -> Page:
         """One generation, and how each fact's answer differs from its parent's."""
@@ -69,7 +69,7 @@ class TimelinePages:
             "later": cursor is not None,
             "next": address(f"/generations/{line.number}", after=onward) if onward else None,
         }
-        return Page("generation.html", values)
+        return Page("timeline/generation.html", values)
 
     def difference(self, visit: Visit) -> Page:
         """How each fact's answer differs between two generations."""
@@ -83,7 +83,7 @@ class TimelinePages:
             "first": address("/diff", a=a, b=b) if cursor else None,
             "next": address("/diff", a=a, b=b, after=found.next) if found.next else None,
         }
-        return Page("difference.html", values)
+        return Page("timeline/difference.html", values)
 
     def preview_undo(self, visit: Visit) -> Page:
         """What undo of this generation would change."""

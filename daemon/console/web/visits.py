@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from daemon.console.access import Visitor
+from daemon.console.access.rules import Visitor
 from edits.errors import BadRequest
 from edits.requests import EditId
 

@@ -1,7 +1,7 @@
 """Ask: a prompt or a conversation, the base's answer beside the edited one's, and why."""
 
-from daemon.console.asking import Asked, Asker
-from daemon.console.visits import BadForm, Page, PageRoute, Visit
+from daemon.console.sources.asking import Asked, Asker
+from daemon.console.web.visits import BadForm, Page, PageRoute, Visit
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit
 from edits.errors import PermanentError, TemporaryError

@@ -1,6 +1,6 @@
 """Audit: who did what by hand, and why."""
 
-from daemon.console.visits import Page, PageRoute, Visit, address
+from daemon.console.web.visits import Page, PageRoute, Visit, address
 from daemon.ledger import Ledger
 from daemon.operations import queries
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from daemon.console.sessions import MAX_NAME_CHARS, Session
+from daemon.console.access.sessions import MAX_NAME_CHARS, Session
 from daemon.events.strict_json import printable
 from daemon.process.console_settings import ConsoleSettings
 from daemon.process.http_settings import ConsoleRole, is_loopback

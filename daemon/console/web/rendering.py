@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from daemon.console.visits import ROOT, address
+from daemon.console.web.visits import ROOT, address
 from edits.text import counted
 
 CELL_CHARS = 160  # of a foreign text in a table

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 
-from daemon.console.previews import Action, act_of, confirmed, preview_page, published
-from daemon.console.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
+from daemon.console.pages.previews import Action, act_of, confirmed, preview_page, published
+from daemon.console.web.visits import BadForm, Page, PageRoute, Redirect, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.page_values import FactQuery
 from daemon.ledger.values import EditState
@@ -59,12 +59,12 @@ class FactsPages:
             "next": address("/facts", **asked, after=found.next) if found.next else None,
             "counts": self._ledger.audit.counts(),
         }
-        return Page("facts.html", values)
+        return Page("facts/search.html", values)
 
     def fact(self, visit: Visit) -> Page:
         """Everything about one edit."""
         found = queries.fact_page(self._ledger, visit.edit_id("edit"))
-        return Page("fact.html", {"page": found, "retried": visit.asked("done") == "retry"})
+        return Page("facts/fact.html", {"page": found, "retried": visit.asked("done") == "retry"})
 
     def preview_undo(self, visit: Visit) -> Page:
         """What undo of this edit would change."""
@@ -76,7 +76,7 @@ class FactsPages:
 
     def preview_retry(self, visit: Visit) -> Page:
         """What another try of this edit means."""
-        return Page("retry.html", {"page": queries.fact_page(self._ledger, visit.edit_id("edit"))})
+        return Page("facts/retry.html", {"page": queries.fact_page(self._ledger, visit.edit_id("edit"))})
 
     def retry(self, visit: Visit) -> Redirect:
         """Let it try again."""
