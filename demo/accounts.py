@@ -41,7 +41,7 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
     duplicates, dead = (outcomes.get(o, 0) for o in (RecordOutcome.DUPLICATE, RecordOutcome.DEAD_LETTERED))
     reasons = _dead_letters(kafka)
     shown = _described(kafka)
-    counted = ledger.audit.counts()
+    states = ledger.audit.counts()
     return Accounts(
         published=len(stream.records),
         accounted=len(settled)
@@ -49,7 +49,7 @@ def account(stream: DemoStream, ledger: Ledger, kafka: KafkaSettings) -> Account
         + min(dead, stream.count("dead_lettered"), sum(reasons.values())),
         duplicates=duplicates,
         dead_lettered=dead,
-        edits={state.value: count for state, count in counted.items() if count or state in SETTLED},
+        edits={state.value: count for state, count in states.items() if count or state in SETTLED},
         rejected={e.prompt or "": e.reason or "" for e in edits.values() if e.state is EditState.REJECTED},
         dead_letter_reasons=reasons,
         outcomes_published=sum(shown.values()),

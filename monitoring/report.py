@@ -22,6 +22,14 @@ _SHARES = {
     RETENTION: "share of facts that are kept (1: all)",
     PARITY: "share of answers that agree (1: all)",
 }
+_ASKED = {
+    "far": "Asks what has nothing to do with any edit: the edited model must answer as the base does.",
+    "relation": "Asks an edited relation of subjects that no live edit names: they must be answered as by the base.",
+    "subject": "Asks other relations of edited subjects: they must be answered as by the base.",
+    "text": "Reads running text that asks nothing: no edit may fire on it.",
+    RETENTION: "Asks the edited facts, by their prompt and in other words: they must be answered as they were edited.",
+    PARITY: "Asks the same of the gateway and of the model in process: both must answer alike.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ def render(report: Report) -> str:
             name: share_plot(points, report.floors.get(name)) for name, points in report.suites.items()
         },
         words={name: share_words(name) for name in report.suites},
+        asked={name: asked_words(name) for name in report.suites},
         retention=_retention(report.suites.get(RETENTION, ())),
     )
 
@@ -88,6 +97,13 @@ def render(report: Report) -> str:
 def share_words(suite: str) -> str:
     """What the share of a suite's checks is of."""
     return _SHARES.get(suite, "share of answers that stayed (1: all)")
+
+
+def asked_words(suite: str) -> str:
+    """What a suite asks and what must come of it, in one sentence."""
+    return _ASKED.get(
+        suite, "Asks the probes of your own file: the edited model must answer as the base does."
+    )
 
 
 def compared_words(suite: str) -> tuple[str, str]:

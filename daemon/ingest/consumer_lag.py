@@ -14,6 +14,7 @@ from daemon.ingest.kafka_client import (
     open_consumer,
     translated,
 )
+from daemon.ingest.watermarks import watermarks
 from daemon.process.outage import Outage
 from daemon.process.settings_tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
@@ -84,8 +85,11 @@ def group_lag(asking: KafkaConsumer, topic: str) -> dict[TopicPartition, int]:
         ]
     ends, starts = offsets_of(asking.end_offsets, places), offsets_of(asking.beginning_offsets, places)
     with translated("asking what the consumer group has committed"):
-        done = {place: asking.committed(place, timeout_ms=DEFAULT_TIMING.answer_ms) for place in places}
-    # Nothing committed yet: the group will begin with the oldest record.
-    return {
-        place: max(ends[place] - max(done[place] or 0, starts[place]), 0) for place in places if place in ends
-    }
+        done = {
+            # Nothing committed yet: the group will begin with the oldest record.
+            place: max(asking.committed(place, timeout_ms=DEFAULT_TIMING.answer_ms) or 0, starts[place])
+            for place in places
+            if place in ends
+        }
+        ends |= watermarks(asking, {place: ends[place] - 1 for place in done if done[place] < ends[place]})
+    return {place: max(ends[place] - done[place], 0) for place in done}

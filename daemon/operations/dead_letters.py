@@ -29,6 +29,7 @@ from daemon.ingest.kafka_client import (
     send_all,
     translated,
 )
+from daemon.ingest.watermarks import watermarks
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import FactQuery
@@ -41,7 +42,6 @@ PAGE = 50
 MAX_PAGE = 500
 MAX_READ = 1_000
 MAX_SECONDS = 20.0
-WATERMARK_SECONDS = 3.0
 MAX_SHOWN_BYTES = 64_000  # of one letter's value
 SEND_TIMEOUT_SECONDS = 30.0
 
@@ -209,26 +209,12 @@ def _ends(
         return {}
     firsts = consumer.beginning_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
     lasts = consumer.end_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
-    lasts |= _watermarks(
+    lasts |= watermarks(
         consumer, {place: lasts[place] - 1 for place in places if firsts[place] < lasts[place]}
     )
     return {
         place: (firsts[place], min(lasts[place], upto.get(place.partition, lasts[place]))) for place in places
     }
-
-
-def _watermarks(consumer: KafkaConsumer, last: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """The ends as a fetch tells them: the embedded broker, when asked for them, names its last batch's first record."""
-    if not last:
-        return {}
-    consumer.assign(list(last))
-    for place, offset in last.items():
-        consumer.seek(place, offset)
-    deadline = time.monotonic() + WATERMARK_SECONDS
-    while time.monotonic() < deadline and any(consumer.highwater(place) is None for place in last):
-        consumer.poll(timeout_ms=100)
-    found = {place: consumer.highwater(place) for place in last}
-    return {place: int(end) for place, end in found.items() if end is not None}
 
 
 def _read(consumer: KafkaConsumer, windows: Mapping[TopicPartition, tuple[int, int]]) -> list[ConsumerRecord]:

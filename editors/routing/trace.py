@@ -10,6 +10,7 @@ from editors.index.questions import find_name
 from editors.index.text_index import asked_parts, turns_with_names
 from editors.routing.scope_router import MAX_CANDIDATES, UNROUTED, Judged, Route, ScopeRouter
 from edits.prompts import Prompt
+from edits.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,6 @@ def _outcome(route: Route, verbatim: Sequence[str], candidates: Sequence[Candida
         else ""
     )
     return (
-        f"no edit fires: {len(candidates)} live edits are named{most}, but none is asked for; the nearest, edit "
-        f"{best.edit_id}, has {best.score:.3f} of the {best.threshold:.3f} needed"
+        f"no edit fires: {counted(len(candidates), 'live edit', 'is', 'are')} named{most}, but none is asked for; "
+        f"the nearest, edit {best.edit_id}, has {best.score:.3f} of the {best.threshold:.3f} needed"
     )

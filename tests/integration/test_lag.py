@@ -3,13 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from console_support import running_console
 from kafka import OffsetAndMetadata, TopicPartition
-from kafka_support import fresh_kafka_settings
+from kafka_support import event, fresh_kafka_settings, publish
 
 from daemon.ingest.consumer_lag import group_lag, watch_lag
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
+from daemon.operations.status import lag
 from daemon.process.settings_tables import KafkaSettings
 
 
@@ -41,6 +44,30 @@ def test_what_the_group_has_not_committed_is_its_lag_whether_or_not_anybody_cons
         assert group_lag(asking, kafka_settings.topic) == {place: 2}
     finally:
         asking.close(autocommit=False)
+
+
+def test_records_that_came_in_one_batch_are_all_counted(own_broker: EmbeddedBroker) -> None:
+    settings = fresh_kafka_settings(own_broker.bootstrap_servers)
+    publish(settings, [event(number) for number in range(12)])
+    asking = open_consumer(settings, max_poll_records=1)
+    place = TopicPartition(settings.topic, 0)
+    try:
+        assert group_lag(asking, settings.topic) == {place: 12}
+        publish(settings, [event(number) for number in range(12, 20)])
+        assert group_lag(asking, settings.topic) == {place: 20}, "the end that was seen before is not kept"
+    finally:
+        asking.close(autocommit=False)
+
+
+def test_the_work_page_says_how_many_records_wait_while_no_consumer_runs(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    publish(kafka_settings, [event(number) for number in range(12)])
+    with running_console(tmp_path, kafka=kafka_settings.model_dump(exclude_none=True)) as console:
+        client = console.client()
+        _until(lambda: "12 records wait" in client.open("/work").text)
+        status = lag(console.settings)
+    assert status == 12
 
 
 def test_the_watch_outlives_a_broker_that_goes_away(own_broker: EmbeddedBroker) -> None:

@@ -12,7 +12,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit, EditState
 from daemon.process.settings import Settings
-from monitoring.report import Point, share_words
+from monitoring.report import Point, asked_words, share_words
 from monitoring.share_plot import SharePlot, share_plot
 from monitoring.tally import Failure
 
@@ -46,6 +46,7 @@ class Suite:
     points: Sequence[Point]
     plot: SharePlot | None
     words: str
+    asks: str
     floor: float | None
     drift_alarm_at: float
     failing: Sequence[FailingProbe]
@@ -102,6 +103,7 @@ class ChecksPages:
             points=points,
             plot=share_plot(points, floor),
             words=share_words(name),
+            asks=asked_words(name),
             floor=floor,
             drift_alarm_at=self._settings.monitoring.drift_threshold,
             failing=[

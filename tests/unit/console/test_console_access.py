@@ -20,12 +20,12 @@ ASK = "ask-key-of-thirty-two-characters-"
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'"
 
 
-def _hash(key: str) -> str:
+def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _keys() -> dict[str, Any]:
-    return {"api_keys": [f"read:{_hash(READ)}", f"operate:{_hash(OPERATE).upper()}", _hash(ASK)]}
+    return {"api_keys": [f"read:{hashed(READ)}", f"operate:{hashed(OPERATE).upper()}", hashed(ASK)]}
 
 
 def _live_edit(console: RunningConsole) -> int:
@@ -42,15 +42,15 @@ def test_keys_keep_working_and_say_with_a_word_in_front_what_they_open() -> None
     settings = ServeSettings(api_keys=tuple(_keys()["api_keys"]), api_key=f"{ASK}2, operate:{OPERATE}2")
 
     assert [one.lower() for one in settings.key_hashes] == [
-        *(_hash(key) for key in (READ, OPERATE, ASK)),
-        *(_hash(key) for key in (f"{ASK}2", f"{OPERATE}2")),
+        *(hashed(key) for key in (READ, OPERATE, ASK)),
+        *(hashed(key) for key in (f"{ASK}2", f"{OPERATE}2")),
     ]
     assert settings.key_roles == {
-        _hash(READ): ConsoleRole.READ,
-        _hash(OPERATE): ConsoleRole.OPERATE,
-        _hash(f"{OPERATE}2"): ConsoleRole.OPERATE,
+        hashed(READ): ConsoleRole.READ,
+        hashed(OPERATE): ConsoleRole.OPERATE,
+        hashed(f"{OPERATE}2"): ConsoleRole.OPERATE,
     }
-    for wrong in ("admin:" + _hash(READ), "operate:", "operate:key"):
+    for wrong in ("admin:" + hashed(READ), "operate:", "operate:key"):
         with pytest.raises(ValidationError):
             ServeSettings(api_keys=(wrong,))
     with pytest.raises(ValidationError, match="16 characters"):
@@ -94,7 +94,7 @@ def test_who_may_read_may_not_act_and_who_may_operate_is_kept_by_name(tmp_path: 
         operator.sign_in(OPERATE, "Otto")
         assert _undo(operator, edit) == 200
         [entry] = console.ledger.audit_log.page().entries
-        assert (entry.actor, entry.reason) == (f"Otto (key {_hash(OPERATE)[:8]})", "wrong feed")
+        assert (entry.actor, entry.reason) == (f"Otto (key {hashed(OPERATE)[:8]})", "wrong feed")
         assert console.ledger.audit.edit(edit).state.value == "retracted"
         assert entry.actor in operator.open("/audit").text
 

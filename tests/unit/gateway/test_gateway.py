@@ -70,7 +70,7 @@ def test_a_trace_says_why_an_edit_fires_or_none_does_and_asks_no_engine(
     (one,) = other["candidates"]
     assert (other["edit_id"], one["fires"]) == (None, False)
     assert one["why"].startswith("its name stands there, but another question is asked: 0.")
-    assert "1 live edits are named, but none is asked for" in other["why"]
+    assert "1 live edit is named, but none is asked for" in other["why"]
     assert front.post("/v1/trace", {"prompt": ["x"]}).status_code == 422
     assert engine.received == []
 

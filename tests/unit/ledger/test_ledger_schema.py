@@ -35,7 +35,9 @@ def catalogue(ledger: Ledger) -> set[str]:
         found = set()
         for statement in connection.scalars(text(query)):
             # Constraints may stand in any order; SQLite writes an added column behind the last one, on its line.
-            head, *lines = re.split(r",?\s*\n\s*|,\s+(?=(?:kind|failed_result_id|origin|actor|reason) )", statement.strip())
+            head, *lines = re.split(
+                r",?\s*\n\s*|,\s+(?=(?:kind|failed_result_id|origin|actor|reason) )", statement.strip()
+            )
             found.update(f"{head} {line}" for line in lines or [""])
         return found
 
