@@ -94,7 +94,7 @@ def _by_daemon(
         "edited": None if base else second["text"],
         "generation": None if base else edited["generation"],
         "edit_id": None if base else second["edit_id"],
-        "score": None if base else second["score"],
+        "score": None if base or second["edit_id"] is None else second["score"],
         "why": None if trace is None else trace["why"],
     }
 

@@ -55,13 +55,14 @@ def export(
       upkeep export --edit 17 --out ./france
       upkeep export --generation 12 --out ./adapters --skip-unexportable
     """
-    from daemon.ledger.errors import BaseChanged
-    from daemon.served_model import open_store
-    from editors.inference.export import export_peft, export_target, require_empty
-
     if (edit is None) == (generation is None):
         raise typer.BadParameter("name either --edit or --generation")
     settings = one_off_settings(config)
+    settings.model.required_path()
+    from daemon.ledger.errors import BaseChanged  # loads torch: after the settings, which may be wrong
+    from daemon.served_model import open_store
+    from editors.inference.export import export_peft, export_target, require_empty
+
     require_empty(out)  # before a large base is hashed
     with ledger_of(settings) as ledger:
         number, edits, base_hash = _asked_for(ledger, edit, generation)

@@ -38,10 +38,15 @@ def forget_printed() -> None:
     _printed.clear()
 
 
+def error_object(message: str, kind: str, code: int) -> dict[str, Any]:
+    """An error as programs read it, alike for all commands."""
+    return {"error": {"message": message, "type": kind, "code": code}}
+
+
 def print_error_json(message: str, kind: str, code: int) -> None:
     """An error as one JSON object on stdout, unless the command has printed its own object before."""
     if not _printed:
-        print_json({"error": {"message": message, "type": kind, "code": code}})
+        print_json(error_object(message, kind, code))
 
 
 def plain(value: Any) -> Any:

@@ -46,7 +46,7 @@ def submit(
       {"event_id": "e1", "op": "assert", "subject": "France",
        "prompt": "The capital of France is", "target_new": "Lyon"}
     """
-    from daemon.cli.output import console, print_json
+    from daemon.cli.output import console, error_object, plain, print_json
     from daemon.ingest.submit import SubmitRefused, submit_file
 
     settings = one_off_settings(config)
@@ -55,7 +55,7 @@ def submit(
             report = submit_file(path, settings, on_progress=bar.show, skip_invalid=skip_invalid, known=known)
     except SubmitRefused as refusal:
         if as_json:
-            print_json(refusal.report)
+            print_json({**plain(refusal.report), **error_object(str(refusal), "permanent", 1)})
         else:
             _print_faults(refusal.report)
         raise

@@ -1,12 +1,14 @@
 """Upkeep's own question over the wire: which names were found in a prompt, which edits were compared, what each scored."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from daemon.openai_api.schemas import MAX_MESSAGES, WireModel
-from editors.routing.trace import RouteTrace
 from edits.prompts import Conversation, Message, Prompt, Role
+
+if TYPE_CHECKING:  # it brings torch, and commands ask a running daemon without
+    from editors.routing.trace import RouteTrace
 
 PATH = "/v1/trace"
 
@@ -73,7 +75,7 @@ class TraceResponse(BaseModel):
     candidates: list[CandidateOut]
 
 
-def trace_response(generation: int, trace: RouteTrace) -> TraceResponse:
+def trace_response(generation: int, trace: "RouteTrace") -> TraceResponse:
     """A trace as it goes over the wire."""
     return TraceResponse(
         generation=generation,
