@@ -52,7 +52,10 @@ def submit(
     settings = one_off_settings(config)
     try:
         with _whole_file(file) as path, _known_to(settings) as known, _ProgressBar(hidden=as_json) as bar:
-            report = submit_file(path, settings, on_progress=bar.show, skip_invalid=skip_invalid, known=known)
+            name = "standard input" if path != file else None
+            report = submit_file(
+                path, settings, on_progress=bar.show, skip_invalid=skip_invalid, known=known, name=name
+            )
     except SubmitRefused as refusal:
         if as_json:
             print_json({**plain(refusal.report), **error_object(str(refusal), "permanent", 1)})

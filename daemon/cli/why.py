@@ -110,7 +110,7 @@ _WHO = {
 
 
 def _print(trace: dict[str, Any]) -> None:
-    from daemon.cli.output import console, shown
+    from daemon.cli.output import console, paragraph, shown
 
     out = console()
     out.print(shown(trace["why"]), markup=False, style="bold")
@@ -122,7 +122,7 @@ def _print(trace: dict[str, Any]) -> None:
         out.print(
             f"\n{mark}edit {one['edit_id']}: {shown(one['prompt'])} -> {shown(one['answer'])}", markup=False
         )
-        out.print(f"      {shown(one['why'])}", markup=False)
+        out.print(paragraph(shown(one["why"]), 6))
         rows = [
             ("name", f"{one['name']} ({'exact' if one['exact'] else 'nearly'})"),
             ("compared", "; ".join(one["asked"]) or "nothing"),

@@ -80,6 +80,7 @@ def submit_file(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     timing: KafkaTiming = DEFAULT_TIMING,
     known: Known | None = None,
+    name: str | None = None,
 ) -> SubmitReport:
     """Check a JSONL file of fact events line by line, then send it to the topic, key = subject, as it stands.
 
@@ -88,6 +89,7 @@ def submit_file(
 
     Args:
         known: of event ids, those that the ledger has, with the digests of their contents; None: it is not asked.
+        name: what messages call the file; None: its path.
 
     Raises:
         SubmitRefused: lines are no fact events and `skip_invalid` is not set, or the file cannot be read.
@@ -100,7 +102,8 @@ def submit_file(
         checked = _check(reader, seen, on_progress)
         if checked.invalid and not skip_invalid:
             of = checked.events + checked.invalid
-            raise SubmitRefused(f"{path}: {checked.invalid} of {of} lines are no fact events", checked)
+            are = "is no fact event" if checked.invalid == 1 else "are no fact events"
+            raise SubmitRefused(f"{name or path}: {checked.invalid} of {counted(of, 'line')} {are}", checked)
         if checked.events == checked.duplicates:
             return checked
         sent = _send(reader, settings.kafka, timing, on_progress, seen)

@@ -445,6 +445,7 @@ def test_submit_reads_standard_input_and_refuses_one_event_id_with_two_contents(
         (1, "event_id_reused", "the event_id 'e1' stands in the ledger with other content"),
         (4, "event_id_reused", "the event_id 'e2' stands on an earlier line with other content"),
     ]
+    assert report["error"]["message"] == "standard input: 2 of 4 lines are no fact events"
 
 
 def test_what_the_ledger_has_is_a_duplicate_and_needs_no_broker(upkeep: Upkeep, site: Path) -> None:
