@@ -24,6 +24,7 @@ from daemon.ingest.kafka_client import (
     close_consumer,
     close_producer,
     ensure_topics,
+    offsets_of,
     open_consumer,
     open_producer,
     send_all,
@@ -207,8 +208,7 @@ def _ends(
     """The first offset of each partition and the one behind the last that this page may show."""
     if not places:
         return {}
-    firsts = consumer.beginning_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
-    lasts = consumer.end_offsets(places, timeout_ms=DEFAULT_TIMING.answer_ms)
+    firsts, lasts = offsets_of(consumer.beginning_offsets, places), offsets_of(consumer.end_offsets, places)
     lasts |= watermarks(
         consumer, {place: lasts[place] - 1 for place in places if firsts[place] < lasts[place]}
     )
