@@ -27,9 +27,9 @@ from daemon.events.templates import Templates
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, EditState, Lane, Plan, PlannedBatch
 from daemon.process.log import configure_logging
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import LogSettings
 from daemon.served_model import ServedModel, open_model
+from daemon.settings.settings import Settings
+from daemon.settings.tables import LogSettings
 from daemon.work.worker import Worker
 from editors.inference.edited_model import EditedModel
 from editors.store.adapter_store import AdapterStore

@@ -35,9 +35,9 @@ from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.ledger_figures import ledger_figures
 from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, PlannedBatch
 from daemon.process.log import configure_logging
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import LogSettings
 from daemon.served_model import ServedModel, open_model
+from daemon.settings.settings import Settings
+from daemon.settings.tables import LogSettings
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import AdapterStore
 from monitoring.collector import LedgerCollector

@@ -26,7 +26,7 @@ from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckResult, ConsumedRecord, Lane, Plan, PlannedBatch
 from daemon.process.listening import answering, free_port
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 
 SMALL, SMALL_GENERATIONS = 100, 50
 CHANGED_AGAIN = 5  # every so many edits replace an earlier one's answer

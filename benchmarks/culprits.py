@@ -24,7 +24,7 @@ from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, EditState, Lane, Plan, PlannedBatch
 from daemon.process.log import configure_logging
-from daemon.process.settings_tables import LogSettings
+from daemon.settings.tables import LogSettings
 from monitoring.regression import AnswersPrompts
 from monitoring.tally import Failure
 

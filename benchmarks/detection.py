@@ -28,8 +28,8 @@ from daemon.checks.claimed_check import work_on_check
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import CheckResult
 from daemon.process.log import configure_logging
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import LogSettings, MonitoringSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import LogSettings, MonitoringSettings
 
 KNOWN = (0.0, 0.002, 0.005)  # shares of the suite that differ from the base and always did
 CHANGED = 0.01

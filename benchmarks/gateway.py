@@ -38,7 +38,7 @@ from vllm_process import Vllm
 from daemon.openai_api.model_list import PATH as MODELS
 from daemon.openai_api.model_list import served_base
 from daemon.process.log import configure_logging
-from daemon.process.settings_tables import LogSettings
+from daemon.settings.tables import LogSettings
 
 CHAT = "/v1/chat/completions"
 ROUTING = "upkeep_gateway_routing_seconds_sum"

@@ -21,9 +21,9 @@ from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, EditState, Lane
 from daemon.planning.cycle import plan_cycle
-from daemon.process.settings import Settings
-from daemon.process.settings_file import write_settings
 from daemon.served_model import open_model
+from daemon.settings.settings import Settings
+from daemon.settings.settings_file import write_settings
 from daemon.work.worker import Worker
 from monitoring.metrics import Metrics
 

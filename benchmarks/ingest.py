@@ -20,8 +20,8 @@ from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.process.log import configure_logging
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import ConsumerSettings, KafkaSettings, LogSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import ConsumerSettings, KafkaSettings, LogSettings
 from demo.endless import endless_stream
 from demo.world import World
 

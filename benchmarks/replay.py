@@ -42,7 +42,7 @@ from replay_timeline import DatedFact, ValueChange, in_order, read_timeline, shu
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.process.log import configure_logging
-from daemon.process.settings_tables import LogSettings
+from daemon.settings.tables import LogSettings
 from demo.stage import forget_settings_of_the_environment
 from editors.inference.edited_model import Answer
 

@@ -17,8 +17,8 @@ from daemon.ingest.consume_role import run_consume_role
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.ledger.values import Edit, EditState, Lane
 from daemon.planning.cycle import plan_cycle
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel, open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from demo.records import StreamRecord
 from demo.topics import Publisher

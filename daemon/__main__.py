@@ -27,28 +27,12 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import (
-    approve,
-    ask,
-    assets,
-    audit,
-    cycle,
-    dead_letters,
-    evaluate,
-    export,
-    facts,
-    log,
-    reindex,
-    repair,
-    retry,
-    roles,
-    rollback,
-    setup,
-    status,
-    submit,
-    why,
-)
+from daemon.cli.answers import ask, evaluate, why
+from daemon.cli.facts import dead_letters, facts, submit
+from daemon.cli.generations import audit, export, log, rollback
 from daemon.cli.help_texts import let_help_flow
+from daemon.cli.running import assets, roles, setup, status
+from daemon.cli.training import approve, cycle, reindex, repair, retry
 from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
 from edits.extras import ExtraMissing, extra
@@ -179,7 +163,7 @@ def _run(app: typer.Typer) -> None:
 
 
 def _is_about_settings(error: PermanentError) -> bool:
-    from daemon.process.settings_errors import BadSettings
+    from daemon.settings.complaints import BadSettings
 
     return isinstance(error, BadSettings)
 
@@ -195,7 +179,7 @@ _KINDS = {
 
 
 def _end(error: Exception, code: int) -> None:
-    from daemon.process.secrets import mask_text
+    from daemon.settings.secrets import mask_text
 
     message = " ".join(str(error).split()) if "\n" not in str(error) else str(error)
     _tell(message, _KINDS[code], code)

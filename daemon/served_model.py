@@ -9,8 +9,8 @@ from functools import cached_property
 import structlog
 
 from daemon.ledger import Ledger
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import ModelSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import ModelSettings
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.inference.continuous import MAX_ROWS, ContinuousBatch

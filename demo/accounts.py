@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RecordOutcome
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 from demo.records import StreamRecord
 from demo.stream import DemoStream, ExpectedAnswer
 from demo.topics import read_topic

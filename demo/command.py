@@ -54,7 +54,7 @@ def demo(
 
     from daemon.process.interrupts import interrupt_on
     from daemon.process.log import configure_logging
-    from daemon.process.settings_tables import LogSettings
+    from daemon.settings.tables import LogSettings
     from demo.run import Options, run_demo, run_stream
     from demo.stage import forget_settings_of_the_environment
 

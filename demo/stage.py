@@ -18,8 +18,8 @@ from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ledger import Ledger, open_ledger
 from daemon.process import parent_watch
 from daemon.process.listening import free_port
-from daemon.process.settings import ENV_PREFIX, Settings, load_settings
-from daemon.process.settings_file import write_settings
+from daemon.settings.settings import ENV_PREFIX, Settings, load_settings
+from daemon.settings.settings_file import write_settings
 from edits.errors import PermanentError
 
 STOP_SECONDS = 45.0  # the supervisor gives its roles 30

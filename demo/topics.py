@@ -15,7 +15,7 @@ from daemon.ingest.kafka_client import (
     send_all,
     translated,
 )
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 from demo.records import StreamRecord
 
 SEND_TIMEOUT_SECONDS = 30.0

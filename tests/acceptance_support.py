@@ -19,8 +19,8 @@ from waiting import eventually, free_port
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_producer, send_all
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.process.settings import ENV_PREFIX, Settings, load_settings
-from daemon.process.settings_file import write_settings
+from daemon.settings.settings import ENV_PREFIX, Settings, load_settings
+from daemon.settings.settings_file import write_settings
 from demo.records import StreamRecord, event_record
 from demo.world import World
 from editors.store.adapter_store import AdapterStore

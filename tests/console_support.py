@@ -15,7 +15,7 @@ from waiting import free_port
 from daemon.console.app import console_routes, create_console
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.process.listening import answering
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 
 
 class RunningConsole:

@@ -18,8 +18,8 @@ from daemon.gateway import gateway_role
 from daemon.gateway.edits import PREFIX
 from daemon.ledger import Ledger, open_ledger
 from daemon.planning.scheduler import jobs_of
-from daemon.process.settings import Settings
 from daemon.served_model import open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base

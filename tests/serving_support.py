@@ -14,8 +14,8 @@ from waiting import eventually, free_port
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.settings import Settings
 from daemon.serving import serve_role
+from daemon.settings.settings import Settings
 from editors import build_editor, load_base
 from editors.base.base import Base
 from editors.pretrained.hashing import hash_folder

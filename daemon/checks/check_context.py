@@ -7,7 +7,7 @@ from functools import lru_cache
 from daemon.checks.check_suites import Scope, baseline_of, fixed_probes
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, ClaimedCheck
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.regression import AnswersPrompts
 from monitoring.sampling import sample_size
 from monitoring.suites import MAX_PROBES, Probe, ProbeSuite, distinct

@@ -9,7 +9,7 @@ from daemon.checks.blame import Case, open_case
 from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.parity import PARITY, ParityOutcome
 from monitoring.tally import Failure
 

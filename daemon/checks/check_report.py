@@ -6,7 +6,7 @@ from datetime import datetime
 from daemon.checks.suite_result import floor_of
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.parity import PARITY
 from monitoring.report import Point, Report, Step
 from monitoring.tally import RETENTION

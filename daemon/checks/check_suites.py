@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from daemon.events.fact_event import fact_key, prompt_key
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult, Edit, EditState
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from editors.index.names.everyday import why_no_name
 from editors.index.names.surface import SurfaceIndex
 from edits.requests import EditId

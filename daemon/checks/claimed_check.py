@@ -20,7 +20,7 @@ from daemon.checks.check_suites import lacks_far
 from daemon.checks.parity.parity_run import work_on_parity
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.regression import AnswersPrompts
 
 _log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger
 from daemon.ledger.ledger_figures import ledger_figures
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.collector import LedgerCollector, LedgerFigures
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from daemon.checks.check_context import CheckContext
 from daemon.ledger.values import CheckResult
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.drift import Drift, DriftSettings, Seen, drift
 from monitoring.parity import PARITY
 from monitoring.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share

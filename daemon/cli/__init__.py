@@ -1,1 +1,1 @@
-"""The commands of `upkeep`, a module for each group; each imports what it needs when it is called."""
+"""The commands of `upkeep`, in rooms by what they are about; each imports what it needs when it is called."""

@@ -11,7 +11,7 @@ from edits.errors import BadRequest
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
-    from daemon.process.settings import Settings
+    from daemon.settings.settings import Settings
 
 KEY_VARIABLE = "UPKEEP_API_KEY"
 CONNECT_SECONDS = 2.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from daemon.ledger import Ledger
-    from daemon.process.settings import Settings
+    from daemon.settings.settings import Settings
 
 ConfigOption = Annotated[
     Path,
@@ -45,8 +45,8 @@ EMBEDDED_STATE = Path("upkeep-data")  # where the default settings keep ledger a
 def one_off_settings(config: Path) -> "Settings":
     """The settings, for a one-off command: only warnings are logged, for human eyes."""
     from daemon.process.log import configure_logging
-    from daemon.process.settings import load_settings
-    from daemon.process.settings_tables import LogSettings
+    from daemon.settings.settings import load_settings
+    from daemon.settings.tables import LogSettings
 
     settings = load_settings(found_config(config))
     configure_logging(LogSettings(level="warning", as_json=False), "cli")

@@ -26,7 +26,7 @@ from daemon.console.web.visits import ROOT, PageRoute
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.operations.plan_causes import cause_of_batch, planned_by
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.report import compared_words
 from monitoring.score_words import worded_scores
 

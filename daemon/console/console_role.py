@@ -11,10 +11,10 @@ from daemon.console.app import console_routes, create_console
 from daemon.console.sources.asking import ServerAsker
 from daemon.console.web.visits import ROOT
 from daemon.ledger import open_ledger
-from daemon.process.http_settings import is_loopback
 from daemon.process.listening import answering
-from daemon.process.settings import Settings
-from daemon.process.settings_errors import BadSettings
+from daemon.settings.complaints import BadSettings
+from daemon.settings.http_tables import is_loopback
+from daemon.settings.settings import Settings
 
 POLL_SECONDS = 0.5
 

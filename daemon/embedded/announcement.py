@@ -10,8 +10,8 @@ from pathlib import Path
 
 from daemon.embedded.embedded_settings import CONFIG
 from daemon.process.addresses import http_address
-from daemon.process.settings import Settings
 from daemon.serving.serve_role import model_name
+from daemon.settings.settings import Settings
 
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 2.0

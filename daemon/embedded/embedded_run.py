@@ -15,9 +15,9 @@ from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ensure_topics
 from daemon.ledger import open_ledger
 from daemon.process.listening import free_port
-from daemon.process.settings import Settings
-from daemon.process.settings_errors import BadSettings
 from daemon.process.supervisor import Supervisor, daemon_roles
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 
 BROKER_PORT, API_PORT = 9092, 8080  # where these are free: those that everybody's examples name

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from daemon.process.settings import Settings, load_settings, settings_home
-from daemon.process.settings_errors import BadSettings
-from daemon.process.settings_file import write_settings
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import Settings, load_settings, settings_home
+from daemon.settings.settings_file import write_settings
 
 CONFIG = "upkeep.toml"
 HEADER = """\

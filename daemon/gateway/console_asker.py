@@ -11,7 +11,7 @@ from daemon.openai_api.model_list import served_base
 from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.trace import PATH as TRACE
 from daemon.process.addresses import http_address
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError
 from edits.prompts import Prompt
 

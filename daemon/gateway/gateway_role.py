@@ -22,18 +22,18 @@ from daemon.console.app import console_routes, create_console
 from daemon.gateway.adapters import AdapterLoader
 from daemon.gateway.console_asker import GatewayAsker
 from daemon.gateway.edits import AdapterRef, GatewayEdits
-from daemon.gateway.proxy import Proxy, ProxyLimits
+from daemon.gateway.http.proxy import Proxy, ProxyLimits
 from daemon.gateway.routing import RequestRouter
 from daemon.gateway.token_text import TokenText
 from daemon.gateway.vllm import VllmEngine
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import BaseChanged
-from daemon.process.http_settings import GatewaySettings
 from daemon.process.listening import listen
 from daemon.process.outage import Outage
-from daemon.process.settings import Settings
-from daemon.process.settings_errors import BadSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
+from daemon.settings.complaints import BadSettings
+from daemon.settings.http_tables import GatewaySettings
+from daemon.settings.settings import Settings
 from editors.index import load_matcher
 from editors.inference.export import ExportTarget, export_target
 from editors.store.adapter_store import AdapterStore

@@ -7,7 +7,7 @@ from datetime import datetime
 from daemon.ingest.consumer import Consumer, ConsumerMetrics
 from daemon.ingest.outbox_relay import OutboxRelay
 from daemon.ledger import Ledger
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 
 
 def run_consume_role(

@@ -39,7 +39,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, IntakeReport, RecordOutcome
 from daemon.process.outage import Outage
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 
 BACKLOG_CHECK_SECONDS = 1.0
 RESUME_SHARE = 0.8

@@ -16,7 +16,7 @@ from daemon.ingest.kafka_client import (
 )
 from daemon.ingest.watermarks import watermarks
 from daemon.process.outage import Outage
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
 _log = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
 from daemon.ingest.record_batches import MAX_BATCH_BYTES, read_hostile_batches
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 from edits.errors import PermanentError, TemporaryError
 
 # A message of 1 MiB must fit with its key and headers; the broker's own limit is the one that counts.

@@ -23,7 +23,7 @@ from daemon.ingest.kafka_client import (
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.process.outage import Outage
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 BATCH = 500
 POLL_SECONDS = 1.0

@@ -19,8 +19,8 @@ from daemon.ingest.kafka_client import (
     send_all,
 )
 from daemon.ingest.seen_events import Known, SeenEvents
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import KafkaSettings
 from edits.errors import PermanentError
 from edits.text import counted
 

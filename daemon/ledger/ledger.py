@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from daemon.ledger.publication.audit import Audit
-from daemon.ledger.publication.batch_lists import BatchLists
-from daemon.ledger.publication.fact_page import FactPages
+from daemon.ledger.history.audit import Audit
+from daemon.ledger.history.batch_lists import BatchLists
+from daemon.ledger.history.fact_page import FactPages
+from daemon.ledger.history.search import Search
+from daemon.ledger.history.timeline import Timeline
 from daemon.ledger.publication.generations import Generations
 from daemon.ledger.publication.reversals import Reversals
-from daemon.ledger.publication.search import Search
-from daemon.ledger.publication.timeline import Timeline
 from daemon.ledger.queue.batches import Batches
 from daemon.ledger.queue.control import Control
 from daemon.ledger.queue.embeddings import Embeddings

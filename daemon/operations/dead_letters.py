@@ -36,7 +36,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import FactQuery
 from daemon.ledger.values import Act
 from daemon.operations.actions import with_reason
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import BadRequest, TemporaryError
 
 PAGE = 50

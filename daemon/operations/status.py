@@ -10,7 +10,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.page_values import BatchLine, GenerationLine
 from daemon.ledger.values import CheckResult, EditState, Hold, OpenBatches, RecordOutcome, WorkerSeen
 from daemon.planning.scheduler import jobs_of
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 
 LAG_TIMING = KafkaTiming(answer_ms=2_000, bootstrap_ms=1_500)

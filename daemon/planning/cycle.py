@@ -10,7 +10,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, Lane, Plan, PlanCause, PlannedBatch, Supersession
 from daemon.planning.embedders import open_embedder
 from daemon.planning.servable import servable_draft
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from planners import Pending, PlanDraft, plan
 
 # An assertion is a rival from the moment it is planned. A pending one of the other lane does not: while

@@ -8,7 +8,7 @@ import structlog
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LedgerUnavailable
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 from planners import Embedder, ModelEmbedder, TfidfEmbedder
 from planners.embedding import Vectors

@@ -25,8 +25,8 @@ from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.servable import log_engine
 from daemon.planning.timetable import Attempt, Cron, Every, Timetable
 from daemon.process.outage import Outage
-from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
+from daemon.settings.settings import Settings
 from edits.errors import TemporaryError
 from edits.text import counted
 from monitoring.metrics import Metrics

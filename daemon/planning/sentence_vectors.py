@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from daemon.process.settings_errors import BadSettings
+from daemon.settings.complaints import BadSettings
 from edits.errors import PermanentError
 from edits.extras import extra
 from planners.embedding import Vectors, unit

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from daemon.process.http_settings import ServingEngine
+from daemon.settings.http_tables import ServingEngine
 from planners import PlanDraft
 from planners.values import DraftBatch
 

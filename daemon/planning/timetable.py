@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from daemon.process.crontab import last_time, times_after
+from daemon.settings.crontab import last_time, times_after
 
 RETRY_SECONDS = 120.0  # until a cron slot that nobody finished well is tried again
 LATE_RETRY_SECONDS = 3600.0  # the same where it is later than its grace

@@ -1,1 +1,1 @@
-"""What every role's process needs: settings, logs, outages, metrics, and the supervisor above them."""
+"""What every role's process needs: logs, outages, metrics, and the supervisor above them."""

@@ -13,8 +13,8 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.secrets import MASK, SECRET_KEY, mask_text
-from daemon.process.settings_tables import LogSettings
+from daemon.settings.secrets import MASK, SECRET_KEY, mask_text
+from daemon.settings.tables import LogSettings
 
 # Below this level these libraries repeat what our borders already log; at level debug they are let through.
 LIBRARY_LEVELS = {

@@ -6,7 +6,7 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from daemon.process.metrics_folder import VARIABLE
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 

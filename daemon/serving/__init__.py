@@ -1,7 +1,7 @@
 """The HTTP API over the edited model; one request, in order:
 
-    request_limits.py                 its size is bounded, its duration measured
-    api.py, chat_requests.py          its body becomes prompts
+    http/request_limits.py            its size is bounded, its duration measured
+    http/completions_api.py           its body becomes prompts
     model_executor.py                 it waits for the one thread that owns the model
     ../served_model.py                base + the generation that the ledger published last
     editors/inference/                which edit fires, and the answer

@@ -14,12 +14,12 @@ from daemon.console.app import create_console
 from daemon.ledger import Ledger, open_ledger
 from daemon.process.listening import answering
 from daemon.process.outage import Outage
-from daemon.process.settings import Settings
 from daemon.process.telemetry import MULTIPROC_VARIABLE
-from daemon.serving.api import Access, Limits, create_app, create_health_app
 from daemon.serving.console_asker import ExecutorAsker
 from daemon.serving.head_watch import HeadWatch
+from daemon.serving.http.api import Access, Limits, create_app, create_health_app
 from daemon.serving.model_executor import ModelExecutor, ServableModel
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 from monitoring.metrics import Metrics, exposed_registry
 

@@ -10,8 +10,8 @@ from daemon.checks.claimed_check import work_on_check
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.values import CheckKind, ClaimedCheck
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel
+from daemon.settings.settings import Settings
 from daemon.work.lease import keep_alive
 from edits.errors import DeviceBusy, TemporaryError
 

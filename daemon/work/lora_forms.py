@@ -9,8 +9,8 @@ import structlog
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel
+from daemon.settings.settings import Settings
 from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.inference.given_experts import generate_through

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from daemon.events.templates import Templates
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit, EditState, RejectedEdit
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel
+from daemon.settings.settings import Settings
 from daemon.work.decision import UnexplainedFault
 from daemon.work.verify import Verification, Verifier
 from editors.base.devices import device_errors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from daemon.ledger.values import Edit, RejectedEdit
-from daemon.process.settings_tables import VerifySettings
+from daemon.settings.tables import VerifySettings
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.store.shards import Shard

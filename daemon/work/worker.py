@@ -23,9 +23,9 @@ from daemon.ledger.errors import HeadMoved, LeaseLost
 from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
 from daemon.planning.servable import log_engine, servable_editor
 from daemon.process.outage import Outage
-from daemon.process.settings import Settings
 from daemon.process.telemetry import role_metrics
 from daemon.served_model import ServedModel, open_model, open_store
+from daemon.settings.settings import Settings
 from daemon.work.check_slice import work_on_next_check
 from daemon.work.decision import (
     AttemptsExhausted,

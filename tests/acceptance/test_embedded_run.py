@@ -20,7 +20,7 @@ from waiting import eventually
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import open_ledger
 from daemon.process import parent_watch
-from daemon.process.settings import load_settings
+from daemon.settings.settings import load_settings
 
 SLOW_SECONDS = (
     180  # each of two roles loads torch and the base, twice over, beside whatever else the machine does

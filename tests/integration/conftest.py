@@ -12,7 +12,7 @@ from kafka_support import fresh_kafka_settings
 from requirements_met import unavailable
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.ingest.consumer import Consumer
 from daemon.ledger import open_ledger
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import ConsumerSettings, KafkaSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import ConsumerSettings, KafkaSettings
 
 
 class NoMetrics:

@@ -28,8 +28,8 @@ from daemon.ingest.kafka_client import (
 )
 from daemon.ledger import Ledger
 from daemon.ledger.values import RecordOutcome
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import ConsumerSettings, KafkaSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import ConsumerSettings, KafkaSettings
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PROCESS = Path(__file__).with_name("consumer_process.py")

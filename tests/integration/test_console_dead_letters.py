@@ -8,7 +8,7 @@ from console_support import running_console
 from kafka_support import event, publish, read_topic
 
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 
 def _letter(

@@ -27,7 +27,7 @@ from daemon.ingest.kafka_client import KafkaTiming, ProducerRecord
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import EditState, RecordOutcome
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 # Notices an outage within seconds instead of fifteen.
 IMPATIENT = KafkaTiming(answer_ms=1_500, bootstrap_ms=1_500, watch_seconds=1.0)

@@ -13,8 +13,8 @@ from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Act, RecordOutcome
 from daemon.operations import dead_letters as letters
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import KafkaSettings
 from edits.errors import BadRequest
 
 __all__ = ["site", "upkeep"]  # fixtures

@@ -13,7 +13,7 @@ from daemon.ingest.consumer_lag import group_lag, watch_lag
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics, open_consumer, open_producer, send_all
 from daemon.operations.status import lag
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 
 def _produce(settings: KafkaSettings, count: int) -> None:

@@ -29,7 +29,7 @@ from daemon.ingest.outbox_relay import OutboxRelay
 from daemon.ingest.submit import SubmitProgress, SubmitRefused, submit_file
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord, Plan, RecordOutcome, Supersession
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from daemon.events.fact_event import FactEvent
-from daemon.process.settings import Settings, load_settings
-from daemon.process.settings_errors import section_keys
+from daemon.settings.complaints import section_keys
+from daemon.settings.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("*/index/data/*.md")]

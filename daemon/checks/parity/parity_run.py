@@ -11,7 +11,7 @@ from daemon.checks.check_run import MAX_WORST
 from daemon.checks.parity.gateway_client import CONCURRENT, GatewayClient
 from daemon.checks.parity.questions import as_asked, draw_questions
 from daemon.ledger.values import CheckResult
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.prompts import Prompt
 from monitoring.parity import PARITY, GatewayAnswer, NotMeasured, ParityOutcome, ParityQuestion, ParityTally
 from monitoring.tally import Failure

@@ -11,7 +11,7 @@ from daemon.console.web.visits import Page, PageRoute, Visit
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit, EditState
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from monitoring.report import Point, asked_words, share_words
 from monitoring.share_plot import SharePlot, share_plot
 from monitoring.tally import Failure

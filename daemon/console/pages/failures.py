@@ -21,7 +21,7 @@ from daemon.operations.dead_letters import (
     dead_letters,
     resubmit,
 )
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import BadRequest, PermanentError, TemporaryError
 
 EDITS_SHOWN = 25

@@ -13,7 +13,7 @@ from daemon.ledger.values import Act, Lane
 from daemon.operations import actions
 from daemon.operations.status import status
 from daemon.planning.planned_changes import changes_of_pending, changes_of_plan
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
 
 SHOWN_CHANGES = 100

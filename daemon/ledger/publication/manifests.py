@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, insert, literal, select, update
 
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.store.columns import CAUSE_CHARS, WORKER_CHARS
 from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins, generations, head
+from daemon.ledger.store.schema.columns import CAUSE_CHARS, WORKER_CHARS
 from daemon.ledger.values import Generation, GenerationKind
 from edits.recency import by_arrival
 from edits.requests import EditId

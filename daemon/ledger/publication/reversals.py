@@ -21,10 +21,10 @@ from daemon.ledger.publication.rollback import (
     plan_undo_generation,
 )
 from daemon.ledger.records.audit_log import record_act
-from daemon.ledger.store.columns import CAUSE_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import edits, generations, head
+from daemon.ledger.store.schema.columns import CAUSE_CHARS
 from daemon.ledger.values import Act, Generation
 from edits.requests import EditId
 

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from daemon.ledger.queue.plans import create_batches
-from daemon.ledger.store.columns import REASON_CHARS
-from daemon.ledger.store.conditions import BATCH_IS_OPEN
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.lease_queue import BATCHES
 from daemon.ledger.store.rows import Standing, clip, select_edits, standings, to_edit, to_standing
 from daemon.ledger.store.schema import batches, edits
+from daemon.ledger.store.schema.columns import REASON_CHARS
+from daemon.ledger.store.schema.conditions import BATCH_IS_OPEN
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
 from edits.requests import EditId

@@ -12,10 +12,10 @@ from daemon.ledger.queue.embeddings import KEPT_EMBEDDINGS, drop_old_embeddings
 from daemon.ledger.queue.holds import add_hold, end_holds, open_holds
 from daemon.ledger.queue.jobs import drop_ahead
 from daemon.ledger.records.audit_log import record_act
-from daemon.ledger.store.columns import WORKER_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import Standing, clip, standings, standings_by_id
 from daemon.ledger.store.schema import edits, head, jobs, outbox, workers
+from daemon.ledger.store.schema.columns import WORKER_CHARS
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import Act, EditState, Hold, Housekeeping, WorkerSeen
 from edits.requests import EditId

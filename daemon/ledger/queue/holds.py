@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select, update
 
 from daemon.ledger.page_values import MAX_LISTED
-from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
-from daemon.ledger.store.conditions import IS_HELD
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import head, holds
+from daemon.ledger.store.schema.columns import REASON_CHARS, WORKER_CHARS
+from daemon.ledger.store.schema.conditions import IS_HELD
 from daemon.ledger.values import Act, Hold
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from daemon.events.fact_event import FactEvent, fact_key, prompt_key
-from daemon.ledger.store.columns import REASON_CHARS
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import edit_names, edit_words, edits, record_counts, records
+from daemon.ledger.store.schema.columns import REASON_CHARS
 from daemon.ledger.store.transitions import admit
 from daemon.ledger.store.words import words_of
 from daemon.ledger.values import ConsumedRecord, EditState, IntakeReport, RecordOutcome

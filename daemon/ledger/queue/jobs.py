@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from daemon.ledger.store.columns import REASON_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import job_starts, job_successes, jobs
+from daemon.ledger.store.schema.columns import REASON_CHARS
 
 # By so much the clocks of two machines may differ; what lies further ahead was written under a wrong clock.
 MAX_SKEW = timedelta(seconds=60)

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from daemon.ledger.store.conditions import UNSENT
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import chunks
 from daemon.ledger.store.schema import outbox
+from daemon.ledger.store.schema.conditions import UNSENT
 from daemon.ledger.store.turns import give_turn_up, take_turn
 from daemon.ledger.values import OutboxRow
 

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Row, insert, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.records.audit_log import record_act
-from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import (
     Standing,
@@ -22,6 +21,7 @@ from daemon.ledger.store.rows import (
     to_edit,
 )
 from daemon.ledger.store.schema import batches, edits, plans
+from daemon.ledger.store.schema.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.transitions import Move, apply_moves, supersede
 from daemon.ledger.values import (
     Act,

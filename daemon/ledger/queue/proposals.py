@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.queue.plans import body_of, store_plan, to_plan
 from daemon.ledger.records.audit_log import record_act
-from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import plan_proposals
+from daemon.ledger.store.schema.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.values import Act, Plan, PlanCause, PlanTrigger, Proposal
 
 

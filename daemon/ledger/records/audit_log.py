@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from daemon.ledger.page_values import MAX_LISTED, AuditPage
-from daemon.ledger.store.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import audit_log
+from daemon.ledger.store.schema.columns import REASON_CHARS, WORKER_CHARS
 from daemon.ledger.values import Act, AuditEntry
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, Select, delete, insert, select, update
 
-from daemon.ledger.store.columns import CAUSE_CHARS, REASON_CHARS
-from daemon.ledger.store.conditions import CHECK_IS_OPEN
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.lease_queue import CHECKS
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import check_evidence, check_newest, check_progress, check_results, checks
+from daemon.ledger.store.schema.columns import CAUSE_CHARS, REASON_CHARS
+from daemon.ledger.store.schema.conditions import CHECK_IS_OPEN
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from monitoring.tally import Failure
 

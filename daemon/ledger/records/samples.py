@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, TextClause, and_, case, func, select
 
-from daemon.ledger.store.conditions import IS_LIVE
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
 from daemon.ledger.store.schema import edits, generations
+from daemon.ledger.store.schema.conditions import IS_LIVE
 from daemon.ledger.values import Edit, EditState
 from edits.recency import by_arrival
 from edits.requests import EditId

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, TextClause, and_, or_, select, update
 
 from daemon.ledger.errors import LeaseLost
-from daemon.ledger.store.columns import WORKER_CHARS
-from daemon.ledger.store.conditions import BATCH_IS_OPEN, CHECK_IS_OPEN
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import batches, checks
+from daemon.ledger.store.schema.columns import WORKER_CHARS
+from daemon.ledger.store.schema.conditions import BATCH_IS_OPEN, CHECK_IS_OPEN
 
 # What lies further ahead was written under a wrong clock, and must not keep a row until that time comes.
 MAX_DELAY = timedelta(hours=1)  # of a row that waits

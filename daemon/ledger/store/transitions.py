@@ -20,10 +20,10 @@ from sqlalchemy import (
 )
 
 from daemon.ledger.errors import ForbiddenMove
-from daemon.ledger.store.columns import CAUSE_CHARS, REASON_CHARS, Moment
 from daemon.ledger.store.json_object import json_object
 from daemon.ledger.store.rows import Standing, chunks, clip
 from daemon.ledger.store.schema import edits, history, outbox, tallies
+from daemon.ledger.store.schema.columns import CAUSE_CHARS, REASON_CHARS, Moment
 from daemon.ledger.store.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
 from edits.requests import EditId

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from daemon.ledger.store.columns import WORKER_CHARS
 from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import turns
+from daemon.ledger.store.schema.columns import WORKER_CHARS
 
 # Nobody takes a longer one: what lies further ahead was written under a wrong clock.
 MAX_TURN = timedelta(hours=1)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from daemon.ledger.store.columns import WORD_CHARS
+from daemon.ledger.store.schema.columns import WORD_CHARS
 from edits.text import normalise
 
 MAX_WORDS = 256  # of one edit; a text that has more is found by these

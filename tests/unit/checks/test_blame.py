@@ -17,8 +17,8 @@ from scripted_models import FollowingModel, Said
 from daemon.checks.check_policy import CheckOutcome
 from daemon.checks.claimed_check import work_on_check
 from daemon.ledger.values import Edit
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import MonitoringSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import MonitoringSettings
 from monitoring.bisection import Oracle, bisect
 
 PROMPTS = [f"Question {number}?" for number in range(40)]

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.values import Edit
-from daemon.process.settings import Settings
 from daemon.served_model import open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from editors.adapters.apply import apply_adapters
 from editors.inference.likelihood import next_token_kls, text_changes

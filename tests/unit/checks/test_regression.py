@@ -20,8 +20,8 @@ from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import run_checks, work_on_check
 from daemon.ledger.ledger_figures import ledger_figures
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import MonitoringSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import MonitoringSettings
 from editors.index.names.surface import SurfaceIndex
 from monitoring.sampling import sample_size, wilson
 from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite

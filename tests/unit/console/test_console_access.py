@@ -11,8 +11,8 @@ from ledger_backends import event
 from pydantic import ValidationError
 
 from daemon.ledger import utc_now
-from daemon.process.console_settings import ConsoleSettings
-from daemon.process.http_settings import ConsoleRole, ServeSettings
+from daemon.settings.console_tables import ConsoleSettings
+from daemon.settings.http_tables import ConsoleRole, ServeSettings
 
 READ = "read-key-of-thirty-two-characters"
 OPERATE = "operate-key-of-thirty-two-charact"

@@ -16,7 +16,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Lane, Plan, PlannedBatch
 from daemon.operations.dead_letters import DeadLetter
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import TemporaryError
 
 HERE = ("127.0.0.1", 50_000)

@@ -266,7 +266,7 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
     settings = tmp_path / "upkeep.toml"
     settings.write_text(f"[console]\nport = {port}\nserver = 'http://127.0.0.1:{nobody}'\n")
     program = (
-        "import sys, threading; from daemon.process.settings import load_settings\n"
+        "import sys, threading; from daemon.settings.settings import load_settings\n"
         "from daemon.console.console_role import run\nfrom pathlib import Path\n"
         "stop = threading.Event(); threading.Thread(target=lambda: (sys.stdin.read(), stop.set())).start()\n"
         "run(load_settings(Path(sys.argv[1])), stop)\n"

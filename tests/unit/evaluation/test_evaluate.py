@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_model, tiny_tokenizer
 
-from daemon.cli.evaluate import evaluate as command
+from daemon.cli.answers.evaluate import evaluate as command
 from daemon.evaluation.evaluate import EvaluateOptions, evaluate
 from daemon.evaluation.evaluation_report import EvaluationReport
 from daemon.evaluation.facts_file import BadFile

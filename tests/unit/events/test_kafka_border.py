@@ -26,7 +26,7 @@ from daemon.ingest.kafka_client import (
 )
 from daemon.ingest.record_batches import TOO_LARGE, read_hostile_batches
 from daemon.process.outage import RepeatsOncePerMinute
-from daemon.process.settings_tables import KafkaSettings
+from daemon.settings.tables import KafkaSettings
 
 
 def record(

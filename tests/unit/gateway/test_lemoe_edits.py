@@ -14,8 +14,8 @@ from serving_support import DEMO_BASE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from waiting import eventually
 
-from daemon.process.settings import Settings
 from daemon.served_model import open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from editors.inference.export import export_peft, export_target, read_index
 from editors.store.lora_forms import LoraForm

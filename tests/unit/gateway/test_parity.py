@@ -17,8 +17,8 @@ from daemon.__main__ import build_app
 from daemon.checks.parity import parity_run
 from daemon.ledger.values import CheckKind
 from daemon.planning.scheduler import jobs_of
-from daemon.process.settings import Settings
 from daemon.served_model import open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from edits.prompts import Prompt
 from monitoring.metrics import Metrics

@@ -20,9 +20,9 @@ from sqlalchemy import text as sql
 
 from daemon.ledger import open_ledger
 from daemon.ledger.ledger_figures import ledger_figures
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import MetricsSettings
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
+from daemon.settings.settings import Settings
+from daemon.settings.tables import MetricsSettings
 from edits.errors import TemporaryError
 from monitoring.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
 from monitoring.metrics import BATCH_OBJECTIVE_SECONDS, URGENT_OBJECTIVE_SECONDS, Metrics, exposed_registry

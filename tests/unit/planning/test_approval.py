@@ -12,7 +12,7 @@ from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.values import Act, EditState
 from daemon.operations import actions
 from daemon.planning.scheduler import Job, jobs_of
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 from edits.errors import BadRequest
 
 __all__ = ["site", "upkeep"]  # fixtures

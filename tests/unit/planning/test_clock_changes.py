@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from daemon.ledger import Ledger, open_ledger
 from daemon.planning.scheduler import Job, Scheduler
 from daemon.planning.timetable import Cron, Every
-from daemon.process.crontab import checked, times_after
+from daemon.settings.crontab import checked, times_after
 from monitoring.metrics import Metrics
 
 # Gaps at two, at one, at midnight, of half an hour, back in Ramadan; a zone without any.

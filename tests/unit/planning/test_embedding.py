@@ -14,9 +14,9 @@ from daemon.ledger.values import Lane
 from daemon.planning.base_vectors import BaseVectors
 from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.planning.embedders import open_embedder
-from daemon.process.settings import Settings
-from daemon.process.settings_errors import BadSettings
-from daemon.process.settings_tables import ModelSettings, PlanningSettings
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import ModelSettings, PlanningSettings
 from editors.base.base import load_base
 from planners import Embedder
 

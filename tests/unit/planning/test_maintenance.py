@@ -7,8 +7,8 @@ from ledger_backends import Story, event
 
 from daemon.ledger.values import EditState, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import PlanningSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import PlanningSettings
 
 BOTH = (Lane.URGENT, Lane.BATCH)
 

@@ -13,7 +13,7 @@ from daemon.ledger.values import Act, Plan, PlanCause, PlanTrigger
 from daemon.operations import actions, queries
 from daemon.operations.plan_causes import cause_of_batch, planned_by
 from daemon.planning.scheduler import Job, jobs_of
-from daemon.process.settings import Settings
+from daemon.settings.settings import Settings
 
 __all__ = ["site", "upkeep"]  # fixtures
 

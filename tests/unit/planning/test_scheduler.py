@@ -20,8 +20,8 @@ from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import ConsumedRecord, EditState
 from daemon.planning.scheduler import Job, Scheduler, run
 from daemon.planning.timetable import EPOCH, Cron, Every
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import LedgerSettings, ScheduleSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import LedgerSettings, ScheduleSettings
 from edits.errors import TemporaryError
 from monitoring.metrics import Metrics
 

@@ -14,9 +14,9 @@ from daemon.ledger.values import Edit, Lane
 from daemon.planning.cycle import draft_cycle
 from daemon.planning.scheduler import jobs_of
 from daemon.planning.servable import log_engine
-from daemon.process.settings import Settings, load_settings
-from daemon.process.settings_errors import BadSettings
 from daemon.served_model import open_model
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import Settings, load_settings
 from daemon.work.worker import Worker
 from editors.store.adapter_store import AdapterStore
 from monitoring.metrics import Metrics

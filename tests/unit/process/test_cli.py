@@ -13,11 +13,11 @@ import pytest
 from cli_support import Upkeep, site, upkeep
 
 from daemon.__main__ import build_app
-from daemon.cli import check
+from daemon.cli.generations import check
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import ConsumedRecord
-from daemon.process.settings import load_settings
+from daemon.settings.settings import load_settings
 from edits.errors import TemporaryError
 
 __all__ = ["site", "upkeep"]  # fixtures
@@ -467,7 +467,7 @@ def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
         raise ZeroDivisionError
 
     _arrive(site, _event("e1", "Lyon"))
-    monkeypatch.setattr("daemon.ledger.publication.audit.Audit.counts", broken)
+    monkeypatch.setattr("daemon.ledger.history.audit.Audit.counts", broken)
 
     reported = upkeep("status")
 
@@ -478,7 +478,7 @@ def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
 def test_an_installed_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    plugin = EntryPoint(name="x", group="upkeep.commands", value="daemon.cli.setup:register")
+    plugin = EntryPoint(name="x", group="upkeep.commands", value="daemon.cli.running.setup:register")
     monkeypatch.setattr("daemon.__main__.entry_points", lambda group: [plugin])
 
     names = [command.name for command in build_app().registered_commands]

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from waiting import eventually, free_port
 
-from daemon.process.settings import load_settings
+from daemon.settings.settings import load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))

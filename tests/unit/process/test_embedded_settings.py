@@ -12,9 +12,9 @@ import pytest
 
 from daemon.embedded.embedded_settings import given_settings, write_embedded
 from daemon.embedded.state_folder import StateInUse, StateUnusable, state_folder
-from daemon.process.settings import Settings, load_settings
-from daemon.process.settings_errors import BadSettings
-from daemon.process.settings_file import write_settings
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import Settings, load_settings
+from daemon.settings.settings_file import write_settings
 
 BROKERS = "127.0.0.1:9099"
 

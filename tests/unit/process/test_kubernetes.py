@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.process.settings import load_settings
+from daemon.settings.settings import load_settings
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
 ANSWERS = ("serve", "vllm")  # what is applied: each brings the base

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from daemon.process.log import configure_logging
-from daemon.process.settings_tables import LogSettings
+from daemon.settings.tables import LogSettings
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import pytest
 import structlog
 
 from daemon.process.log import configure_logging
-from daemon.process.secrets import MASK, mask_text, mask_url
-from daemon.process.settings_tables import LedgerSettings, LogSettings
+from daemon.settings.secrets import MASK, mask_text, mask_url
+from daemon.settings.tables import LedgerSettings, LogSettings
 
 ADDRESSES = [
     "postgresql://me:hunter2@db/upkeep",

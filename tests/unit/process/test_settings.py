@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.process.settings import Settings, load_settings
-from daemon.process.settings_errors import BadSettings, section_keys
+from daemon.settings.complaints import BadSettings, section_keys
+from daemon.settings.settings import Settings, load_settings
 
 TEMPLATE = (files("daemon") / "data" / "upkeep.toml").read_text(encoding="utf-8")
 

@@ -18,13 +18,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message
 from waiting import eventually
 
-from daemon.process.http_settings import ServeSettings
-from daemon.process.settings import Settings
-from daemon.process.settings_tables import LedgerSettings, ModelSettings
 from daemon.serving import serve_role
-from daemon.serving.api import Head, Limits, create_app
+from daemon.serving.http.api import Head, Limits, create_app
+from daemon.serving.http.request_limits import RequestLimitsMiddleware
 from daemon.serving.model_executor import MAX_WAITING, ModelExecutor
-from daemon.serving.request_limits import RequestLimitsMiddleware
+from daemon.settings.http_tables import ServeSettings
+from daemon.settings.settings import Settings
+from daemon.settings.tables import LedgerSettings, ModelSettings
 from editors.inference.requests import FinishReason, SequenceRequest, SequenceResult, TextDelta
 from edits.errors import BadRequest, TemporaryError
 from monitoring.metrics import Metrics

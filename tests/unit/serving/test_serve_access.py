@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from serving_support import Fact, embedded_server
 from waiting import eventually, free_port
 
-from daemon.process.http_settings import ServeSettings
+from daemon.settings.http_tables import ServeSettings
 
 KEY = "a-key-of-thirty-two-characters-x"
 FRANCE = Fact("France", "The capital of France is", "Lyon")

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
 from daemon.openai_api.schemas import MAX_MESSAGES
-from daemon.process.settings import Settings
 from daemon.served_model import open_model
-from daemon.serving.api import Limits, create_app
+from daemon.serving.http.api import Limits, create_app
 from daemon.serving.model_executor import ModelExecutor
+from daemon.settings.settings import Settings
 from edits.prompts import Conversation, Message
 from monitoring.metrics import Metrics
 

@@ -13,8 +13,8 @@ from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, CheckKind, Edit, Lane
 from daemon.planning.cycle import plan_cycle
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel, open_model, open_store
+from daemon.settings.settings import Settings
 from daemon.work.repairing import find_damage, train_again
 from daemon.work.worker import Worker
 from editors.pretrained.hashing import hash_folder

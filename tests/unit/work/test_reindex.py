@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
 from daemon.ledger import Ledger, open_ledger
-from daemon.process.settings import load_settings
-from daemon.process.settings_errors import BadSettings
 from daemon.served_model import ServedModel, open_model
+from daemon.settings.complaints import BadSettings
+from daemon.settings.settings import load_settings
 from daemon.work.worker import Worker
 from editors.index.encoder import load_encoder
 from editors.index.learning.corpus import Corpus, read_corpus

@@ -9,7 +9,7 @@ from ledger_backends import Clock, Story
 from test_worker import BASE, fact
 
 from daemon.ledger import open_ledger
-from daemon.process.settings_tables import VerifySettings
+from daemon.settings.tables import VerifySettings
 from daemon.work.verify import Expectation, Verifier
 from editors import EditedModel, build_editor, load_base
 from editors.index import QuestionMatcher, load_matcher

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
-from daemon.process.settings_tables import VerifySettings
+from daemon.settings.tables import VerifySettings
 from daemon.work.verify import Verification, Verifier
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher

@@ -14,8 +14,8 @@ from daemon.events.templates import BadTemplates
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit
-from daemon.process.settings import Settings
 from daemon.served_model import ServedModel, open_model
+from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from editors.methods.registry import build_editor
 from editors.pretrained.hashing import hash_folder

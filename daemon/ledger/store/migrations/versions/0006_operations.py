@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from daemon.ledger.store.conditions import APPEND_ONLY
+from daemon.ledger.store.schema.conditions import APPEND_ONLY
 from daemon.ledger.store.words import words_of
 
 revision = "0006"

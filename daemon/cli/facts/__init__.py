@@ -1,0 +1,1 @@
+"""Facts on their way in: sent to Kafka, found again, refused."""

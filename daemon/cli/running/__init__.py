@@ -1,0 +1,1 @@
+"""Set Upkeep up, start it, and see where everything stands."""

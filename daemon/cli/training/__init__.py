@@ -1,0 +1,1 @@
+"""What is trained when: plans, batches, approval, and what is tried again."""

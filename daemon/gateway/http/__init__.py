@@ -1,0 +1,1 @@
+"""What passes the gateway over HTTP: requests read, sent on to the engine, and joined again."""
