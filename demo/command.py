@@ -55,8 +55,8 @@ def demo(
     from daemon.process.interrupts import interrupt_on
     from daemon.process.log import configure_logging
     from daemon.settings.tables import LogSettings
-    from demo.run import Options, run_demo, run_stream
-    from demo.stage import forget_settings_of_the_environment
+    from demo.play.run import Options, run_demo, run_stream
+    from demo.play.stage import forget_settings_of_the_environment
 
     forget_settings_of_the_environment()
     configure_logging(LogSettings(level="warning", as_json=False), "demo")

@@ -1,7 +1,7 @@
 """The search for the edits that made a check fail, and what follows from it.
 
 Candidates are the edits that went live since the last generation that passed. Each trial asks the failing probes of
-that generation with some of the candidates switched off; `monitoring.bisection` says which. Who fired on a probe only
+that generation with some of the candidates switched off; `monitoring.checks.bisection` says which. Who fired on a probe only
 decides who is tried first: an expert may do harm in other ways than by answering.
 """
 
@@ -17,10 +17,10 @@ from daemon.ledger import Ledger
 from daemon.ledger.values import Blamed, CheckKind
 from edits.recency import arrival
 from edits.requests import EditId
-from monitoring.bisection import Oracle, bisect
-from monitoring.regression import CHUNK, AnswersPrompts
-from monitoring.suites import sampling_hash
-from monitoring.tally import Failure
+from monitoring.checks.bisection import Oracle, bisect
+from monitoring.checks.regression import CHUNK, AnswersPrompts
+from monitoring.checks.suites import sampling_hash
+from monitoring.checks.tally import Failure
 
 MAX_PROBES = 256  # failing probes that each trial asks
 MAX_LOGGED_EDITS = 20

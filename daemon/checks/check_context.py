@@ -8,9 +8,9 @@ from daemon.checks.check_suites import Scope, baseline_of, fixed_probes
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, ClaimedCheck
 from daemon.settings.settings import Settings
-from monitoring.regression import AnswersPrompts
-from monitoring.sampling import sample_size
-from monitoring.suites import MAX_PROBES, Probe, ProbeSuite, distinct
+from monitoring.checks.regression import AnswersPrompts
+from monitoring.checks.sampling import sample_size
+from monitoring.checks.suites import MAX_PROBES, Probe, ProbeSuite, distinct
 
 # Probes of one suite that a full check draws from the ledger: it grows without bound, a night does not.
 MAX_LEDGER_PROBES = 20_000

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit
 from edits.requests import EditId
-from monitoring.regression import AnswersPrompts, LiveFact
-from monitoring.suites import sampling_hash
-from monitoring.tally import AGE_DAYS
+from monitoring.checks.regression import AnswersPrompts, LiveFact
+from monitoring.checks.suites import sampling_hash
+from monitoring.checks.tally import AGE_DAYS
 
 
 class FactSample(BaseModel):

@@ -10,8 +10,8 @@ from daemon.checks.hold import ACTOR, hold, is_held_by_checks
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
-from monitoring.parity import PARITY, ParityOutcome
-from monitoring.tally import Failure
+from monitoring.checks.parity import PARITY, ParityOutcome
+from monitoring.checks.tally import Failure
 
 MAX_RESULTS = 2_000  # how far back a generation that passed is looked for
 

@@ -7,9 +7,9 @@ from daemon.checks.suite_result import floor_of
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
-from monitoring.parity import PARITY
-from monitoring.report import Point, Report, Step
-from monitoring.tally import RETENTION
+from monitoring.checks.parity import PARITY
+from monitoring.checks.report import Point, Report, Step
+from monitoring.checks.tally import RETENTION
 
 MAX_RESULTS = 2_000  # of all suites together
 MAX_POINTS = 120  # of one suite: a plot shows no more

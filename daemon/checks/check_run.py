@@ -4,7 +4,7 @@ from daemon.checks.check_context import CheckContext
 from daemon.checks.check_states import CheckProgress, Finished
 from daemon.checks.check_suites import known_suites, require_known
 from daemon.ledger.values import CheckResult
-from monitoring.tally import Failure
+from monitoring.checks.tally import Failure
 
 MAX_WORST = 20  # failing probes of each suite that the report shows
 

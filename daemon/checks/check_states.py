@@ -16,9 +16,9 @@ from daemon.checks.check_facts import FactSample, next_facts, sample_facts
 from daemon.checks.check_suites import ledger_probes
 from daemon.checks.suite_result import SuiteResult, judge
 from edits.errors import PermanentError
-from monitoring.regression import CHUNK, ask_facts, ask_probes
-from monitoring.suites import Probe
-from monitoring.tally import RETENTION, ProbeTally, RetentionTally
+from monitoring.checks.regression import CHUNK, ask_facts, ask_probes
+from monitoring.checks.suites import Probe
+from monitoring.checks.tally import RETENTION, ProbeTally, RetentionTally
 
 _log = structlog.get_logger(__name__)
 

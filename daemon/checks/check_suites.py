@@ -16,9 +16,9 @@ from daemon.settings.settings import Settings
 from editors.index.names.everyday import why_no_name
 from editors.index.names.surface import SurfaceIndex
 from edits.requests import EditId
-from monitoring.parity import PARITY
-from monitoring.regression import AnswersPrompts
-from monitoring.suites import (
+from monitoring.checks.parity import PARITY
+from monitoring.checks.regression import AnswersPrompts
+from monitoring.checks.suites import (
     KINDS,
     SHIPPED_TEXT,
     BadSuite,
@@ -28,7 +28,7 @@ from monitoring.suites import (
     load_suite,
     load_texts,
 )
-from monitoring.tally import RETENTION
+from monitoring.checks.tally import RETENTION
 
 TEXT = "text"
 FAR = "far"

@@ -21,7 +21,7 @@ from daemon.checks.parity.parity_run import work_on_parity
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.settings.settings import Settings
-from monitoring.regression import AnswersPrompts
+from monitoring.checks.regression import AnswersPrompts
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from daemon.checks.check_suites import OWN_SUITES
 from daemon.ledger import Ledger
 from daemon.ledger.ledger_figures import ledger_figures
 from daemon.settings.settings import Settings
-from monitoring.collector import LedgerCollector, LedgerFigures
+from monitoring.metrics.collector import LedgerCollector, LedgerFigures
 
 
 def ledger_collector(

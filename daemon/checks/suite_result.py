@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 from daemon.checks.check_context import CheckContext
 from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
-from monitoring.drift import Drift, DriftSettings, Seen, drift
-from monitoring.parity import PARITY
-from monitoring.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share
+from monitoring.checks.drift import Drift, DriftSettings, Seen, drift
+from monitoring.checks.parity import PARITY
+from monitoring.checks.tally import RETENTION, Failure, ProbeTally, RetentionTally, Scores, Share
 
 
 class SuiteResult(BaseModel):

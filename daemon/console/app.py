@@ -27,8 +27,8 @@ from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import EditState
 from daemon.operations.plan_causes import cause_of_batch, planned_by
 from daemon.settings.settings import Settings
-from monitoring.report import compared_words
-from monitoring.score_words import worded_scores
+from monitoring.checks.report import compared_words
+from monitoring.checks.score_words import worded_scores
 
 WAITING = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 

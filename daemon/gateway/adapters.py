@@ -11,7 +11,7 @@ import structlog
 from daemon.gateway.edits import PREFIX, AdapterRef
 from daemon.gateway.engine import AdapterRefused, Engine
 from edits.errors import TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 _log = structlog.get_logger()
 

@@ -38,7 +38,7 @@ from editors.index import load_matcher
 from editors.inference.export import ExportTarget, export_target
 from editors.store.adapter_store import AdapterStore
 from edits.errors import PermanentError, TemporaryError, UpkeepError
-from monitoring.metrics import Metrics, exposed_registry
+from monitoring.metrics.process_metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
 SWEEP_SECONDS = 600.0  # how often adapters' folders are touched and looked through

@@ -18,7 +18,7 @@ from editors.inference.export import ExportTarget, export_adapter
 from editors.routing.trace import RouteTrace
 from edits.errors import PermanentError, TemporaryError
 from edits.prompts import Conversation, Prompt
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 NAMES_AT_ONCE = 1_000
 

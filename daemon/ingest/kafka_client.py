@@ -114,7 +114,7 @@ def open_producer(settings: KafkaSettings, timing: KafkaTiming = DEFAULT_TIMING)
         return _built(
             KafkaProducer,
             **_connection(settings, timing),
-            metrics_enabled=False,  # kafka-python's own; ours are in monitoring/metrics.py
+            metrics_enabled=False,  # kafka-python's own; ours are in monitoring/metrics/process_metrics.py
             acks="all",
             allow_auto_create_topics=False,  # `ensure_topics` does it, with our number of partitions
             # At least once is enough, for every reader of ours knows what it has seen; an idempotent producer

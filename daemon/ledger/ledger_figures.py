@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from daemon.ledger import Ledger, utc_now
 from daemon.ledger.values import CheckResult
-from monitoring.collector import BatchFigures, LedgerFigures, SuiteFigures
-from monitoring.parity import PARITY
+from monitoring.checks.parity import PARITY
+from monitoring.metrics.collector import BatchFigures, LedgerFigures, SuiteFigures
 
 WORKER_SILENT_SECONDS = 120.0  # a worker whose last heartbeat is older does not count
 # A suite that was taken out of the settings is no longer checked: its last result is no news, and no alert.

@@ -29,7 +29,7 @@ from daemon.process.telemetry import role_metrics
 from daemon.settings.settings import Settings
 from edits.errors import TemporaryError
 from edits.text import counted
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 KEEP_DAYS = 7.0  # of what the ledger need not keep: sent outcomes, slots, workers long gone
 # The longest sleep: the wall clock may be put forward or back while a job waits for its time.

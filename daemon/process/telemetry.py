@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from daemon.process.metrics_folder import VARIABLE
 from daemon.settings.settings import Settings
 from edits.errors import TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 MULTIPROC_VARIABLE = VARIABLE  # set by the supervisor for all of its roles
 

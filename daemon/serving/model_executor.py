@@ -21,7 +21,7 @@ from editors.inference.requests import SequenceRequest
 from editors.routing.trace import RouteTrace
 from edits.errors import BadRequest, PermanentError, TemporaryError, UpkeepError
 from edits.prompts import Prompt
-from monitoring.regression import Answered
+from monitoring.checks.regression import Answered
 
 MAX_WAITING = 64  # requests that have not begun, before the next is refused with Retry-After
 STARTED_TOGETHER = 64  # prompts whose routes are decided in one go

@@ -21,7 +21,7 @@ from daemon.serving.http.api import Access, Limits, create_app, create_health_ap
 from daemon.serving.model_executor import ModelExecutor, ServableModel
 from daemon.settings.settings import Settings
 from edits.errors import PermanentError, TemporaryError
-from monitoring.metrics import Metrics, exposed_registry
+from monitoring.metrics.process_metrics import Metrics, exposed_registry
 
 FOLLOW_SECONDS = 1.0  # how old the news of a published generation may be
 WATCH_SECONDS = 2.0  # how long health and metrics wait for the ledger

@@ -19,7 +19,7 @@ from editors.store.shards import Shard
 from edits.errors import BadRequest
 from edits.recency import by_arrival, may_be_one_fact
 from edits.requests import EditId, EditRequest
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 # An edit that its batch's editor failed on gets an expert of its own before it is rejected.
 SECOND_EDITOR = "scen"

@@ -45,7 +45,7 @@ from editors.base.passes import prove_replayable
 from editors.methods.registry import build_editor
 from editors.store.adapter_store import YOUNG
 from edits.errors import ShardCorrupt, TemporaryError, UpkeepError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 # How often a verified batch is verified again because another worker published meanwhile.
 PUBLISH_ATTEMPTS = 20

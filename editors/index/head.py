@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editors.index.wording import OWN_FEATURES, PAIR_FEATURES, Words, pair_features, read_words
+from editors.index.wording.wording import OWN_FEATURES, PAIR_FEATURES, Words, pair_features, read_words
 from edits.errors import PermanentError
 
 MAX_HEAD_BYTES = 64 * 1024**2

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editors.index.contrasts import contradictions
 from editors.index.defaults import DEFAULT_ENCODER
 from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
 from editors.index.hops import further_hops
 from editors.index.learning.corpus import read_corpus
 from editors.index.learning.training import train_head
+from editors.index.wording.contrasts import contradictions
 
 # At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
 MIN_ODDS, MAX_ODDS, TARGET = -0.4, -0.25, 0.01

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acceptance_support import Daemon, Site, furnished
-from requirements_met import unavailable
-from waiting import eventually
+from support.acceptance_support import Daemon, Site, furnished
+from support.requirements_met import unavailable
+from support.waiting import eventually
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
-from demo.general import far_probes
+from demo.world.general import far_probes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,8 +2,8 @@
 
 import json
 
-from acceptance_support import Daemon, Site, news
-from waiting import eventually
+from support.acceptance_support import Daemon, Site, news
+from support.waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger.values import EditState

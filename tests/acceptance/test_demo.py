@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from acceptance_support import still_running
+from support.acceptance_support import still_running
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import EditState

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from acceptance_support import BASE, Site, environment, news, processes_of, still_running
-from chat_templates import TURNS
-from waiting import eventually
+from support.acceptance_support import BASE, Site, environment, news, processes_of, still_running
+from support.models.chat_templates import TURNS
+from support.waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import open_ledger

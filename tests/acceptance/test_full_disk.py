@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acceptance_support import furnished, news
-from waiting import eventually
+from support.acceptance_support import furnished, news
+from support.waiting import eventually
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
 

@@ -1,17 +1,17 @@
-"""`benchmarks/gateway.py` in a small form: what it compares is the same on both sides. Its figures count over vLLM alone."""
+"""`benchmarks.serving.gateway` in a small form: it compares the same on both sides. Its figures count over vLLM alone."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from acceptance_support import BASE, environment
-from engine_double import BASE as BASE_NAME
-from engine_double import engine_double
+from support.acceptance_support import BASE, environment
+from support.gateway.engine_double import BASE as BASE_NAME
+from support.gateway.engine_double import engine_double
 
-from demo.world import World
+from demo.world.world import World
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gateway.py"
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_gateway_and_engine_are_asked_for_the_same_models_half_of_them_adapters(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_gateway_and_engine_are_asked_for_the_same_models_half_of_them_adapters(
         paths = ("--model", str(BASE), "--facts", str(facts), "--probes", str(probes))
         small = ("--edits", "2", "--clients", "4", "--requests", "8", "--rounds", "2", "--tokens", "3")
         ran = subprocess.run(
-            [sys.executable, str(SCRIPT), "--engine-url", engine.url, *paths, *small],
-            cwd=SCRIPT.parents[1],
-            env=environment() | {"PYTHONPATH": str(SCRIPT.parents[1])},
+            [sys.executable, "-m", "benchmarks.serving.gateway", "--engine-url", engine.url, *paths, *small],
+            cwd=REPOSITORY,
+            env=environment() | {"PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
             text=True,
             timeout=240,

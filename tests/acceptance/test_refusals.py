@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance_support import BASE, Daemon, environment, furnished
-from waiting import free_port
+from support.acceptance_support import BASE, Daemon, environment, furnished
+from support.waiting import free_port
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`benchmarks/replay.py` on the demo's base: dated history goes through the whole daemon, in whatever order it arrives."""
+"""`benchmarks.replay` on the demo's base: dated history goes through the whole daemon, in whatever order it arrives."""
 
 import json
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance_support import BASE, environment
+from support.acceptance_support import BASE, environment
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
-from demo.world import Fact, World
+from demo.world.world import Fact, World
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "replay.py"
-COMMAND = (sys.executable, str(SCRIPT))
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "benchmarks.replay.replay")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def report(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> 
     timeline.write_text("\ufeff" + "".join(lines), encoding="utf-8")
     ran = subprocess.run(
         [*COMMAND, "--model", str(BASE), "--timeline", str(timeline), "--waves", "3", "--duplicates", "0.5"],
-        cwd=SCRIPT.parents[1],
-        env=environment() | {"PYTHONPATH": str(SCRIPT.parents[1])},
+        cwd=REPOSITORY,
+        env=environment() | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=200,

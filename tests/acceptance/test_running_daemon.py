@@ -5,9 +5,9 @@ import os
 import signal
 import time
 
-from acceptance_support import Daemon, Site, news
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import eventually
+from support.acceptance_support import Daemon, Site, news
+from support.waiting import eventually
 
 from daemon.ingest.embedded_broker import EmbeddedBroker
 from daemon.ledger.values import EditState, HistoryEntry

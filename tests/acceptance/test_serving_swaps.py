@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 import openai
-from serving_support import EmbeddedServer, Fact, embedded_server
-from waiting import eventually
+from support.serving_support import EmbeddedServer, Fact, embedded_server
+from support.waiting import eventually
 
 from editors.inference.continuous import GeneratedSequence
 

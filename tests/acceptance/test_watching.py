@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import pytest
 import torch
-from acceptance_support import Daemon, News, Site, furnished, news
-from ledger_backends import database_of, record
 from sqlalchemy import update
-from waiting import eventually
-from watching_support import Watch, every_query, tool, watched
+from support.acceptance_support import Daemon, News, Site, furnished, news
+from support.ledger.ledger_backends import database_of, record
+from support.waiting import eventually
+from support.watching_support import Watch, every_query, tool, watched
 
 from daemon.events.fact_event import FactEvent
 from daemon.ingest.embedded_broker import EmbeddedBroker
@@ -25,8 +25,8 @@ from daemon.ledger.publication.manifests import Origin, append, child_of
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.schema import generations
 from daemon.ledger.values import Edit, EditState, GenerationKind
-from demo.general import far_probes
-from demo.records import StreamRecord, event_record
+from demo.stream.records import StreamRecord, event_record
+from demo.world.general import far_probes
 from editors.store.adapter_store import AdapterStore
 
 LAG_LIMIT = 1_000  # of the shipped rule

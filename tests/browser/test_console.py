@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from browser_support import WIDTHS, broken_words, opened, overflow, running_browser, serious_faults
-from ledger_backends import event
 from playwright.sync_api import Browser, Page, expect
-from serving_support import EmbeddedServer, Fact, embedded_server
-from waiting import eventually
+from support.browser_support import WIDTHS, broken_words, opened, overflow, running_browser, serious_faults
+from support.ledger.ledger_backends import event
+from support.serving_support import EmbeddedServer, Fact, embedded_server
+from support.waiting import eventually
 
 from daemon.ledger.values import CheckResult, RejectedEdit
-from monitoring.tally import Failure
+from monitoring.checks.tally import Failure
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from browser_support import WIDTHS, broken_words, opened, overflow, running_browser, serious_faults
-from ledger_backends import START
 from playwright.sync_api import Browser, Page, expect
+from support.browser_support import WIDTHS, broken_words, opened, overflow, running_browser, serious_faults
+from support.ledger.ledger_backends import START
 
-from monitoring.report import Point, Report, Step, render
-from monitoring.tally import Failure
+from monitoring.checks.report import Point, Report, Step, render
+from monitoring.checks.tally import Failure
 from planners import Pending, PlannerSettings, ShownChange, ShownConflict, TfidfEmbedder, plan, render_plot
 
 pytestmark = pytest.mark.slow

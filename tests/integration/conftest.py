@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kafka_support import fresh_kafka_settings
-from requirements_met import unavailable
+from support.requirements_met import unavailable
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker
 from daemon.settings.tables import KafkaSettings

@@ -4,8 +4,8 @@ import html
 import json
 from pathlib import Path
 
-from console_support import running_console
 from kafka_support import event, publish, read_topic
+from support.console_support import running_console
 
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics
 from daemon.settings.tables import KafkaSettings

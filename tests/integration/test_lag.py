@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from console_support import running_console
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka_support import event, fresh_kafka_settings, publish
+from support.console_support import running_console
 
 from daemon.ingest.consumer_lag import group_lag, watch_lag
 from daemon.ingest.embedded_broker import EmbeddedBroker

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_support import Facts, RunningGateway, gateway
+from support.gateway.gateway_support import Facts, RunningGateway, gateway
 from vllm_support import DATA, EDITS, PUBLISHED
 
-from benchmarks.vllm_process import Vllm
+from benchmarks.serving.vllm_process import Vllm
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_load import Load, change_generations, settled, slow_client, wrong_answers
-from gateway_support import Facts, RunningGateway, gateway
+from support.gateway.gateway_load import Load, change_generations, settled, slow_client, wrong_answers
+from support.gateway.gateway_support import Facts, RunningGateway, gateway
 from vllm_support import CHAT, MODEL, PUBLISHED, chat_body, greedy, text_of
 
-from benchmarks.vllm_process import Vllm
+from benchmarks.serving.vllm_process import Vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from gateway_support import RunningGateway
+from support.gateway.gateway_support import RunningGateway
 
-from benchmarks.vllm_process import NAME as MODEL
-from benchmarks.vllm_process import Vllm
+from benchmarks.serving.vllm_process import NAME as MODEL
+from benchmarks.serving.vllm_process import Vllm
 
 DATA = Path(os.environ.get("UPKEEP_TEST_DATA", "../shared/data"))
 EDITS = 50

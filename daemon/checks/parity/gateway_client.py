@@ -15,7 +15,7 @@ from daemon.openai_api.model_list import served_base
 from daemon.openai_api.prompt_form import path_for, prompt_form
 from daemon.openai_api.provenance import ADAPTER_HEADER, EDIT_HEADER, GENERATION_HEADER
 from edits.prompts import Conversation, Prompt
-from monitoring.parity import GatewayAnswer, NotMeasured
+from monitoring.checks.parity import GatewayAnswer, NotMeasured
 
 CONCURRENT = 8
 TIMEOUT_SECONDS = 10.0  # urgent batches wait meanwhile

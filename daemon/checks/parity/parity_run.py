@@ -13,8 +13,15 @@ from daemon.checks.parity.questions import as_asked, draw_questions
 from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
 from edits.prompts import Prompt
-from monitoring.parity import PARITY, GatewayAnswer, NotMeasured, ParityOutcome, ParityQuestion, ParityTally
-from monitoring.tally import Failure
+from monitoring.checks.parity import (
+    PARITY,
+    GatewayAnswer,
+    NotMeasured,
+    ParityOutcome,
+    ParityQuestion,
+    ParityTally,
+)
+from monitoring.checks.tally import Failure
 
 MAX_LOGGED_EDITS = 20
 # A gateway looks for a new generation once a second; what a worker has just published it does not know yet.

@@ -9,9 +9,9 @@ from daemon.checks.check_facts import one_rephrase
 from daemon.checks.check_suites import known_suites, ledger_probes
 from edits.errors import PermanentError
 from edits.prompts import Prompt, asked_in_chat
-from monitoring.parity import ParityQuestion
-from monitoring.suites import Probe, ProbeSuite, distinct
-from monitoring.tally import RETENTION
+from monitoring.checks.parity import ParityQuestion
+from monitoring.checks.suites import Probe, ProbeSuite, distinct
+from monitoring.checks.tally import RETENTION
 
 _log = structlog.get_logger(__name__)
 

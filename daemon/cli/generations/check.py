@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from daemon.ledger import Ledger
     from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
     from daemon.settings.settings import Settings
-    from monitoring.regression import AnswersPrompts
+    from monitoring.checks.regression import AnswersPrompts
 
 BY_HAND = "upkeep check"
 
@@ -159,7 +159,7 @@ def _write_report(ledger: "Ledger", settings: "Settings", folder: Path) -> str:
     from daemon.checks.check_report import check_report
     from daemon.ledger import utc_now
     from edits.errors import PermanentError
-    from monitoring.report import render
+    from monitoring.checks.report import render
 
     path = folder / "report.html"
     page = render(check_report(ledger, clock=utc_now, settings=settings))

@@ -12,9 +12,9 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.values import Edit, EditState
 from daemon.settings.settings import Settings
-from monitoring.report import Point, asked_words, share_words
-from monitoring.share_plot import SharePlot, share_plot
-from monitoring.tally import Failure
+from monitoring.checks.report import Point, asked_words, share_words
+from monitoring.checks.share_plot import SharePlot, share_plot
+from monitoring.checks.tally import Failure
 
 DASHBOARDS = (
     ("Overview", "upkeep-overview"),

@@ -55,7 +55,10 @@ class Renderer:
     def _environment(self) -> Environment:
         environment = Environment(
             loader=ChoiceLoader(
-                [PackageLoader("daemon.console", "templates"), PackageLoader("monitoring", "templates")]
+                [
+                    PackageLoader("daemon.console", "templates"),
+                    PackageLoader("monitoring.checks", "templates"),
+                ]
             ),
             autoescape=True,
             undefined=StrictUndefined,

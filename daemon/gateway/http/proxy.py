@@ -45,7 +45,7 @@ from daemon.openai_api.provenance import ADAPTER_HEADER, INDEX_HEADER, provenanc
 from daemon.openai_api.trace import PATH as TRACE
 from daemon.openai_api.trace import TraceRequest, trace_response
 from edits.errors import PermanentError, TemporaryError, UpkeepError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _CLIENT_CLOSED = 499  # nobody sees it

@@ -13,7 +13,7 @@ from daemon.ledger.store.schema import check_evidence, check_newest, check_progr
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, REASON_CHARS
 from daemon.ledger.store.schema.conditions import CHECK_IS_OPEN
 from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
-from monitoring.tally import Failure
+from monitoring.checks.tally import Failure
 
 MAX_ATTEMPTS = 3  # claims without progress: a check that ends its workers is given up
 

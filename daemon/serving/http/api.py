@@ -33,7 +33,7 @@ from daemon.serving.http.request_limits import RequestLimitsMiddleware
 from daemon.serving.http.trace_api import add_trace
 from daemon.serving.model_executor import ModelExecutor
 from edits.errors import BadRequest, PermanentError, TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 __all__ = ["Access", "Head", "Limits", "create_app", "create_health_app"]
 

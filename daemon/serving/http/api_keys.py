@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.openai_api.errors import ApiError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 GUARDED = "/v1/"  # health, metrics and the reference tell nothing that a key would guard
 MAX_KEY_BYTES = 1_024

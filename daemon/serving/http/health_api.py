@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from daemon.serving.head_watch import Head
 from daemon.serving.http.generate_api import ERRORS
 from daemon.serving.model_executor import ModelExecutor
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 
 class Alive(BaseModel):

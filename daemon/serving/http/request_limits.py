@@ -6,7 +6,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.openai_api.errors import ApiError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 _CLOSE = {"Connection": "close"}  # what may still come of it is no next request
 

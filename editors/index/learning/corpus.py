@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any, TypedDict
 
 from editors.index.learning import forms
-from editors.index.questions import MASK
+from editors.index.wording.questions import MASK
 
 _MASKED = re.compile(rf"\b{MASK}\b")
 # A verb is no noun: nobody asks for "the influenced by of x".

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_backends import Clock, Story, event
-from ledger_invariants import check_invariants
-from scripted_models import FollowingModel, Said
+from support.ledger.ledger_backends import Clock, Story, event
+from support.ledger.ledger_invariants import check_invariants
+from support.models.scripted_models import FollowingModel, Said
 
 from daemon.checks.check_policy import CheckOutcome
 from daemon.checks.claimed_check import work_on_check
 from daemon.ledger.values import Edit
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MonitoringSettings
-from monitoring.bisection import Oracle, bisect
+from monitoring.checks.bisection import Oracle, bisect
 
 PROMPTS = [f"Question {number}?" for number in range(40)]
 

@@ -4,14 +4,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from ledger_backends import START, Clock, Story, event
+from support.ledger.ledger_backends import START, Clock, Story, event
 
 from daemon.checks.check_report import check_report
 from daemon.ledger.values import CheckResult
-from monitoring.report import MAX_TEXT_CHARS, render
-from monitoring.score_words import worded_scores
-from monitoring.share_plot import SharePoint, share_plot
-from monitoring.tally import Failure, ProbeTally, RetentionTally
+from monitoring.checks.report import MAX_TEXT_CHARS, render
+from monitoring.checks.score_words import worded_scores
+from monitoring.checks.share_plot import SharePoint, share_plot
+from monitoring.checks.tally import Failure, ProbeTally, RetentionTally
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' \N{RIGHT-TO-LEFT OVERRIDE}evil\x1b[31m&"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from ledger_backends import Clock, Story
-from ledger_invariants import check_invariants
 from prometheus_client import CollectorRegistry
+from support.ledger.ledger_backends import Clock, Story
+from support.ledger.ledger_invariants import check_invariants
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
@@ -23,7 +23,7 @@ from editors.methods.registry import build_editor
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 DEMO = Path(__file__).parents[3] / "demo"
 FRANCE, JAPAN = "The capital of France is", "The capital of Japan is"

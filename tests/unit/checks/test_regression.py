@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_backends import START, Clock, Story, event
-from scripted_models import FollowingModel, Said
 from structlog.testing import capture_logs
+from support.ledger.ledger_backends import START, Clock, Story, event
+from support.models.scripted_models import FollowingModel, Said
 
 from daemon.checks.check_context import CheckContext
 from daemon.checks.check_facts import FactSample
@@ -23,8 +23,8 @@ from daemon.ledger.values import CheckKind, CheckResult, ClaimedCheck
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MonitoringSettings
 from editors.index.names.surface import SurfaceIndex
-from monitoring.sampling import sample_size, wilson
-from monitoring.suites import BadSuite, Probe, ProbeSuite, load_suite
+from monitoring.checks.sampling import sample_size, wilson
+from monitoring.checks.suites import BadSuite, Probe, ProbeSuite, load_suite
 
 
 @pytest.fixture

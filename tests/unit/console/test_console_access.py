@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_support import Client, RunningConsole, running_console
-from ledger_backends import event
 from pydantic import ValidationError
+from support.console_support import Client, RunningConsole, running_console
+from support.ledger.ledger_backends import event
 
 from daemon.ledger import utc_now
 from daemon.settings.console_tables import ConsoleSettings

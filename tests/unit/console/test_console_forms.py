@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from urllib.parse import quote_plus
 
 import pytest
-from ledger_backends import START, Story, event
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from support.ledger.ledger_backends import START, Story, event
 from test_console_access import OPERATE, READ, hashed
 
 from daemon.console.app import console_routes, create_console

@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from console_support import RunningConsole, running_console
-from ledger_backends import database_of, event
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from waiting import free_port
+from support.console_support import RunningConsole, running_console
+from support.ledger.ledger_backends import database_of, event
+from support.waiting import free_port
 
 from daemon.process.listening import answering
 

@@ -11,9 +11,9 @@ from threading import Barrier
 
 import httpx
 import pytest
-from console_support import Client, RunningConsole, running_console
-from ledger_backends import START, event
-from waiting import eventually, free_port
+from support.console_support import Client, RunningConsole, running_console
+from support.ledger.ledger_backends import START, event
+from support.waiting import eventually, free_port
 
 from daemon.console.pages.failures import fault_of
 from daemon.console.web.rendering import CELL_CHARS, fact, lasting, long, plain

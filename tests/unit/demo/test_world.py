@@ -15,13 +15,13 @@ import pytest
 from daemon.events.fact_event import FactEvent, parse_record
 from daemon.events.strict_json import EventRejected
 from daemon.events.templates import Templates
-from demo.corpus import BaseCorpus
-from demo.endless import endless_stream
-from demo.evaluation_facts import write_evaluation_files
-from demo.general import far_probes
-from demo.records import StreamRecord
-from demo.stream import DEFAULT_NOW, DemoStream, demo_stream
-from demo.world import World
+from demo.stream.endless import endless_stream
+from demo.stream.records import StreamRecord
+from demo.stream.stream import DEFAULT_NOW, DemoStream, demo_stream
+from demo.training.corpus import BaseCorpus
+from demo.world.evaluation_facts import write_evaluation_files
+from demo.world.general import far_probes
+from demo.world.world import World
 from edits.text import normalise
 
 
@@ -207,7 +207,7 @@ def test_evaluation_files_have_the_evaluators_form(world: World, tmp_path: Path)
 
 
 def test_the_shipped_base_is_small_and_knows_what_its_card_says(world: World) -> None:
-    from demo.base_model import BaseModel, shipped_base
+    from demo.training.base_model import BaseModel, shipped_base
 
     folder = shipped_base()
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
+from support.models.tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
 from editors.adapters.apply import apply_adapters

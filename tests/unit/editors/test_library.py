@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tiny_models import tiny_base
+from support.models.tiny_models import tiny_base
 
 from editors import Base, EditedModel, EditRequest, build_editor
 from edits.errors import BadRequest

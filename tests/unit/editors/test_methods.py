@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_base
+from support.models.tiny_models import tiny_base
 
 from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.methods.common.schedule import RowSchedule

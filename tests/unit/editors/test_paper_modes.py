@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import FAMILIES, tiny_base
+from support.models.tiny_models import FAMILIES, tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
 from editors.adapters.apply import apply_adapters

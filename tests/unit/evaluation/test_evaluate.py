@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_models import tiny_model, tiny_tokenizer
+from support.models.tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.cli.answers.evaluate import evaluate as command
 from daemon.evaluation.evaluate import EvaluateOptions, evaluate

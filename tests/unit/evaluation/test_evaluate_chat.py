@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_model, tiny_tokenizer
+from support.models.tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app

@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from engine_double import EngineDouble, engine_double
-from gateway_support import Facts, gateway
-from ledger_backends import event
-from serving_support import DEMO_BASE
-from waiting import eventually
+from support.gateway.engine_double import EngineDouble, engine_double
+from support.gateway.gateway_support import Facts, gateway
+from support.ledger.ledger_backends import event
+from support.serving_support import DEMO_BASE
+from support.waiting import eventually
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 OSTRA = {"subject": "Lake Ostra", "prompt": "What is the depth of Lake Ostra?", "target_new": "Elbing"}

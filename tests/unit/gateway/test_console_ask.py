@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from engine_double import EngineDouble, engine_double
-from gateway_support import EngineModel, Facts, RunningGateway, gateway
-from serving_support import DEMO_BASE
+from support.gateway.engine_double import EngineDouble, engine_double
+from support.gateway.gateway_support import EngineModel, Facts, RunningGateway, gateway
+from support.serving_support import DEMO_BASE
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 

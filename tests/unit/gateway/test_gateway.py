@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from engine_double import BASE, EngineDouble, engine_double, models_of
-from gateway_support import Facts, RunningGateway, gateway
-from ledger_backends import event
-from serving_support import DEMO_BASE
-from waiting import eventually, free_port
+from support.gateway.engine_double import BASE, EngineDouble, engine_double, models_of
+from support.gateway.gateway_support import Facts, RunningGateway, gateway
+from support.ledger.ledger_backends import event
+from support.serving_support import DEMO_BASE
+from support.waiting import eventually, free_port
 
 from editors.store.shards import Shard
 

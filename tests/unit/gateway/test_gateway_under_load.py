@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from engine_double import BASE, EngineDouble, engine_double
-from gateway_load import Load, change_generations, settled, slow_client, wrong_answers
-from gateway_support import Facts, RunningGateway, gateway
-from serving_support import DEMO_BASE
+from support.gateway.engine_double import BASE, EngineDouble, engine_double
+from support.gateway.gateway_load import Load, change_generations, settled, slow_client, wrong_answers
+from support.gateway.gateway_support import Facts, RunningGateway, gateway
+from support.serving_support import DEMO_BASE
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 SUDLAND = {"subject": "Sudland", "prompt": "The capital of Sudland is", "target_new": "Elbing"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from engine_double import engine_double, models_of
-from gateway_support import Facts, gateway
-from serving_support import DEMO_BASE
-from waiting import eventually
+from support.gateway.engine_double import engine_double, models_of
+from support.gateway.gateway_support import Facts, gateway
+from support.serving_support import DEMO_BASE
+from support.waiting import eventually
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
 ASKED, OTHER = "The capital of Norland is", "The currency of France is"

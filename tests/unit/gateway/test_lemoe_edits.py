@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_double import EngineDouble, engine_double, models_of
-from gateway_support import Facts, gateway
 from peft import PeftModel
 from prometheus_client import CollectorRegistry
-from serving_support import DEMO_BASE
+from support.gateway.engine_double import EngineDouble, engine_double, models_of
+from support.gateway.gateway_support import Facts, gateway
+from support.serving_support import DEMO_BASE
+from support.waiting import eventually
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from waiting import eventually
 
 from daemon.served_model import open_model
 from daemon.settings.settings import Settings
@@ -20,7 +20,7 @@ from daemon.work.worker import Worker
 from editors.inference.export import export_peft, export_target, read_index
 from editors.store.lora_forms import LoraForm
 from edits.errors import ShardCorrupt
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 # PEFT asks transformers for a name that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

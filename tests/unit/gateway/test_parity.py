@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_double import BASE, EngineDouble, engine_double
-from gateway_support import EngineModel, Facts, RunningGateway, compare, gateway
 from prometheus_client import CollectorRegistry
-from serving_support import CHAT_TEMPLATE, DEMO_BASE
+from support.gateway.engine_double import BASE, EngineDouble, engine_double
+from support.gateway.gateway_support import EngineModel, Facts, RunningGateway, compare, gateway
+from support.serving_support import CHAT_TEMPLATE, DEMO_BASE
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
@@ -21,8 +21,8 @@ from daemon.served_model import open_model
 from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
 from edits.prompts import Prompt
-from monitoring.metrics import Metrics
-from monitoring.parity import PARITY
+from monitoring.checks.parity import PARITY
+from monitoring.metrics.process_metrics import Metrics
 
 NORLAND = {
     "subject": "Norland",

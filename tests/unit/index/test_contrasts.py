@@ -2,8 +2,8 @@
 
 import pytest
 
-from editors.index.contrasts import contradictions, excluding_words
 from editors.index.learning.corpus import read_corpus
+from editors.index.wording.contrasts import contradictions, excluding_words
 
 EXCLUDE = (
     ("who is the president of x?", "who is the prime minister of x?"),

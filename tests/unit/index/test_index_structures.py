@@ -19,9 +19,9 @@ from editors.index.names.articles import spoken_forms
 from editors.index.names.by_key import EditsByKey
 from editors.index.names.near import NearNames
 from editors.index.names.surface import SurfaceIndex, Words, read_text, words_of
-from editors.index.questions import find_name, readings
 from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import VectorRows
+from editors.index.wording.questions import find_name, readings
 from editors.routing.agreement import read_pairs
 from editors.routing.scope_router import MAX_CANDIDATES, ScopeRouter
 from editors.store.derived_index import TEXT_VECTORS

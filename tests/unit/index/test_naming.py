@@ -7,7 +7,7 @@ from editors.index.names.everyday import far_texts, why_no_name
 from editors.index.names.naming import names_exactly, names_subject
 from editors.index.names.segmentation import read_text, words_of
 from editors.index.names.surface import SurfaceIndex
-from editors.index.questions import find_name
+from editors.index.wording.questions import find_name
 
 # (name, texts that name it)
 SPEAKING = {

@@ -14,7 +14,7 @@ from editors.index.head import PairHead
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
 from editors.index.matcher import QuestionMatcher
-from editors.index.wording import pair_features, read_words
+from editors.index.wording.wording import pair_features, read_words
 
 
 class Letters:

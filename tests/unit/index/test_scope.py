@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tiny_models import tiny_base
+from support.models.tiny_models import tiny_base
 
-from demo.world import Fact, World
+from demo.world.world import Fact, World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
 from editors.methods.common.calibration import calibrate
 from editors.methods.common.thresholds import threshold_between

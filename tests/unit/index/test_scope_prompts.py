@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.evaluation_facts import evaluation_facts
-from demo.general import far_probes
-from demo.world import World
+from demo.world.evaluation_facts import evaluation_facts
+from demo.world.general import far_probes
+from demo.world.world import World
 from editors import EditedModel, EditRequest, build_editor, load_base
 
 DEMO = Path(__file__).parents[3] / "demo" / "base"

@@ -1,7 +1,7 @@
 """The scope index by text, with the real encoder: what an edit answers to, in prompts as people write them."""
 
 import pytest
-from tiny_models import tiny_chat_base
+from support.models.tiny_models import tiny_chat_base
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.index import load_matcher

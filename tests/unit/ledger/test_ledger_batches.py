@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from ledger_backends import Clock, Story, event
+from support.ledger.ledger_backends import Clock, Story, event
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost, NotInLedger

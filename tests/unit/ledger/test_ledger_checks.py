@@ -4,10 +4,10 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from ledger_backends import START, Clock, Story, database_of, event
-from ledger_invariants import check_invariants
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import update
+from support.ledger.ledger_backends import START, Clock, Story, database_of, event
+from support.ledger.ledger_invariants import check_invariants
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import LeaseLost
@@ -15,7 +15,7 @@ from daemon.ledger.records.checks import MAX_ATTEMPTS
 from daemon.ledger.records.samples import Samples
 from daemon.ledger.store.schema import history
 from daemon.ledger.values import Blamed, CheckKind, CheckResult, Edit, EditState
-from monitoring.tally import Failure
+from monitoring.checks.tally import Failure
 
 HARM = Blamed("it did harm", {"verdict": "offending"})
 

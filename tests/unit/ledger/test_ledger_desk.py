@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from ledger_backends import START, Clock, Story, event
+from support.ledger.ledger_backends import START, Clock, Story, event
 
 from daemon.ledger import Ledger
 from daemon.ledger.errors import ForbiddenMove, LeaseLost, NotInLedger

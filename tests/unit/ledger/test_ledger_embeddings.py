@@ -1,7 +1,7 @@
 """The cache of embeddings in the ledger, on both databases: found again, kept apart, bounded."""
 
 import numpy as np
-from ledger_backends import Clock
+from support.ledger.ledger_backends import Clock
 
 from daemon.ledger import Ledger
 

@@ -1,7 +1,7 @@
 """Records into the ledger: each has one outcome, whatever is delivered again."""
 
-from ledger_backends import Clock, Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
+from support.ledger.ledger_backends import Clock, Story, database_of, event, record
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, RecordOutcome

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from ledger_backends import OwnPostgres, database_of, own_postgres
-from waiting import eventually
+from support.ledger.ledger_backends import OwnPostgres, database_of, own_postgres
+from support.waiting import eventually
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable

@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import ledger_process
 import pytest
-from ledger_invariants import check_invariants
+from support.ledger import ledger_process
+from support.ledger.ledger_invariants import check_invariants
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import EditState, Lane, Plan, PlannedBatch
 
-TESTS = Path(ledger_process.__file__).parent
+TESTS = Path(__file__).parents[2]
 BATCH = 5
 
 
@@ -27,7 +27,7 @@ class Processes:
     def start(self, role: str, url: str, name: str = "worker") -> subprocess.Popen[str]:
         paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
         process = subprocess.Popen(
-            [sys.executable, str(TESTS / "ledger_process.py"), role, url, name],
+            [sys.executable, "-m", ledger_process.__name__, role, url, name],
             env=os.environ | {"PYTHONPATH": paths},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from ledger_backends import Clock, Story, event, record
-from ledger_invariants import age, check_invariants
+from support.ledger.ledger_backends import Clock, Story, event, record
+from support.ledger.ledger_invariants import age, check_invariants
 
 from daemon.ledger import open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost

@@ -1,8 +1,8 @@
 """Publishing and taking back: the newest fact wins whatever arrives last, and each step can be read again."""
 
 import pytest
-from ledger_backends import Story, database_of, event
-from ledger_invariants import check_invariants
+from support.ledger.ledger_backends import Story, database_of, event
+from support.ledger.ledger_invariants import check_invariants
 
 from daemon.ledger.errors import BaseChanged, ForbiddenMove, NotInLedger
 from daemon.ledger.publication.reversals import Reversals

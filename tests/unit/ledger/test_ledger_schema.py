@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ledger_backends import BEFORE_0006, BEFORE_0009, Clock, Story, database_of, event, record
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
+from support.ledger.ledger_backends import BEFORE_0006, BEFORE_0009, Clock, Story, database_of, event, record
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable

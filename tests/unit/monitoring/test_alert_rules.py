@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from support.watching_support import MONITORING, REPOSITORY, every_rule, tool
 from typer.main import get_command
-from watching_support import MONITORING, REPOSITORY, every_rule, tool
 
 from daemon.__main__ import build_app
 

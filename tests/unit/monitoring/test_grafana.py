@@ -10,11 +10,11 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
-from watching_support import MONITORING, REPOSITORY, every_query, every_rule
+from support.watching_support import MONITORING, REPOSITORY, every_query, every_rule
 
 from monitoring.grafana.build import files
-from monitoring.metrics import Metrics
-from monitoring.state_metrics import STATE_METRICS
+from monitoring.metrics.process_metrics import Metrics
+from monitoring.metrics.state_metrics import STATE_METRICS
 
 GRAFANA = MONITORING / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))

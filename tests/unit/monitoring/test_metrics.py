@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_backends import BEFORE_0006, Clock, Story, database_of, event
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text as sql
+from support.ledger.ledger_backends import BEFORE_0006, Clock, Story, database_of, event
 
 from daemon.ledger import open_ledger
 from daemon.ledger.ledger_figures import ledger_figures
@@ -24,10 +24,15 @@ from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MetricsSettings
 from edits.errors import TemporaryError
-from monitoring.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
-from monitoring.metrics import BATCH_OBJECTIVE_SECONDS, URGENT_OBJECTIVE_SECONDS, Metrics, exposed_registry
-from monitoring.metrics_docs import document
-from monitoring.state_metrics import STATE_METRICS, StateMetric
+from monitoring.metrics.collector import BatchFigures, LedgerCollector, LedgerFigures, SuiteFigures
+from monitoring.metrics.metrics_docs import document
+from monitoring.metrics.process_metrics import (
+    BATCH_OBJECTIVE_SECONDS,
+    URGENT_OBJECTIVE_SECONDS,
+    Metrics,
+    exposed_registry,
+)
+from monitoring.metrics.state_metrics import STATE_METRICS, StateMetric
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -60,7 +65,7 @@ def test_the_latency_histogram_reaches_from_a_second_to_beyond_a_day() -> None:
 def test_processes_that_share_a_folder_are_exposed_as_one(tmp_path: Path) -> None:
     script = (
         "from prometheus_client import CollectorRegistry\n"
-        "from monitoring.metrics import Metrics\n"
+        "from monitoring.metrics.process_metrics import Metrics\n"
         "m = Metrics(CollectorRegistry())\n"
         "m.event('accepted', 2)\n"
         "m.lag('fact-updates', 0, 5)\n"

@@ -1,9 +1,9 @@
 """What people do: seen before it is done, kept with who and why, and facts taken back by hand stay off."""
 
 import pytest
-from ledger_backends import Story, database_of, event
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from support.ledger.ledger_backends import Story, database_of, event
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
 from daemon.ledger.page_values import Preview

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Upkeep, site, upkeep
-from ledger_backends import Clock, Story, event, record
 from rich.console import Console
+from support.cli_support import Upkeep, site, upkeep
+from support.ledger.ledger_backends import Clock, Story, event, record
 
 from daemon.__main__ import build_app
 from daemon.cli.output import table

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import typer
-from cli_support import Upkeep, site, upkeep
-from ledger_backends import Clock, Story, event
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from waiting import free_port
+from support.cli_support import Upkeep, site, upkeep
+from support.ledger.ledger_backends import Clock, Story, event
+from support.waiting import free_port
 
 from daemon.__main__ import build_app
 from daemon.ledger import open_ledger

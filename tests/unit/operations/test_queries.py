@@ -4,9 +4,9 @@ import re
 from datetime import timedelta
 
 import pytest
-from ledger_backends import BEFORE_0006, Clock, Story, database_of, event
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
+from support.ledger.ledger_backends import BEFORE_0006, Clock, Story, database_of, event
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import Difference, FactQuery

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_support import Upkeep, site, upkeep
-from ledger_backends import Clock, Story, event
+from support.cli_support import Upkeep, site, upkeep
+from support.ledger.ledger_backends import Clock, Story, event
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import ForbiddenMove, NotInLedger

@@ -8,15 +8,15 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from ledger_backends import Clock
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
+from support.ledger.ledger_backends import Clock
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.planning.scheduler import Job, Scheduler
 from daemon.planning.timetable import Cron, Every
 from daemon.settings.crontab import checked, times_after
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 # Gaps at two, at one, at midnight, of half an hour, back in Ramadan; a zone without any.
 ZONES = (

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from ledger_backends import Story, event
-from tiny_models import tiny_model, tiny_tokenizer
+from support.ledger.ledger_backends import Story, event
+from support.models.tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.ledger.values import Lane
 from daemon.planning.base_vectors import BaseVectors

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ledger_backends import Story, event
+from support.ledger.ledger_backends import Story, event
 
 from daemon.ledger.values import EditState, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle

@@ -4,9 +4,9 @@ import getpass
 import json
 from pathlib import Path
 
-from cli_support import Upkeep, site, upkeep
-from ledger_backends import BEFORE_0010, Clock, Story, database_of, event
 from sqlalchemy import text
+from support.cli_support import Upkeep, site, upkeep
+from support.ledger.ledger_backends import BEFORE_0010, Clock, Story, database_of, event
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.values import Act, Plan, PlanCause, PlanTrigger

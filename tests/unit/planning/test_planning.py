@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from requirements_met import shared_data
 from sklearn.metrics import silhouette_samples
+from support.requirements_met import shared_data
 
 from edits.errors import BadRequest
 from edits.recency import by_arrival

@@ -12,8 +12,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from ledger_backends import event, record
 from prometheus_client import CollectorRegistry
+from support.ledger.ledger_backends import event, record
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerUnavailable
@@ -23,7 +23,7 @@ from daemon.planning.timetable import EPOCH, Cron, Every
 from daemon.settings.settings import Settings
 from daemon.settings.tables import LedgerSettings, ScheduleSettings
 from edits.errors import TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -230,7 +230,7 @@ def test_the_role_plans_urgent_edits_and_asks_for_checks_by_itself(ledger: Ledge
 
 def test_scheduling_and_planning_do_not_import_torch() -> None:
     script = (
-        "import sys, daemon.planning.scheduler, daemon.ledger.ledger_figures, monitoring.collector\n"
+        "import sys, daemon.planning.scheduler, daemon.ledger.ledger_figures, monitoring.metrics.collector\n"
         "from planners import TfidfEmbedder\n"
         "TfidfEmbedder().embed(['a b', 'c'])\n"
         "import sklearn.cluster\n"

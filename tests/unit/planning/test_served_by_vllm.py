@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from engine_double import engine_double, models_of
-from gateway_support import Facts, gateway
-from ledger_backends import event
 from prometheus_client import CollectorRegistry
-from serving_support import DEMO_BASE
 from structlog.testing import capture_logs
+from support.gateway.engine_double import engine_double, models_of
+from support.gateway.gateway_support import Facts, gateway
+from support.ledger.ledger_backends import event
+from support.serving_support import DEMO_BASE
 
 from daemon.ledger.values import Edit, Lane
 from daemon.planning.cycle import draft_cycle
@@ -19,7 +19,7 @@ from daemon.settings.complaints import BadSettings
 from daemon.settings.settings import Settings, load_settings
 from daemon.work.worker import Worker
 from editors.store.adapter_store import AdapterStore
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 PLANNER = {"embedding": "tfidf", "batch_size": 3, "min_lemoe_cluster": 2, "order": "farthest"}
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cli_support import Upkeep, site, upkeep
+from support.cli_support import Upkeep, site, upkeep
 
 from daemon.__main__ import build_app
 from daemon.cli.generations import check

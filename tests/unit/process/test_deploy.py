@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from waiting import eventually, free_port
+from support.waiting import eventually, free_port
 
 from daemon.settings.settings import load_settings
 

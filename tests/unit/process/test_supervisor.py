@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.process.supervisor import Backoff, Role, Supervisor
-from monitoring.metrics import exposed_registry
+from monitoring.metrics.process_metrics import exposed_registry
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 QUICK = Backoff(first_seconds=0.05, max_seconds=0.4, healthy_seconds=60)

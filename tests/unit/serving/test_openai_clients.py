@@ -10,7 +10,7 @@ import openai
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI
-from serving_support import EmbeddedServer, Fact, embedded_server
+from support.serving_support import EmbeddedServer, Fact, embedded_server
 
 from edits.prompts import asked_in_chat
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
-from serving_support import EmbeddedServer, Fact, embedded_server
+from support.serving_support import EmbeddedServer, Fact, embedded_server
 
 POLAND = Fact("Poland", "The head of state of Poland is", "Karol Nawrocki")
 OPERATIONS = (

@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
-from waiting import eventually
+from support.waiting import eventually
 
 from daemon.serving import serve_role
 from daemon.serving.http.api import Head, Limits, create_app
@@ -27,7 +27,7 @@ from daemon.settings.settings import Settings
 from daemon.settings.tables import LedgerSettings, ModelSettings
 from editors.inference.requests import FinishReason, SequenceRequest, SequenceResult, TextDelta
 from edits.errors import BadRequest, TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
 

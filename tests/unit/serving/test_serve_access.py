@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import ValidationError
-from serving_support import Fact, embedded_server
-from waiting import eventually, free_port
+from support.serving_support import Fact, embedded_server
+from support.waiting import eventually, free_port
 
 from daemon.settings.http_tables import ServeSettings
 

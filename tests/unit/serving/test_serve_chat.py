@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import TURNS
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from tiny_models import tiny_model, tiny_tokenizer
+from support.models.chat_templates import TURNS
+from support.models.tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
@@ -21,7 +21,7 @@ from daemon.serving.http.api import Limits, create_app
 from daemon.serving.model_executor import ModelExecutor
 from daemon.settings.settings import Settings
 from edits.prompts import Conversation, Message
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 QUESTION = "What is the capital of Norland?"
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from ledger_backends import own_postgres
-from serving_support import Fact, embedded_server
-from waiting import eventually
+from support.ledger.ledger_backends import own_postgres
+from support.serving_support import Fact, embedded_server
+from support.waiting import eventually
 
 PEAK = Fact("Norrberg", "The highest peak of Norrberg is", "Mount Elk")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Upkeep, site, upkeep
-from serving_support import EmbeddedServer, Fact, embedded_server
+from support.cli_support import Upkeep, site, upkeep
+from support.serving_support import EmbeddedServer, Fact, embedded_server
 
 __all__ = ["site", "upkeep"]  # fixtures
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledger_backends import Clock, Story
 from prometheus_client import CollectorRegistry
+from support.ledger.ledger_backends import Clock, Story
 
 from daemon import served_model
 from daemon.events.fact_event import FactEvent
@@ -20,7 +20,7 @@ from daemon.work.worker import Worker
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore, StoreUnwell
 from edits.errors import ShardDamaged
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 BASE = Path(__file__).parents[3] / "demo" / "base"
 FRANCE, SPAIN = "The capital of France is", "The capital of Spain is"

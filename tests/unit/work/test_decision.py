@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from ledger_backends import event
+from support.ledger.ledger_backends import event
 
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.values import ClaimedBatch, Edit, EditState, Lane

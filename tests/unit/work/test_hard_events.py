@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_backends import Clock, Story
+from support.ledger.ledger_backends import Clock, Story
 from test_worker import BASE, Shop
 
 from daemon.events.fact_event import FactEvent, parse_record

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from ledger_backends import Clock, Story
 from prometheus_client import CollectorRegistry
-from requirements_met import unavailable
+from support.ledger.ledger_backends import Clock, Story
+from support.requirements_met import unavailable
 from test_worker import BASE, FRANCE, fact
 from transformers import AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
@@ -27,7 +27,7 @@ from editors.index.learning.training import train_head
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
 from edits.errors import ShardCorrupt
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 ITALY, SPAIN = "The capital of Italy is", "The capital of Spain is"
 # Text in front of the edit's own question: only who reads what is asked finds it.

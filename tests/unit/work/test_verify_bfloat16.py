@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ledger_backends import Clock, Story
+from support.ledger.ledger_backends import Clock, Story
 from test_worker import BASE, fact
 
 from daemon.ledger import open_ledger

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import TURNS
-from ledger_backends import Clock, Story
+from support.ledger.ledger_backends import Clock, Story
+from support.models.chat_templates import TURNS
 from test_worker import BASE, fact
 from transformers import AutoTokenizer
 

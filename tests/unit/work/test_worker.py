@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_backends import Clock, Story
 from prometheus_client import CollectorRegistry
+from support.ledger.ledger_backends import Clock, Story
 
 from daemon.events.fact_event import FactEvent
 from daemon.events.templates import BadTemplates
@@ -22,7 +22,7 @@ from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
 from editors.store.shards import Shard
 from edits.errors import TemporaryError
-from monitoring.metrics import Metrics
+from monitoring.metrics.process_metrics import Metrics
 
 BASE = Path(__file__).parents[3] / "demo" / "base"
 FRANCE = "The capital of France is"

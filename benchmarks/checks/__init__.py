@@ -1,0 +1,1 @@
+"""What regression checks notice, what blame costs, what a check costs."""

@@ -1,0 +1,1 @@
+"""What edits cost in time and memory, on the processor and on a GPU."""

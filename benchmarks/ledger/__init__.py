@@ -1,0 +1,1 @@
+"""The ledger under load: intake, growth, the console, a database that hangs."""

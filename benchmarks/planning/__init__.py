@@ -1,0 +1,1 @@
+"""What planning batches gains, and what it costs."""

@@ -1,0 +1,1 @@
+"""Dated history through the whole daemon, asked at every generation."""

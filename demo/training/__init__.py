@@ -1,0 +1,1 @@
+"""The tiny base: what it reads, how it is trained, and what its card says."""

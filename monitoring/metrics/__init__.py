@@ -1,0 +1,1 @@
+"""What Prometheus reads: counted by a process itself, or asked of the ledger at each scrape."""
