@@ -27,12 +27,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.answers import ask, evaluate, why
-from daemon.cli.facts import dead_letters, facts, submit
-from daemon.cli.generations import audit, export, log, rollback
+from daemon.cli.commands import add_commands
 from daemon.cli.help_texts import let_help_flow
-from daemon.cli.running import assets, roles, setup, status
-from daemon.cli.training import approve, cycle, reindex, repair, retry
 from daemon.process.interrupts import interrupt_on
 from edits.errors import PermanentError, TemporaryError
 from edits.extras import ExtraMissing, extra
@@ -59,28 +55,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_options)
-    for commands in (
-        setup,
-        assets,
-        roles,
-        submit,
-        cycle,
-        ask,
-        why,
-        status,
-        log,
-        facts,
-        dead_letters,
-        retry,
-        rollback,
-        audit,
-        approve,
-        reindex,
-        repair,
-        export,
-        evaluate,
-    ):
-        commands.register(app)
+    add_commands(app)
     plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
     for plugin in plugins.values():
         plugin.load()(app)

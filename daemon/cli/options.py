@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,3 +93,8 @@ def ledger_of(settings: "Settings") -> Iterator["Ledger"]:
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
         yield ledger
+
+
+def one_off_ledger(config: Path) -> AbstractContextManager["Ledger"]:
+    """The ledger that the settings name, for a one-off command that needs no more of them."""
+    return ledger_of(one_off_settings(config))

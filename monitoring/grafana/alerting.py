@@ -75,6 +75,8 @@ def provisioning() -> dict[str, Any]:
 
 def _rule(promoted: _Promoted, shipped: dict[str, Any]) -> alerting.Rule:
     """A query that has samples only while something is wrong; so any number is an alert, and no data is well."""
+    over_nothing = expr.ExprTypeThresholdConditionsEvaluator().type("gt").params([0])
+    condition = expr.ExprTypeThresholdConditions().evaluator(over_nothing)
     return (
         alerting.Rule(promoted.alert)
         .uid(promoted.uid)
@@ -99,13 +101,7 @@ def _rule(promoted: _Promoted, shipped: dict[str, Any]) -> alerting.Rule:
                 .ref_id("C")
                 .datasource(EXPRESSIONS)
                 .expression("B")
-                .conditions(
-                    [
-                        expr.ExprTypeThresholdConditions().evaluator(
-                            expr.ExprTypeThresholdConditionsEvaluator().type("gt").params([0])
-                        )
-                    ]
-                )
+                .conditions([condition])
             )
         )
         .no_data_state("OK")

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from daemon.settings.settings import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("ask", rich_help_panel="Facts")(ask)
-
-
 def ask(
     prompt: Annotated[str, typer.Argument(help="The beginning of a sentence, or a question.")],
     base: Annotated[bool, typer.Option("--base", help="Ask the base alone.")] = False,

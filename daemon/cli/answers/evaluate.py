@@ -41,11 +41,6 @@ class BaselineChoice(StrEnum):
     IN_CONTEXT = "in-context"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("evaluate", rich_help_panel="Measure")(evaluate)
-
-
 def evaluate(
     model: Annotated[str, typer.Option("--model", help="Directory or hub id of a causal language model.")],
     facts: Annotated[Path, typer.Option("--facts", help="JSONL: subject, prompt, target_new ...")],
@@ -147,10 +142,7 @@ def evaluate(
     scores = report.model_dump(mode="json")
     console().print(table(f"{facts.name} on {model}", ("score", "value"), _flat(scores)))
     if json_out is not None:
-        try:
-            json_out.write_text(json.dumps(scores, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise PermanentError(f"{json_out} cannot be written: {error.strerror}") from error
+        _write(json_out, scores)
 
 
 def _require_writable(path: Path) -> None:
@@ -159,6 +151,13 @@ def _require_writable(path: Path) -> None:
         raise PermanentError(f"--json {path}: there is no folder {path.parent}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermanentError(f"--json {path} cannot be written")
+
+
+def _write(path: Path, scores: Mapping[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(scores, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from edits.prompts import Prompt
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("why", rich_help_panel="Facts")(why)
-
-
 def why(
     prompt: Annotated[str, typer.Argument(help="What is asked of the model.")],
     chat: Annotated[bool, typer.Option("--chat", help="Asked as a user's message.")] = False,

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 SHOWN_CHARS = 300  # of a value, in a list
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("dead-letters", rich_help_panel="Facts")(dead_letters)
-
-
 def dead_letters(
     letter: Annotated[
         str | None, typer.Option("--letter", help="Only this one, whole: PARTITION:OFFSET as it is listed.")

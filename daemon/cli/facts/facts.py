@@ -11,9 +11,8 @@ from daemon.cli.options import (
     JsonOption,
     LimitOption,
     SinceOption,
-    ledger_of,
     moment_of,
-    one_off_settings,
+    one_off_ledger,
 )
 from edits.errors import PermanentError
 from edits.text import counted
@@ -34,11 +33,6 @@ class StateChoice(StrEnum):
     RETRACTED = "retracted"
     REJECTED = "rejected"
     QUARANTINED = "quarantined"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("facts", rich_help_panel="Facts")(facts)
 
 
 def facts(
@@ -95,7 +89,7 @@ def facts(
         since=moment_of(since),
         until=moment_of(until),
     )
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         found = queries.find_facts(ledger, query, cursor=cursor, limit=limit)
         page = queries.fact_page(ledger, found.facts[0].id) if edit and found.facts else None
         # The history of a list of everything would be unreadable: it is shown for one subject only.

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from daemon.settings.settings import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("submit", rich_help_panel="Facts")(submit)
-
-
 def submit(
     file: Annotated[
         Path,

@@ -10,15 +10,9 @@ from daemon.cli.options import (
     JsonOption,
     LimitOption,
     SinceOption,
-    ledger_of,
     moment_of,
-    one_off_settings,
+    one_off_ledger,
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("audit", rich_help_panel="Maintenance")(audit)
 
 
 def audit(
@@ -44,7 +38,7 @@ def audit(
     from daemon.operations import queries
 
     moment = moment_of(since)
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         page = queries.audit(ledger, since=moment, actor=by, action=action, before=before, limit=limit)
     if as_json:
         print_json(page)

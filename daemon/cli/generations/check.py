@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from monitoring.checks.regression import AnswersPrompts
 
 BY_HAND = "upkeep check"
+_WITHOUT_FAR = (
+    "no far probe was asked: nothing here says that unrelated prompts are answered as before. Set far in "
+    "[monitoring.suites] to a file of such prompts"
+)
 
 
 def check(
@@ -66,24 +70,14 @@ def check(
             raise TemporaryError(ledger.checks.failure() or "the gateway could not be compared")
         written = _write_report(ledger, settings, report) if report is not None else None
     passed = all(result.passed for result in results)
+    without_far = suite is None and lacks_far(results)
     if as_json:
-        without_far = suite is None and lacks_far(results)
-        print_json(
-            {
-                "checks": results,
-                "passed": passed,
-                "outcome": outcome,
-                "report": written,
-                "without_far": without_far,
-            }
-        )
+        told = {"checks": results, "passed": passed, "outcome": outcome}
+        print_json({**told, "report": written, "without_far": without_far})
     else:
         _print_checks(results, outcome)
-        if suite is None and lacks_far(results):
-            console().print(
-                "no far probe was asked: nothing here says that unrelated prompts are answered as before. Set far in "
-                "[monitoring.suites] to a file of such prompts"
-            )
+        if without_far:
+            console().print(_WITHOUT_FAR)
         if written is not None:
             console().print(f"report: {written}", markup=False)
     if not passed:

@@ -23,11 +23,6 @@ class FormatChoice(StrEnum):
     PEFT = "peft"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("export", rich_help_panel="Facts")(export)
-
-
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new or empty folder.")],
     edit: Annotated[int | None, typer.Option("--edit", help="This live edit alone.")] = None,

@@ -10,9 +10,8 @@ from daemon.cli.options import (
     JsonOption,
     LimitOption,
     SinceOption,
-    ledger_of,
     moment_of,
-    one_off_settings,
+    one_off_ledger,
 )
 from edits.text import counted
 
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
     from daemon.ledger.page_values import Difference, FactChange, GenerationLine
 
 SHOWN_FACTS = 50  # of one generation, under --facts
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the table of contents."""
-    for command in (log, diff):
-        app.command(rich_help_panel="Facts")(command)
 
 
 def log(
@@ -49,7 +42,7 @@ def log(
     from daemon.operations import queries
 
     moment = moment_of(since)
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         page = queries.generations(ledger, before=before, since=moment, limit=limit)
         changes: dict[int, Difference] = {}
         for one in page.generations if facts else ():
@@ -96,7 +89,7 @@ def diff(
     from daemon.cli.output import console, print_json, table
     from daemon.operations import queries
 
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         found = queries.difference(ledger, a, b, cursor=cursor, limit=limit)
     if as_json:
         print_json(found)

@@ -12,8 +12,7 @@ from daemon.cli.options import (
     ReasonOption,
     YesOption,
     agreed,
-    ledger_of,
-    one_off_settings,
+    one_off_ledger,
 )
 from edits.text import counted
 
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     from daemon.ledger.page_values import Preview
     from daemon.ledger.values import Act, Generation
     from edits.requests import EditId
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("rollback", rich_help_panel="Maintenance")(rollback)
 
 
 def rollback(
@@ -63,20 +57,14 @@ def rollback(
     from daemon.cli.output import print_json
     from daemon.ledger.values import Act
     from daemon.operations.actions import person
-    from edits.recency import by_arrival
 
     if sum(aim is not None for aim in (edit, generation, to_generation)) != 1:
         raise typer.BadParameter("name one of --edit, --generation and --to-generation")
     if restore_previous and edit is None:
         raise typer.BadParameter("--restore-previous goes with --edit")
-    with ledger_of(one_off_settings(config)) as ledger:
-        preview, act_on = _aim(
-            ledger,
-            None if edit is None else str(edit),
-            generation,
-            to_generation,
-            restore_previous=restore_previous,
-        )
+    with one_off_ledger(config) as ledger:
+        named = None if edit is None else str(edit)
+        preview, act_on = _aim(ledger, named, generation, to_generation, restore_previous=restore_previous)
         if not as_json:
             _print_preview(preview)
         made = None
@@ -84,18 +72,21 @@ def rollback(
             why = agreed("Do it?", yes=yes, reason=reason)
             made = act_on(Act(person(), why, expected_head=preview.head))
     if as_json:
-        print_json(
-            {
-                "dry_run": dry_run,
-                "generation": None if made is None else made.number,
-                "switched_on": [] if made is None else by_arrival(made.enabled),
-                "switched_off": [] if made is None else by_arrival(made.disabled),
-                "cause": None if made is None else made.cause,
-                "preview": preview,
-            }
-        )
+        print_json({"dry_run": dry_run, **_fields(made), "preview": preview})
     elif made is not None:
         _print_made(made, preview)
+
+
+def _fields(made: "Generation | None") -> dict[str, object]:
+    """What programs read of the generation that was made; the same names where none was."""
+    from edits.recency import by_arrival
+
+    return {
+        "generation": None if made is None else made.number,
+        "switched_on": [] if made is None else by_arrival(made.enabled),
+        "switched_off": [] if made is None else by_arrival(made.disabled),
+        "cause": None if made is None else made.cause,
+    }
 
 
 def _aim(

@@ -18,11 +18,6 @@ PATTERNS = (
 SCHEMA = Path("fact-event.schema.json")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("assets", rich_help_panel="Start")(assets)
-
-
 def assets(
     folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to write them.")],
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,

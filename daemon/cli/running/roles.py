@@ -13,14 +13,6 @@ if TYPE_CHECKING:
 
     from daemon.settings.settings import Settings
 
-_PANEL = "Run"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the table of contents."""
-    for command in (run, consume, schedule, worker, serve, gateway, console):
-        app.command(rich_help_panel=_PANEL)(command)
-
 
 def run(
     context: typer.Context,

@@ -10,11 +10,6 @@ from daemon.cli.options import DEFAULT_CONFIG, JsonOption
 from edits.errors import PermanentError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("init", rich_help_panel="Start")(init)
-
-
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,

@@ -3,19 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
 from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.operations.status import Status
     from daemon.settings.settings import Settings
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("status", rich_help_panel="Facts")(status)
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -98,7 +91,7 @@ def _fields(found: "Status | None") -> dict[str, Any]:
 
 
 def _print_status(report: dict[str, Any], found: "Status") -> None:
-    from daemon.cli.output import console, shown, table
+    from daemon.cli.output import console, shown
 
     out = console()
     head = found.generation
@@ -130,6 +123,13 @@ def _print_status(report: dict[str, Any], found: "Status") -> None:
             "`upkeep release` lets work go on)",
             markup=False,
         )
+    _print_tables(found)
+
+
+def _print_tables(found: "Status") -> None:
+    from daemon.cli.output import console, shown, table
+
+    out = console()
     out.print(table("edits", ("state", "edits"), found.edits.items()))
     out.print(table("Kafka records", ("outcome", "records"), found.records.items()))
     if found.check_failure:

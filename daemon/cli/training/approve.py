@@ -11,8 +11,7 @@ from daemon.cli.options import (
     ReasonOption,
     YesOption,
     agreed,
-    ledger_of,
-    one_off_settings,
+    one_off_ledger,
 )
 from edits.text import counted
 
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from daemon.ledger.values import Proposal
 
 SHOWN_CHANGES = 50
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("approve", rich_help_panel="Maintenance")(approve)
 
 
 def approve(
@@ -52,7 +46,7 @@ def approve(
     from daemon.ledger.values import Act
     from daemon.operations import actions
 
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         proposal, plan = ledger.proposals.waiting(), None
         if proposal is not None and not as_json:
             _print_proposal(ledger, proposal)

@@ -4,28 +4,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.generations.check import check
 from daemon.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     PlanReasonOption,
     ledger_of,
+    one_off_ledger,
     one_off_settings,
 )
-from daemon.cli.training.plan import plan
 
 if TYPE_CHECKING:
     from daemon.ledger.page_values import BatchLine
     from daemon.ledger.values import Hold
 
 EXIT_TRY_LATER = 75
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the table of contents."""
-    for command in (plan, apply, check, hold, release):
-        app.command(rich_help_panel="Maintenance")(command)
 
 
 def apply(
@@ -109,7 +102,7 @@ def hold(
     from daemon.ledger.values import Act
     from daemon.operations import actions
 
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         if reason is not None:
             actions.hold(ledger, Act(actions.person(), reason))
         holds = ledger.control.holds()
@@ -128,7 +121,7 @@ def release(
     from daemon.ledger.values import Act
     from daemon.operations import actions
 
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         ended = actions.release(ledger, Act(actions.person(), reason), hold_id=hold_id)
         holds = ledger.control.holds()
     _print_holds(holds, ended, as_json=as_json)

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("reindex", rich_help_panel="Maintenance")(reindex)
-
-
 def reindex(
     live: Annotated[
         bool, typer.Option("--live", help="Only what is live now; after a rollback, run it again.")

@@ -16,11 +16,6 @@ from daemon.cli.options import (
 from edits.text import counted
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("repair", rich_help_panel="Maintenance")(repair)
-
-
 def repair(
     check: Annotated[bool, typer.Option("--check", help="Only look: name what is damaged.")] = False,
     reason: ReasonOption = None,

@@ -4,21 +4,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import (
-    BY_HAND,
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    ReasonOption,
-    ledger_of,
-    one_off_settings,
-)
+from daemon.cli.options import BY_HAND, DEFAULT_CONFIG, ConfigOption, JsonOption, ReasonOption, one_off_ledger
 from edits.text import counted
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the table of contents."""
-    app.command("retry", rich_help_panel="Maintenance")(retry)
 
 
 def retry(
@@ -50,7 +37,7 @@ def retry(
     if (edit is None) == (not all_quarantined):
         raise typer.BadParameter("name either --edit or --all-quarantined")
     act = Act(actions.person(), reason or BY_HAND)
-    with ledger_of(one_off_settings(config)) as ledger:
+    with one_off_ledger(config) as ledger:
         if edit is not None:
             again = [str(edit)]
             actions.retry(ledger, again[0], act)

@@ -45,13 +45,9 @@ def add_completions(app: FastAPI, *, executor: ModelExecutor, limits: Limits, mo
         """Answer a conversation, whole or streamed; the scope index decides which edit answers, if one does."""
         _check(body, model_name)
         limits.check_chars(sum(len(message.text) for message in body.messages), param="messages")
-        wanted = body.wanted_tokens
-        params = _params(
-            body,
-            limits,
-            limits.completion_tokens if wanted is None else wanted,
-            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        )
+        wanted = limits.completion_tokens if body.wanted_tokens is None else body.wanted_tokens
+        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        params = _params(body, limits, wanted, logprobs=logprobs)
         sequences = _sequences([body.conversation()], body.choices_per_prompt, params, limits)
         return await _answer(executor, request, body, sequences, model_name, scored=bool(body.logprobs))
 
@@ -61,19 +57,12 @@ def add_completions(app: FastAPI, *, executor: ModelExecutor, limits: Limits, mo
         _check(body, model_name)
         for prompt in body.prompts:
             limits.check_chars(len(prompt), param="prompt")
-        params = _params(
-            body,
-            limits,
-            COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,
-            logprobs=body.logprobs,
-            prompt_logprobs=bool(body.echo),
-        )
+        wanted = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
+        echo, scored = bool(body.echo), body.logprobs is not None
+        params = _params(body, limits, wanted, logprobs=body.logprobs, prompt_logprobs=echo)
         prompts = [one if isinstance(one, str) else tuple(one) for one in body.prompts]
-        sequences = _sequences(prompts, body.choices_per_prompt, params, limits, echo=bool(body.echo))
-        scored = body.logprobs is not None
-        return await _answer(
-            executor, request, body, sequences, model_name, scored=scored, echo=bool(body.echo)
-        )
+        sequences = _sequences(prompts, body.choices_per_prompt, params, limits, echo=echo)
+        return await _answer(executor, request, body, sequences, model_name, scored=scored, echo=echo)
 
     @app.get(PATHS[2], responses=ERRORS)
     async def models() -> ModelList:

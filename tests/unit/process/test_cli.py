@@ -478,7 +478,7 @@ def test_a_fault_of_ours_is_logged_and_is_no_permanent_error(
 def test_an_installed_package_can_add_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    plugin = EntryPoint(name="x", group="upkeep.commands", value="daemon.cli.running.setup:register")
+    plugin = EntryPoint(name="x", group="upkeep.commands", value="daemon.cli.commands:add_commands")
     monkeypatch.setattr("daemon.__main__.entry_points", lambda group: [plugin])
 
     names = [command.name for command in build_app().registered_commands]
