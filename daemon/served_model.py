@@ -21,7 +21,7 @@ from editors.routing.trace import RouteTrace
 from editors.store.adapter_store import AdapterStore
 from edits.prompts import Prompt
 
-RETRY_SHARDS_SECONDS = 60.0  # how often damaged shards are looked at again: somebody may have restored them
+RETRY_SHARDS_SECONDS = 60.0  # damaged shards are looked at again: somebody may have restored them
 
 _log = structlog.get_logger()
 
@@ -42,15 +42,24 @@ class ServedModel:
     Not safe to share between threads: one thread owns it. `news` alone may be asked by another.
     """
 
-    def __init__(self, edited: EditedModel, ledger: Ledger, *, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        edited: EditedModel,
+        ledger: Ledger,
+        *,
+        max_rows: int = MAX_ROWS,
+        retry_shards_seconds: float = RETRY_SHARDS_SECONDS,
+    ) -> None:
         """
         Args:
             max_rows: how many answers `batch` generates together.
+            retry_shards_seconds: how often damaged shards are looked at again.
         """
         self.edited = edited
         self._ledger = ledger
         self._generation = 0
         self._max_rows = max_rows
+        self._retry_shards_seconds = retry_shards_seconds
         self._looked_at = 0.0
 
     @property
@@ -98,7 +107,7 @@ class ServedModel:
         tip = self._ledger.generations.tip()
         if tip is not None and tip[0] != self._generation:
             return self._change_to(tip[0])
-        if self.edited.unserved and time.monotonic() - self._looked_at > RETRY_SHARDS_SECONDS:
+        if self.edited.unserved and time.monotonic() - self._looked_at > self._retry_shards_seconds:
             return HeadChange(self._generation, self._generation, {}, ())
         return None
 
@@ -222,7 +231,9 @@ def open_store(settings: Settings) -> AdapterStore:
     return AdapterStore(settings.store.path, folder_mode=int(settings.store.folder_mode, 8))
 
 
-def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
+def open_model(
+    settings: Settings, ledger: Ledger, *, retry_shards_seconds: float = RETRY_SHARDS_SECONDS
+) -> ServedModel:
     """Load the base of the settings and bring it to the ledger's head.
 
     Raises:
@@ -239,6 +250,8 @@ def open_model(settings: Settings, ledger: Ledger) -> ServedModel:
         matcher=matcher,
         device_expert_bytes=settings.model.bank_bytes,
     )
-    served = ServedModel(edited, ledger, max_rows=settings.serve.max_rows)
+    served = ServedModel(
+        edited, ledger, max_rows=settings.serve.max_rows, retry_shards_seconds=retry_shards_seconds
+    )
     served.refresh()
     return served

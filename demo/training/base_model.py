@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,6 @@ from demo.world.general import questions
 from demo.world.world import Fact, World
 
 MAX_NEW_TOKENS = 24
-
-
-def shipped_base() -> Path:
-    """Where the tiny base lies that travels with the demo."""
-    return Path(str(files("demo").joinpath("base")))
 
 
 @dataclass(frozen=True, slots=True)

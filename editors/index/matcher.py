@@ -15,7 +15,7 @@ from editors.index.encoder import TextEncoder, load_encoder
 from editors.index.head import PairHead, Questions, read_head
 from editors.index.hops import further_hops
 from editors.index.learning.corpus import read_corpus
-from editors.index.learning.training import train_head
+from editors.index.learning.training import PAIRS, train_head
 from editors.index.wording.contrasts import contradictions
 
 # At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
@@ -67,7 +67,9 @@ class QuestionMatcher:
         return found.clamp(*bounds)
 
 
-def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -> QuestionMatcher:
+def load_matcher(
+    encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None, training_pairs: int = PAIRS
+) -> QuestionMatcher:
     """The encoder of that name with its head: the one that is shipped, one of the folder `heads`, or one trained now.
 
     Training takes about a quarter of an hour on one core, once for each encoder, and a warning says so; with `heads` the
@@ -90,7 +92,7 @@ def load_matcher(encoder: str = DEFAULT_ENCODER, *, heads: Path | None = None) -
         loaded.hash,
         "it is not kept, so every start trains it again" if kept is None else f"it is kept as {kept}",
     )
-    head = train_head(loaded, read_corpus())
+    head = train_head(loaded, read_corpus(), pairs=training_pairs)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside = kept.with_suffix(

@@ -139,7 +139,7 @@ class ParityRun:
 
 
 def work_on_parity(
-    check: CheckContext, *, time_is_up: Callable[[], bool]
+    check: CheckContext, *, time_is_up: Callable[[], bool], sleep: Callable[[float], None] = time.sleep
 ) -> tuple[CheckResult | None, ParityOutcome]:
     """Work on a claimed parity check until it is done or the time is up; at least one step is taken.
 
@@ -155,7 +155,7 @@ def work_on_parity(
         checks.fail(claimed.id, claimed.token, "parity: gateway.url is not set for this worker")
         return None, "not measured"
     with client:
-        run = ParityRun(check, client)
+        run = ParityRun(check, client, sleep=sleep)
         while run.step():
             if time_is_up():
                 checks.pause(claimed.id, claimed.token, run.progress.model_dump(mode="json"))

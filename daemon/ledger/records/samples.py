@@ -73,17 +73,6 @@ class Samples:
                 found[member.id] = tuple(sorted(older))
         return found
 
-    def published_at(self, numbers: Collection[int]) -> dict[int, datetime]:
-        """When these generations were published."""
-        found: dict[int, datetime] = {}
-        with self._database.read() as connection:
-            for part in chunks(sorted(set(numbers))):
-                query = select(generations.c.number, generations.c.created_at).where(
-                    generations.c.number.in_(part)
-                )
-                found.update((row.number, row.created_at) for row in connection.execute(query))
-        return found
-
     def first_after(self, moment: datetime) -> int | None:
         """The first generation published at `moment` or later; None where there is none."""
         with self._database.read() as connection:

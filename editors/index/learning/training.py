@@ -21,15 +21,20 @@ NOISE = 0.5
 SAME, NEAR, TOPIC, FAR = 4, 7, 3, 2
 
 
-def train_head(encoder: TextEncoder, corpus: Corpus, *, seed: int = 0) -> PairHead:
+def train_head(encoder: TextEncoder, corpus: Corpus, *, seed: int = 0, pairs: int = PAIRS) -> PairHead:
     """Learn to tell phrasings of one relation from everything that looks alike; repeatable by seed on one machine.
 
     Two members share one head and are heard alike: one learns the written relations, which are richest in near misses, the
     other also those of which a noun is known, which are many.
+
+    Args:
+        pairs: that a member sees in all.
     """
     vectors = dict(zip(corpus.texts, encoder.encode(corpus.texts), strict=True))
     parts = [corpus.written, corpus]
-    members = [_member(part, vectors, encoder.width, seed=seed + n) for n, part in enumerate(parts)]
+    members = [
+        _member(part, vectors, encoder.width, seed=seed + n, pairs=pairs) for n, part in enumerate(parts)
+    ]
     bank = corpus.bank()
     return PairHead(
         encoder.hash,
@@ -42,13 +47,15 @@ def train_head(encoder: TextEncoder, corpus: Corpus, *, seed: int = 0) -> PairHe
     )
 
 
-def _member(corpus: Corpus, vectors: Mapping[str, Tensor], width: int, *, seed: int) -> dict[str, Tensor]:
+def _member(
+    corpus: Corpus, vectors: Mapping[str, Tensor], width: int, *, seed: int, pairs: int
+) -> dict[str, Tensor]:
     texts = Questions(corpus.texts, torch.stack([vectors[text] for text in corpus.texts]))
     generator = torch.Generator().manual_seed(seed)
     network = _parameters(width, generator)
     optimizer = torch.optim.AdamW(list(network.values()), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     sampler = _Sampler(corpus, generator)
-    epochs = max(1, round(PAIRS / sampler.pairs))
+    epochs = max(1, round(pairs / sampler.pairs))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         for u, v, wanted in sampler.epoch():

@@ -11,7 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from support.evaluation_facts import evaluation_facts
 
+import demo
 from daemon.events.fact_event import FactEvent, parse_record
 from daemon.events.strict_json import EventRejected
 from daemon.events.templates import Templates
@@ -19,7 +21,6 @@ from demo.stream.endless import endless_stream
 from demo.stream.records import StreamRecord
 from demo.stream.stream import DEFAULT_NOW, DemoStream, demo_stream
 from demo.training.corpus import BaseCorpus
-from demo.world.evaluation_facts import write_evaluation_files
 from demo.world.general import far_probes
 from demo.world.world import World
 from edits.text import normalise
@@ -193,23 +194,21 @@ def test_the_endless_stream_is_valid_moves_on_in_time_and_is_fast(world: World, 
     )
 
 
-def test_evaluation_files_have_the_evaluators_form(world: World, tmp_path: Path) -> None:
-    facts, probes = tmp_path / "facts.jsonl", tmp_path / "probes.jsonl"
-    write_evaluation_files(world, 50, facts_path=facts, probes_path=probes)
-    rows = [json.loads(line) for line in facts.read_text(encoding="utf-8").splitlines()]
+def test_facts_of_the_world_have_the_evaluators_form(world: World) -> None:
+    rows = evaluation_facts(world, 50)
     assert len(rows) == 50
     for row in rows:
         fact = world.fact(row["subject"], row["relation"])
         assert row["target_new"] != row["ground_truth"] == fact.value
         assert tuple(row["rephrase_prompts"]) == world.held_out_prompts(fact)
         assert row["locality_prompts"]["relation"]
-    assert len(probes.read_text(encoding="utf-8").splitlines()) == 200
+    assert len(far_probes(200)) == 200
 
 
 def test_the_shipped_base_is_small_and_knows_what_its_card_says(world: World) -> None:
-    from demo.training.base_model import BaseModel, shipped_base
+    from demo.training.base_model import BaseModel
 
-    folder = shipped_base()
+    folder = Path(demo.__file__).parent / "base"
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000_000
     base, rng = BaseModel.load(folder), random.Random(5)
     facts = rng.sample(world.facts, 120)

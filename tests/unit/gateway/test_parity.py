@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from support.gateway.engine_double import BASE, EngineDouble, engine_double
 from support.gateway.gateway_support import EngineModel, Facts, RunningGateway, compare, gateway
 from support.serving_support import CHAT_TEMPLATE, DEMO_BASE
 from typer.testing import CliRunner
 
 from daemon.__main__ import build_app
-from daemon.checks.parity import parity_run
+from daemon.checks.check_context import CheckContext
+from daemon.checks.parity.parity_run import work_on_parity
+from daemon.ledger import utc_now
 from daemon.ledger.values import CheckKind
 from daemon.planning.scheduler import jobs_of
 from daemon.served_model import open_model
@@ -150,16 +153,20 @@ def test_an_engine_that_is_away_could_not_be_measured_and_does_not_disagree(fact
     assert facts.ledger.checks.latest() == known
 
 
-def test_a_gateway_at_another_generation_could_not_be_measured(
-    facts: Facts, engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parity_run, "FOLLOW_SECONDS", 0.001)
+def test_a_gateway_at_another_generation_could_not_be_measured(facts: Facts, engine: EngineDouble) -> None:
     settings = facts.settings(engine.url)
     with gateway(settings, follow_seconds=3_600) as behind:
         behind.wait_generation(facts.story.head())
         before = facts.story.head()
         facts.ledger.generations.rollback_to(0, cause="test")
-        logs = compare(facts, settings)
+        facts.ledger.checks.request(None, "test", kind=CheckKind.PARITY)
+        claimed = facts.ledger.checks.claim("w", lease_seconds=60)
+        assert claimed is not None
+        check = CheckContext(
+            facts.ledger, settings, open_model(settings, facts.ledger), claimed, clock=utc_now
+        )
+        with capture_logs() as logs:
+            work_on_parity(check, time_is_up=lambda: False, sleep=lambda _: None)
         reported = logged(logs, "could not be measured")
         assert f"at generation {before}, the worker at {before + 1}" in reported["reason"]
         facts.ledger.generations.rollback_to(before, cause="test")

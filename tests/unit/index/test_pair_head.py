@@ -29,10 +29,8 @@ class Letters:
 
 @pytest.fixture(scope="module")
 def head() -> PairHead:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("editors.index.learning.training.PAIRS", 50_000)
-        encoder: Any = Letters()
-        return train_head(encoder, Corpus(read_corpus().relations[:8]))
+    encoder: Any = Letters()
+    return train_head(encoder, Corpus(read_corpus().relations[:8]), pairs=50_000)
 
 
 def test_thresholds_of_many_questions_are_those_of_each_alone() -> None:
@@ -70,9 +68,8 @@ def test_an_encoder_without_a_head_is_told_and_its_head_is_kept(
 ) -> None:
     monkeypatch.setattr(matcher, "load_encoder", lambda _: Letters())
     monkeypatch.setattr(matcher, "read_corpus", lambda: Corpus(read_corpus().relations[:8]))
-    monkeypatch.setattr("editors.index.learning.training.PAIRS", 50_000)
     with caplog.at_level(logging.WARNING):
-        trained = load_matcher("letters", heads=tmp_path / "heads")
+        trained = load_matcher("letters", heads=tmp_path / "heads", training_pairs=50_000)
     kept = tmp_path / "heads" / "letters.safetensors"
     (reported,) = (record.getMessage() for record in caplog.records)
     assert all(part in reported for part in ("letters", "quarter of an hour", str(kept)))

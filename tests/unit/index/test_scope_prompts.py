@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.evaluation_facts import evaluation_facts
 
-from demo.world.evaluation_facts import evaluation_facts
 from demo.world.general import far_probes
 from demo.world.world import World
 from editors import EditedModel, EditRequest, build_editor, load_base

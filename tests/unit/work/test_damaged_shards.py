@@ -8,7 +8,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.ledger.ledger_backends import Clock, Story
 
-from daemon import served_model
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger
 from daemon.ledger.values import Act, CheckKind, Edit, Lane
@@ -75,7 +74,7 @@ class Site:
             pass
 
     def served(self) -> ServedModel:
-        return open_model(self.settings, self.story.ledger)
+        return open_model(self.settings, self.story.ledger, retry_shards_seconds=0.0)
 
     def weights(self, edit: Edit) -> Path:
         digest = self.story.ledger.generations.live()[edit.id]
@@ -102,7 +101,7 @@ sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @sqlite
 @DAMAGES
 def test_a_file_that_is_damaged_while_it_is_served_is_noticed_and_the_rest_goes_on(
-    site: Site, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    site: Site, damage: Callable[[Path], None]
 ) -> None:
     both = [site.france.id, site.spain.id]
     assert site.answers() == both
@@ -114,7 +113,6 @@ def test_a_file_that_is_damaged_while_it_is_served_is_noticed_and_the_rest_goes_
     assert site.answers(site.served()) == [None, both[1]], "and at the next start"
 
     site.weights(site.france).write_bytes(whole)  # restored from a copy
-    monkeypatch.setattr(served_model, "RETRY_SHARDS_SECONDS", 0.0)
     assert site.model.refresh()
     assert site.answers() == both
 

@@ -50,9 +50,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_encoder(str(encoder))
     path = tmp_path_factory.mktemp("heads") / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("editors.index.learning.training.PAIRS", 50_000, raising=False)  # else minutes
-        train_head(loaded, Corpus(read_corpus().relations[:8])).save(path)
+    train_head(loaded, Corpus(read_corpus().relations[:8]), pairs=50_000).save(path)  # else minutes
     return path
 
 

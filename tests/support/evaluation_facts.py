@@ -1,11 +1,8 @@
-"""Writes facts and probes of the world in the evaluator's form (`upkeep evaluate`)."""
+"""Facts of the demo's world in the evaluator's form (`upkeep evaluate`)."""
 
-import json
 import random
-from pathlib import Path
 from typing import Any
 
-from demo.world.general import far_probes
 from demo.world.selection import Selection, select
 from demo.world.world import Fact, World
 
@@ -38,16 +35,3 @@ def _row(world: World, selection: Selection, fact: Fact, rng: random.Random) -> 
         },
         "portability_prompts": {"alias": [world.prompt(fact, name=alias) for alias in fact.aliases]},
     }
-
-
-def write_evaluation_files(
-    world: World, n: int, *, facts_path: Path, probes_path: Path, seed: int = 0, probes: int = 200
-) -> None:
-    """The facts file and the `far` probes file that `upkeep evaluate` reads."""
-    _write_lines(facts_path, evaluation_facts(world, n, seed))
-    _write_lines(probes_path, [{"prompt": prompt, "kind": "far"} for prompt in far_probes(probes, seed)])
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
