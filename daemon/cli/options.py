@@ -85,11 +85,35 @@ def found_config(config: Path) -> Path:
     return embedded if config == DEFAULT_CONFIG and not config.exists() and embedded.is_file() else config
 
 
+def missing_ledger(settings: "Settings") -> Path | None:
+    """The SQLite file that the settings name and that nobody has begun; a server's database answers for itself."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(settings.ledger.url)
+    except ArgumentError:
+        return None  # opening it says what is wrong
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    path = Path(url.database)
+    return None if path.exists() else path
+
+
 @contextmanager
 def ledger_of(settings: "Settings") -> Iterator["Ledger"]:
-    """The ledger, brought up to this release, and closed at the end."""
-    from daemon.ledger import open_ledger
+    """The ledger, brought up to this release, and closed at the end; in a wrong folder none is begun.
 
+    Raises:
+        LedgerMissing: nobody has begun it.
+    """
+    from daemon.ledger import open_ledger
+    from daemon.ledger.errors import LedgerMissing
+
+    if (missing := missing_ledger(settings)) is not None:
+        raise LedgerMissing(
+            f"no ledger yet at {missing}: `upkeep run` begins one; is this the folder that you mean?"
+        )
     with open_ledger(settings.ledger.url) as ledger:
         ledger.migrate()
         yield ledger

@@ -77,7 +77,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rows:
-    """A table where the terminal is wide enough for every word of it; else each row by itself, a line for each column."""
+    """A table where the terminal is wide enough for every word of it; else each row by itself, a line for each column.
+
+    Of a table of names and values each row is a line as it is.
+    """
 
     title: str
     columns: Sequence[str]
@@ -104,6 +107,9 @@ class Rows:
 
     def _records(self) -> RenderResult:
         yield Text(self.title, style="bold")
+        if len(self.columns) == 2:
+            yield fields([(name, value) for name, value in self.rows])
+            return
         for row in self.rows:
             yield fields([pair for pair in zip(self.columns, row, strict=True) if pair[1] != NOTHING])
             yield ""

@@ -5,6 +5,7 @@ TemporaryError
 +-- LeaseLost           somebody else has the work: drop it, change nothing
 +-- HeadMoved           another generation was published first: verify against it, then publish again
 PermanentError
++-- LedgerMissing       nobody has begun it
 +-- LedgerTooNew        written by a later release of Upkeep
 +-- LedgerUnreadable    not a ledger, damaged, or an address that no ledger can have
 +-- BaseChanged         the ledger's generations belong to another base model
@@ -25,6 +26,10 @@ class LeaseLost(TemporaryError):
 
 class HeadMoved(TemporaryError):
     """The head is not the generation that the candidate was verified against."""
+
+
+class LedgerMissing(PermanentError):
+    """There is no ledger where the settings say: a command that asks or changes one begins none."""
 
 
 class LedgerTooNew(PermanentError):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.__main__ import main
+from daemon.ledger import open_ledger
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,11 @@ def site(upkeep: Upkeep, tmp_path: Path) -> Path:
     """A folder with the settings that `upkeep init` writes."""
     assert upkeep("init").code == 0
     return tmp_path
+
+
+@pytest.fixture
+def begun(site: Path) -> Path:
+    """The same with a ledger, in which nothing is."""
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+    return site

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, one_off_settings
+from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, missing_ledger, one_off_settings
 from edits.text import counted
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def _whole_file(file: Path) -> "Iterator[Path]":
 @contextmanager
 def _known_to(settings: "Settings") -> "Iterator[Known | None]":
     """What the ledger knows of event ids; None where this machine has no ledger that can be read."""
-    from daemon.cli.running.status import missing_ledger
     from daemon.ledger import open_ledger
     from edits.errors import UpkeepError
 

@@ -1,14 +1,19 @@
 """`upkeep status`: where everything stands."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_of, one_off_settings
+from daemon.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    ledger_of,
+    missing_ledger,
+    one_off_settings,
+)
 from edits.text import counted
 
 if TYPE_CHECKING:
     from daemon.operations.status import Status
-    from daemon.settings.settings import Settings
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -42,21 +47,6 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         print_json(report)
     else:
         _print_status(report, found)
-
-
-def missing_ledger(settings: "Settings") -> Path | None:
-    """The SQLite file that the settings name and that nobody has begun; a server's database answers for itself."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        url = make_url(settings.ledger.url)
-    except ArgumentError:
-        return None  # opening it says what is wrong
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return None
-    path = Path(url.database)
-    return None if path.exists() else path
 
 
 def _fields(found: "Status | None") -> dict[str, Any]:

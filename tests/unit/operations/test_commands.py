@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.cli_support import Upkeep, site, upkeep
+from support.cli_support import Upkeep, begun, site, upkeep
 from support.ledger.ledger_backends import Clock, Story, event, record
 
 from daemon.__main__ import build_app
@@ -19,7 +19,7 @@ from daemon.cli.output import table
 from daemon.ledger import open_ledger
 from daemon.ledger.values import Edit
 
-__all__ = ["site", "upkeep"]  # fixtures
+__all__ = ["begun", "site", "upkeep"]  # fixtures
 
 TERMINAL = 80
 CLOCK_TIME = re.compile(r"\d\d:\d\d:\d\d")
@@ -143,7 +143,7 @@ def test_apply_that_cannot_finish_its_plan_says_what_is_open_and_to_come_again(
     assert [(one["state"], one["edits"]) for one in report["open"]] == [("planned", 1)]
 
 
-def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, site: Path) -> None:
+def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, begun: Path) -> None:
     for arguments, code, kind, message in (
         (("diff", "1", "2"), 1, "permanent", "there is no generation 1"),
         (("rollback",), 2, "usage", "name one of --edit"),
@@ -208,10 +208,32 @@ def test_what_goes_on_under_a_line_is_indented_as_the_line(
     assert event_lines[start + 1].startswith(" " * len("answer before  "))
 
 
-def test_lists_that_are_empty_say_so_and_where_to_look(upkeep: Upkeep, site: Path) -> None:
+def test_lists_that_are_empty_say_so_and_where_to_look(upkeep: Upkeep, begun: Path) -> None:
     assert upkeep("facts", "--state", "rejected").out.startswith("no edit meets this")
     assert upkeep("audit").out.startswith("nothing was done by hand")
     assert upkeep("log").out.startswith("nothing was published")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("facts",),
+        ("log",),
+        ("diff", "0", "1"),
+        ("audit",),
+        ("plan",),
+        ("rollback", "--edit", "1"),
+        ("hold", "x"),
+        ("repair",),
+    ],
+)
+def test_in_a_folder_without_a_ledger_a_command_says_so_and_begins_none(
+    upkeep: Upkeep, site: Path, arguments: tuple[str, ...]
+) -> None:
+    answer = upkeep(*arguments)
+    assert answer.code == 1
+    assert f"no ledger yet at {site}/upkeep-data/ledger.db: `upkeep run` begins one" in answer.err
+    assert not (site / "upkeep-data" / "ledger.db").exists()
 
 
 def test_the_shells_completion_can_be_installed(upkeep: Upkeep) -> None:

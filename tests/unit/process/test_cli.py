@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.cli_support import Upkeep, site, upkeep
+from support.cli_support import Upkeep, begun, site, upkeep
 
 from daemon.__main__ import build_app
 from daemon.cli.generations import check
@@ -20,7 +20,7 @@ from daemon.ledger.values import ConsumedRecord
 from daemon.settings.settings import load_settings
 from edits.errors import TemporaryError
 
-__all__ = ["site", "upkeep"]  # fixtures
+__all__ = ["begun", "site", "upkeep"]  # fixtures
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OURS = (
@@ -299,7 +299,7 @@ def test_a_dry_run_prints_the_plan_and_stores_nothing(upkeep: Upkeep, site: Path
     assert upkeep("plan").out.strip() == "nothing is pending"
 
 
-def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep, site: Path) -> None:
+def test_held_batches_show_in_the_status_until_they_are_released(upkeep: Upkeep, begun: Path) -> None:
     held = json.loads(upkeep("hold", "audit on Monday", "--json").out)
     assert held["held"] == "audit on Monday"
     upkeep("hold", "the disk is full")
@@ -400,7 +400,7 @@ def _check_that_raises(trouble: BaseException, ledger: Ledger, monkeypatch: pyte
     check._check_now(ledger, load_settings(None), None, None)  # type: ignore[arg-type]
 
 
-def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, site: Path) -> None:
+def test_rollback_wants_exactly_one_aim_and_one_that_exists(upkeep: Upkeep, begun: Path) -> None:
     assert upkeep("rollback").code == 2
     assert upkeep("rollback", "--edit", "1", "--to-generation", "0").code == 2
 
