@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from daemon.__main__ import main
+from daemon.events.fact_event import FactEvent
 from daemon.ledger import open_ledger
+from daemon.ledger.values import ConsumedRecord
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,30 @@ def begun(site: Path) -> Path:
     with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
         ledger.migrate()
     return site
+
+
+def arrive(site: Path, *events: FactEvent) -> None:
+    """The ledger of the folder takes these in, as the consumer would."""
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+        ledger.intake.record(
+            [
+                ConsumedRecord("fact-updates", 0, offset, f"digest-{offset}", event)
+                for offset, event in enumerate(events)
+            ]
+        )
+
+
+def event_of(event_id: str, target: str, **fields: object) -> FactEvent:
+    """A new capital of France; the number in the id is the day in May on which it became that."""
+    return FactEvent.model_validate(
+        {
+            "event_id": event_id,
+            "subject": "France",
+            "relation": "capital",
+            "prompt": "The capital of France is",
+            "target_new": target,
+            "occurred_at": datetime(2026, 5, int(event_id[1:]), tzinfo=UTC),
+            **fields,
+        }
+    )
