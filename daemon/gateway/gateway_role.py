@@ -115,10 +115,7 @@ class _Gateway:
             metrics=metrics,
             model_name=gateway.model_name,
         )
-        self._console: list[BaseRoute] = []
-        if settings.console.enabled:
-            asker = GatewayAsker(settings)
-            self._console = console_routes(create_console(settings, ledger, host=gateway.host, asker=asker))
+        self._console = _console(settings, ledger)
         self._ready = False
         self._swept_at = time.monotonic()
         self._outage = Outage("the published generation", "the last one that is known goes on deciding")
@@ -240,6 +237,14 @@ def _engine(gateway: GatewaySettings) -> VllmEngine:
         read_seconds=gateway.read_seconds,
         api_key=None if key is None else key.get_secret_value(),
     )
+
+
+def _console(settings: Settings, ledger: Ledger) -> list[BaseRoute]:
+    """The console's pages, where the settings want them at the gateway's port."""
+    if not settings.console.enabled:
+        return []
+    host, asker = settings.gateway.host, GatewayAsker(settings)
+    return console_routes(create_console(settings, ledger, host=host, asker=asker))
 
 
 @asynccontextmanager
