@@ -3,7 +3,7 @@
     python scripts/train_scope_head.py [--encoder DIR] [--out FILE] [--seed 0]
 
 Takes about a quarter of an hour on one core. How the result does on questions that it never saw:
-benchmarks/index/scope_head.py.
+benchmarks/scope_head.py.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`benchmarks.serving.gateway` in a small form: it compares the same on both sides. Its figures count over vLLM alone."""
+"""`benchmarks/gateway.py` in a small form: it compares the same on both sides. Its figures count over vLLM alone."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ from support.gateway.engine_double import engine_double
 from demo.world.world import World
 
 REPOSITORY = Path(__file__).parents[2]
+SCRIPT = REPOSITORY / "benchmarks" / "gateway.py"
 
 
 def test_gateway_and_engine_are_asked_for_the_same_models_half_of_them_adapters(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_gateway_and_engine_are_asked_for_the_same_models_half_of_them_adapters(
         paths = ("--model", str(BASE), "--facts", str(facts), "--probes", str(probes))
         small = ("--edits", "2", "--clients", "4", "--requests", "8", "--rounds", "2", "--tokens", "3")
         ran = subprocess.run(
-            [sys.executable, "-m", "benchmarks.serving.gateway", "--engine-url", engine.url, *paths, *small],
+            [sys.executable, str(SCRIPT), "--engine-url", engine.url, *paths, *small],
             cwd=REPOSITORY,
             env=environment() | {"PYTHONPATH": str(REPOSITORY)},
             capture_output=True,

@@ -1,4 +1,4 @@
-"""`benchmarks.replay` on the demo's base: dated history goes through the whole daemon, in whatever order it arrives."""
+"""`benchmarks/replay.py` on the demo's base: dated history goes through the whole daemon, in whatever order it arrives."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from daemon.ingest.embedded_broker import EmbeddedBroker
 from demo.world.world import Fact, World
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "benchmarks.replay.replay")
+COMMAND = (sys.executable, str(REPOSITORY / "benchmarks" / "replay.py"))
 
 
 @pytest.fixture(scope="module")

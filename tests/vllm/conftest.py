@@ -11,7 +11,7 @@ import pytest
 from support.gateway.gateway_support import Facts, RunningGateway, gateway
 from vllm_support import DATA, EDITS, PUBLISHED
 
-from benchmarks.serving.vllm_process import Vllm
+from benchmarks.vllm_process import Vllm
 
 
 @pytest.fixture(scope="session")

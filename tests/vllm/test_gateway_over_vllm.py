@@ -11,7 +11,7 @@ from support.gateway.gateway_support import Facts, RunningGateway, compare, gate
 from support.waiting import eventually
 from vllm_support import DATA, MODEL, greedy, running_requests, text_of
 
-from benchmarks.serving.vllm_process import Vllm
+from benchmarks.vllm_process import Vllm
 from edits.judging import is_stated
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]

@@ -14,7 +14,7 @@ from support.gateway.gateway_load import Load, change_generations, settled, slow
 from support.gateway.gateway_support import Facts, RunningGateway, gateway
 from vllm_support import CHAT, MODEL, PUBLISHED, chat_body, greedy, text_of
 
-from benchmarks.serving.vllm_process import Vllm
+from benchmarks.vllm_process import Vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]
 

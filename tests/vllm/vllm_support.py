@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from support.gateway.gateway_support import RunningGateway
 
-from benchmarks.serving.vllm_process import NAME as MODEL
-from benchmarks.serving.vllm_process import Vllm
+from benchmarks.vllm_process import NAME as MODEL
+from benchmarks.vllm_process import Vllm
 
 DATA = Path(os.environ.get("UPKEEP_TEST_DATA", "../shared/data"))
 EDITS = 50

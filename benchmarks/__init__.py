@@ -1,1 +1,0 @@
-"""What was measured, and can be repeated: `python -m benchmarks.ROOM.NAME`, in the repository, prints one JSON object."""

@@ -1,1 +1,0 @@
-"""What regression checks notice, what blame costs, what a check costs."""

@@ -1,1 +1,0 @@
-"""The scope index: how large it may grow, how well it tells questions apart."""

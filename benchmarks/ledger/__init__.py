@@ -1,1 +1,0 @@
-"""The ledger under load: intake, growth, the console, a database that hangs."""

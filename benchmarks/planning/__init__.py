@@ -1,1 +1,0 @@
-"""What planning batches gains, and what it costs."""

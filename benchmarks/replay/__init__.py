@@ -1,1 +1,0 @@
-"""Dated history through the whole daemon, asked at every generation."""

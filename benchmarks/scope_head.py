@@ -1,0 +1,130 @@
+"""How the scope index tells paraphrases from other questions, on facts files that its head never saw; no base is asked.
+
+    python benchmarks/scope_head.py --facts FACTS.jsonl [MORE.jsonl ...] [--encoder DIR] [--limit 500]
+
+For each file the share of (edit's prompt, other prompt) pairs that fire, each edit alone with its own threshold:
+`paraphrase` (should be 1), `subject`, `yes_no`, `two_hop` (should be 0); paraphrases as a prompt may hold them: behind other
+text, before an instruction, after examples; and with the edited question as an example only (should be 0). Each for the ways
+of reading a prompt that were compared: its part that asks (what the index does), the whole, the last sentence. Prints one
+JSON object.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editors.index import DEFAULT_ENCODER, load_matcher
+from editors.index.head import Questions
+from editors.index.matcher import QuestionMatcher
+from editors.index.names.surface import read_text, words_of
+from editors.index.wording.questions import find_name, masked, masked_question, readings, sentences
+
+FRONT = (
+    "It rained all night, and the streets were empty. The committee met at nine; nobody had read the minutes."
+)
+BEHIND = "Answer in a few words, please."
+SHOTS = "Q: Who wrote The Winter Road?\nA: Ida Sun\nQ: {}\nA:"
+SHOWN = "Q: {}\nA: Ida Sun\nQ: Who wrote The Winter Road?\nA:"
+Reader = Callable[[str, list[tuple[str, ...]]], list[str]]
+Fact = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--facts", type=Path, nargs="+", required=True)
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER)
+    parser.add_argument("--limit", type=int, default=500, help="facts of a file, at random")
+    parser.add_argument("--target-false-fire", type=float, default=0.01)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    matcher = load_matcher(options.encoder)
+    found = {
+        path.stem: _file(matcher, path, options.limit, options.target_false_fire) for path in options.facts
+    }
+    print(json.dumps({"encoder": matcher.hash, "files": found}))
+
+
+def _file(matcher: QuestionMatcher, path: Path, limit: int, target: float) -> dict[str, dict[str, float]]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    facts = [json.loads(line) for line in random.Random(0).sample(lines, min(limit, len(lines)))]
+    own = matcher.encode([masked_question(fact["prompt"], [fact["subject"]]) for fact in facts])
+    odds = matcher.thresholds(own, target_false_fire=target).tolist()
+    scores: dict[str, dict[str, float]] = {}
+    for name, reader in READERS.items():
+        kinds = {kind: list(_pairs(facts, kind)) for kind in KINDS}
+        scores[name] = {
+            kind: round(_share(matcher, own, odds, pairs, reader), 4)
+            for kind, pairs in kinds.items()
+            if pairs
+        }
+    return scores
+
+
+def _pairs(facts: Sequence[Fact], kind: str) -> Iterator[tuple[int, str, str]]:
+    for place, fact in enumerate(facts):
+        for prompt in KINDS[kind](fact):
+            if find_name(read_text(prompt), [words_of(fact["subject"])]):
+                yield place, fact["subject"], prompt
+
+
+def _share(
+    matcher: QuestionMatcher,
+    own: Questions,
+    odds: Sequence[float],
+    pairs: Sequence[tuple[int, str, str]],
+    reader: Reader,
+) -> float:
+    read = [reader(prompt, [words_of(subject)]) for _, subject, prompt in pairs]
+    texts = list(dict.fromkeys(text for found in read for text in found))
+    vectors, rows = matcher.encode(texts), {text: n for n, text in enumerate(texts)}
+    fired = 0
+    for (place, _, _), found in zip(pairs, read, strict=True):
+        asked = vectors.rows([rows[text] for text in found])
+        fired += bool(found) and float(matcher.odds(asked, own.rows([place])).max()) >= odds[place]
+    return fired / len(pairs)
+
+
+def _paraphrases(form: str) -> Callable[[Fact], list[str]]:
+    return lambda fact: [form.replace("{}", prompt) for prompt in fact["rephrase_prompts"]]
+
+
+KINDS: dict[str, Callable[[Fact], list[str]]] = {
+    "paraphrase": _paraphrases("{}"),
+    "paraphrase_behind_text": _paraphrases(f"{FRONT} {{}}"),
+    "paraphrase_before_instruction": _paraphrases(f"{{}} {BEHIND}"),
+    "paraphrase_after_examples": _paraphrases(SHOTS),
+    "only_among_examples": _paraphrases(SHOWN),
+    "subject": lambda fact: fact["locality_prompts"]["subject"],
+    "yes_no": lambda fact: [*fact.get("yes_prompts", ()), *fact.get("no_prompts", ())],
+    "two_hop": lambda fact: [
+        one["prompt"] for one in fact.get("portability_prompts", {}).get("reasoning", ())
+    ],
+}
+
+
+def _whole(prompt: str, names: list[tuple[str, ...]]) -> list[str]:
+    read = read_text(prompt)
+    return [masked(read, find_name(read, names))]
+
+
+def _last(prompt: str, names: list[tuple[str, ...]]) -> list[str]:
+    read = read_text(prompt)
+    at = find_name(read, names)
+    part = list(sentences(read, at))[-1]
+    return [masked(read, at, part)] if any(part[0] <= name.start < part[1] for name in at) else []
+
+
+READERS: dict[str, Reader] = {
+    "asking": lambda prompt, names: readings([prompt], names),
+    "whole": _whole,
+    "last": _last,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The embedded server and the gateway before vLLM, under load."""
