@@ -27,7 +27,7 @@ from daemon.settings.settings_file import write_settings
 from daemon.work.worker import Worker
 from monitoring.metrics.process_metrics import Metrics
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 READY_SECONDS = 400.0  # with the machine's cores shared
 OPEN = (EditState.PENDING, EditState.PLANNED, EditState.APPLYING)
 _TICKS = os.sysconf("SC_CLK_TCK")

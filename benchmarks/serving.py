@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 SHORT = {"prompt": "The", "max_tokens": 16, "temperature": 2, "seed": 1}
 LONG = {"prompt": "The", "max_tokens": 400, "temperature": 2, "seed": 1, "n": 8}
 ABANDONED = 15
