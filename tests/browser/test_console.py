@@ -180,7 +180,10 @@ def test_a_page_tells_of_a_new_generation_without_being_loaded_again(
 ) -> None:
     page.evaluate("window.marked = true")
     made = server.publish(Fact(f"Poland {width}", f"The capital of Poland {width} is", "Lodz"))
-    expect(page.get_by_role("heading", name=f"Generation {made}", exact=True)).to_be_visible()
+    shown = page.get_by_role("heading", name=f"Generation {made}", exact=True)
+    expect(shown).to_be_visible(
+        timeout=60_000
+    )  # the page asks every few seconds, and the machine may be slow
     assert page.evaluate("window.marked")
 
 

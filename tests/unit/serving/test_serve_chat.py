@@ -185,6 +185,8 @@ def test_ask_puts_the_question_as_a_users_message_to_base_and_edited_model(
     base, config = save(TURNS), tmp_path / "upkeep.toml"
     config.write_text(f'[model]\npath = "{base}"\nmax_new_tokens = 6\n[index]\nencoder = ""\n')
     monkeypatch.chdir(tmp_path)
+    with open_ledger(f"sqlite:///{tmp_path}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
 
     def ask(*options: str) -> Any:
         done = CliRunner().invoke(build_app(), ["ask", QUESTION, "-c", str(config), "--json", *options])

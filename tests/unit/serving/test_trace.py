@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli_support import Upkeep, site, upkeep
+from support.cli_support import Upkeep, begun, site, upkeep
 from support.serving_support import EmbeddedServer, Fact, embedded_server
 
-__all__ = ["site", "upkeep"]  # fixtures
+__all__ = ["begun", "site", "upkeep"]  # fixtures
 
 NORLAND = Fact("Norland", "The capital of Norland is", "Elbing")
 
@@ -88,7 +88,7 @@ def test_ask_of_another_generation_than_the_servers_says_that_it_loads_the_model
 
 
 def test_a_daemon_of_another_ledger_is_not_asked(
-    server: EmbeddedServer, upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddedServer, upkeep: Upkeep, begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UPKEEP_SERVE__PORT", str(server.settings.serve.port))
     reported = upkeep("ask", NORLAND.prompt, "--json")
