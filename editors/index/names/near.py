@@ -197,6 +197,8 @@ def _overlap(word: str, own: frozenset[str], other: str, grams: frozenset[str]) 
     if own.isdisjoint(grams):
         return 0.0
     shorter, longer = sorted((word, other), key=len)
+    if len(shorter) >= STEM and longer == shorter + "s":
+        return 1.0  # a possessive whose apostrophe was left out
     if len(shorter) >= STEM and longer.startswith(shorter) and len(longer) - len(shorter) <= 3:
         return 0.9  # an ending more or less: squeak, squeaker
     return 2 * len(own & grams) / (len(own) + len(grams))

@@ -14,9 +14,26 @@ _OFFICE = re.compile(
 )
 _NAME_OF = re.compile(r"^the name of (?=the )")
 _ARTICLE = re.compile(r"\bthe (?=x\b)")  # of a name: "the Netherlands"
+# "Who founded the city of Lyon?"; "the city of x is" may ask for the city. The song and the album of one name are two
+# things, so their kind stays.
+_KIND = re.compile(r"(?<=\w )(?<!is )(?<!was )(?<!are )the (?:city|town|village) of (?=x\b)")
+# Roundabout words for common ones.
+_ROUNDABOUT = (
+    (re.compile(r"\bmale parent\b"), "father"),
+    (re.compile(r"\bfemale parent\b"), "mother"),
+    (re.compile(r"\b(?:work of fiction|fictitious work)\b"), "fictional work"),
+    (
+        re.compile(
+            r"\b(?:live|living|reside)(?: in)? (?:when|while) (?:he|she|they|x) (?:died|passed away)\b"
+        ),
+        "die",
+    ),
+)
 
 
 def plain_wording(masked: str) -> str:
     """A masked text in the words of the head's corpus."""
-    plain = _NOW.sub("", _ARTICLE.sub("", masked)).strip()
+    plain = _NOW.sub("", _ARTICLE.sub("", _KIND.sub("", masked))).strip()
+    for roundabout, common in _ROUNDABOUT:
+        plain = roundabout.sub(common, plain)
     return _NAME_OF.sub("", _OFFICE.sub(r"the \1 is", plain)) or masked

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from editors.index.names.attached import all_keys
 from editors.index.names.segmentation import ReadText, Words, read_text, recent, words_of
 from editors.index.names.surface import find_keys
+from editors.index.wording.abbreviations import ends_abbreviation, goes_on
 from editors.index.wording.plain_wording import plain_wording
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
@@ -28,8 +29,12 @@ _REQUESTS = frozenset(
     )
 )
 SHORT_TAIL = 3  # words that lead to an answer: "the answer is"
+# It asks nothing by itself: "The capital of Spain? Which?", "The mayor of Lyon. Who is it?"
+_BARE_QUESTION = re.compile(
+    r"(?:and )?(?:who|what|when|where|which|how much|how many)(?: (?:is|was) (?:it|he|she|that|this))?\s*\?"
+)
 _POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
-# A sentence ends at a line break, or at a mark that something follows; an abbreviation's full stop is followed by a name.
+# A sentence ends at a line break, or at a mark that something follows.
 _SENTENCE_END = re.compile(r"(?<![.?!])[.?!]++[\"')\]]*+\s+|\n+")
 
 
@@ -83,9 +88,15 @@ def masked_question(text: str, names: Iterable[str]) -> str:
 
 
 def sentences(text: ReadText, at: Sequence[Occurrence] = ()) -> Iterator[tuple[int, int]]:
-    """The sentences of a text as (start, end); a mark inside a name ends none."""
-    begin, ends = 0, [name.end for name in at]
+    """The sentences of a text as (start, end); a mark inside a name, or of an abbreviation, ends none."""
+    begin, ends, starts = 0, [name.end for name in at], {name.start for name in at}
     for mark in _SENTENCE_END.finditer(text.plain):
+        if mark[0][0] == "." and ends_abbreviation(
+            text.plain, mark.start(), before_name=mark.end() in starts
+        ):
+            continue
+        if mark[0].strip() == "!" and mark.start() in ends and goes_on(text.plain, mark.start() + 1):
+            continue  # "Yahoo! was founded", "Jeopardy! first aired"
         behind = bisect_right(ends, mark.start())  # the first name that ends behind the mark's start
         if behind == len(at) or at[behind].start >= mark.end():
             yield begin, mark.end()
@@ -127,10 +138,10 @@ def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
 def _asks(text: ReadText, naming: tuple[int, int], behind: Sequence[tuple[int, int]]) -> bool:
     """Whether a sentence is what a prompt asks, though others stand behind it.
 
-    It is if it is the last one; or if it asks (a question, a request) and nothing behind it does: neither a question nor a
-    text that breaks off, as an unanswered example does.
+    It is if it is the last one, but for a bare "who?"; or if it asks (a question, a request) and nothing behind it does:
+    neither a question nor a text that breaks off, as an unanswered example does.
     """
-    if not behind:
+    if not behind or (len(behind) == 1 and _BARE_QUESTION.fullmatch(text.plain[slice(*behind[0])].strip())):
         return True
     asks = "?" in text.plain[slice(*naming)] or _first_word(text, naming) in _REQUESTS
     if not asks or any("?" in text.plain[slice(*part)] for part in behind):
