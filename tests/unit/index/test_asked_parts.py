@@ -33,6 +33,7 @@ def test_a_mark_of_a_name_or_an_abbreviation_ends_no_sentence(subject: str, prom
         ("Acme Inc.", "We are customers of Globex Inc. Who runs Acme Inc.?", "who runs x.?"),
         ("Lyon", "She lives in the U.S. Where is Lyon?", "where is x?"),
         ("Roman Karmen", "Category: Hapoel F.C. Roman Karmen was born in", "x was born in"),
+        ("Lyon", "Suppliers: Acme Inc.\nlargest river of Lyon?", "largest river of x?"),
         ("Lyon", "I like Paris! Which river runs through Lyon?", "which river runs through x?"),
     ],
 )
