@@ -50,6 +50,7 @@ _SQLITE_OPTIONS = {
 # a standby that was promoted away, and a transaction that idled too long.
 _POSTGRES_TEMPORARY_CLASSES = {"08", "40", "53", "57", "58"}
 _POSTGRES_TEMPORARY = {"55P03", "25006", "25P03"}
+_NO_TABLE = "42P01"
 _NO_RIGHT = "42501"  # such as to CREATE in the schema public, which PostgreSQL 15 gives to nobody
 
 
@@ -199,6 +200,11 @@ def translated() -> Iterator[None]:
             raise LedgerUnreadable(f"the ledger cannot be read: {error.orig}") from error
         if error.connection_invalidated or _is_temporary(error):
             raise LedgerUnavailable(f"the ledger is not available: {error.orig}") from error
+        if _is_without_tables(error.orig):
+            raise LedgerUnavailable(
+                "the ledger's tables are gone: its file or database was taken away or replaced while Upkeep ran; "
+                "put it back, or start Upkeep again to begin a new ledger"
+            ) from error
         if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
             raise LedgerUnreadable(
                 f"the ledger's user lacks a right: {error.orig}; for the first start: "
@@ -209,6 +215,12 @@ def translated() -> Iterator[None]:
 
 def _is_damage(cause: object) -> bool:
     return isinstance(cause, sqlite3.Error) and _sqlite_code(cause) in _SQLITE_DAMAGED
+
+
+def _is_without_tables(cause: object) -> bool:
+    if isinstance(cause, sqlite3.Error):
+        return str(cause).startswith("no such table")  # SQLite has no code of its own for it
+    return getattr(cause, "sqlstate", None) == _NO_TABLE
 
 
 def _is_temporary(error: DBAPIError) -> bool:

@@ -1,12 +1,13 @@
 """What is away is said to be so: no page of the console is an error of ours because a database, a broker or a model is."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -49,15 +50,31 @@ def take_away(console: RunningConsole) -> None:
             other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
+def empty(console: RunningConsole) -> None:
+    """The ledger's file is deleted, or its database made anew, while the console runs."""
+    database, url = database_of(console.ledger), console.settings.ledger.url
+    if url.startswith("sqlite"):
+        database.engine.dispose()
+        for file in Path(url.removeprefix("sqlite:///")).parent.glob("*.db*"):
+            file.unlink()
+    else:
+        with database.write() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+
+
 def words(page: str) -> str:
     """The main part of a page, without its markup."""
     return re.sub(r"<[^>]+>", " ", page.split("<main")[1])
 
 
-def test_a_ledger_that_is_away_is_said_to_be_on_every_page(console: RunningConsole) -> None:
+@pytest.mark.parametrize("loss", [take_away, empty])
+def test_a_ledger_that_is_away_is_said_to_be_on_every_page(
+    console: RunningConsole, loss: Callable[[RunningConsole], None]
+) -> None:
     client = console.client()
     client.open("/audit")
-    take_away(console)
+    loss(console)
     for path in (*PAGES, *OTHERS):
         answer = client.open(path)
         assert answer.status_code in (400, 503), path
