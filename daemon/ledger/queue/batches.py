@@ -93,7 +93,7 @@ class Batches:
     def split(
         self, batch_id: int, token: int, parts: Sequence[Sequence[EditId]], *, reason: str
     ) -> list[int]:
-        """Replace the batch by smaller ones, which are next in its lane and start with no attempts.
+        """Replace the batch by smaller ones, which are next in its lane and start with no attempts; its reason says why.
 
         Raises:
             LeaseLost: somebody else has the batch, or it is done.
@@ -110,7 +110,8 @@ class Batches:
                 or sorted(i for part in parts for i in part) != sorted(members)
             ):
                 raise ValueError(f"the parts do not hold each edit of batch {batch_id} once, or are not two")
-            BATCHES.update(connection, batch_id, token, state="split", finished_at=at)
+            why = clip(f"{row.reason}; split: {reason}", REASON_CHARS)
+            BATCHES.update(connection, batch_id, token, state="split", finished_at=at, reason=why)
             new_ids = []
             for part in parts:
                 lane = Lane(row.lane)

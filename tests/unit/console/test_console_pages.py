@@ -12,7 +12,7 @@ from threading import Barrier
 import httpx
 import pytest
 from support.console_support import Client, RunningConsole, running_console
-from support.ledger.ledger_backends import START, event
+from support.ledger.ledger_backends import START, Clock, event
 from support.waiting import eventually, free_port
 
 from daemon.console.pages.failures import fault_of
@@ -290,3 +290,40 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_batch_that_was_split_says_what_it_was_and_how_often_it_was_tried(console: RunningConsole) -> None:
+    story = console.story
+    edits = story.arrive(event("a", "Norland"), event("b", "Sorland"))
+    story.plan(edits)
+    batch = story.claim()
+    console.ledger.batches.split(
+        batch.id, batch.token, ((edits[0].id,), (edits[1].id,)), reason="its worker ended with code 137"
+    )
+    page = console.client().open("/failures").text
+    split = Tags(page.split('id="split"')[1]).text
+    assert f"{batch.id} of plan {batch.plan_id}" in split
+    assert "its worker ended with code 137" in split
+    assert "None." not in split
+
+
+def test_work_tells_who_runs_which_batch_how_long_still_and_which_workers_are_gone(tmp_path: Path) -> None:
+    clock = Clock()
+    with running_console(tmp_path, clock=clock, session_clock=clock) as console:
+        story, control = console.story, console.ledger.control
+        for name in ("First", "Second", "Third"):  # the remaining time is taken from these
+            story.plan(story.arrive(event(name, name)))
+            batch = story.claim()
+            clock.advance(40)
+            story.publish(batch)
+        control.workers_seen("lost-one", "cuda:1", None)
+        clock.advance(3600)
+        story.plan(story.arrive(event("now", "Norland")))
+        batch = story.claim(worker="busy-one")
+        control.workers_seen("busy-one", "cuda:0", batch.id)
+        clock.advance(10)
+        page = console.client().open("/work").text
+    rows = [" ".join(Tags(f"<tr {row}").text.split()) for row in page.split("<tr ")]
+    [running] = [row for row in rows if row.startswith(f"{batch.id} of plan {batch.plan_id}")]
+    assert "busy-one 10 s 25 % about 30 s" in running
+    assert [row[:13] for row in rows if "cuda" in row] == ["busy-onealive", "lost-onegonec"]
