@@ -43,8 +43,8 @@ def test_swaps_and_rollbacks_under_load_mix_nothing_and_fail_nobody(
     (newer,) = changing.publish({**one, "target_new": late["target_new"]}).values()
     second = changing.story.head()
     prepared = changing.prepare(late)
-    answered = {edits[one["subject"]][0]: one["target_new"], edits[two["subject"]][0]: two["target_new"]}
-    answered |= {newer: late["target_new"], prepared.edits[late["subject"]]: late["target_new"]}
+    outputs = {edits[one["subject"]][0]: one["target_new"], edits[two["subject"]][0]: two["target_new"]}
+    outputs |= {newer: late["target_new"], prepared.edits[late["subject"]]: late["target_new"]}
     edits[one["subject"]].append(newer)
     edits |= {subject: [edit] for subject, edit in prepared.edits.items()}
     bodies = {fact["subject"]: chat_body(fact["prompt"], max_tokens=16) for fact in (one, two, late)}
@@ -66,7 +66,7 @@ def test_swaps_and_rollbacks_under_load_mix_nothing_and_fail_nobody(
         json.dumps({"requests": len(load.seen), "streamed": streamed, "changes": heads, "seconds": seconds})
     )
     assert load.errors == []
-    assert wrong_answers(load, changing, edits, base=MODEL, answered=answered) == []
+    assert wrong_answers(load, changing, edits, base=MODEL, outputs=outputs) == []
     assert 0 < streamed < len(load.seen)
 
 

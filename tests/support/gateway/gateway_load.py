@@ -123,7 +123,7 @@ def wrong_answers(
     Args:
         edits: a subject's edits of all times.
         base: the base's name at the engine.
-        said: by edit, what its answer must state; no answer of the base may state any of its subject's.
+        outputs: by edit, what its answer must state; no answer of the base may state any of its subject's.
     """
     live = {
         number: facts.ledger.generations.live_at(number) for number in {one.generation for one in load.seen}
