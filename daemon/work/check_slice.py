@@ -1,7 +1,7 @@
 """One slice of the oldest check, under a lease: what a worker does between batches."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import structlog
@@ -19,9 +19,19 @@ _log = structlog.get_logger(__name__)
 
 
 def work_on_next_check(
-    ledger: Ledger, settings: Settings, model: ServedModel, *, worker: str, kinds: Collection[CheckKind]
+    ledger: Ledger,
+    settings: Settings,
+    model: ServedModel,
+    *,
+    worker: str,
+    kinds: Collection[CheckKind],
+    follow_head: Callable[[], None],
 ) -> bool:
     """Work on the oldest check of these kinds for `monitoring.slice_seconds`; False: there is none.
+
+    Args:
+        follow_head: takes over what was published. It is called once the check is claimed: a check that was asked for
+            because of a generation must see that one, published since the worker last looked or not.
 
     Raises:
         TemporaryError: the ledger or the store is unwell; the check was released, and its attempt does not count.
@@ -30,6 +40,7 @@ def work_on_next_check(
     if claimed is None:
         return False
     try:
+        follow_head()
         _work_on(ledger, settings, model, claimed)
     except LeaseLost as error:
         _log.warning("check taken over by another worker", reason=str(error))

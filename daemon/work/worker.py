@@ -196,7 +196,14 @@ class Worker:
         )
 
     def _check(self, *kinds: CheckKind) -> bool:
-        return work_on_next_check(self._ledger, self._settings, self._model, worker=self.name, kinds=kinds)
+        return work_on_next_check(
+            self._ledger,
+            self._settings,
+            self._model,
+            worker=self.name,
+            kinds=kinds,
+            follow_head=self._follow_head,
+        )
 
     def _sweep_if_due(self) -> None:
         """Now and then, remove shards of batches that were never published."""

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -212,3 +213,23 @@ def test_a_model_can_go_back_and_forth_between_generations_at_the_cost_of_what_t
             assert shop.model.edited.live == ledger.generations.live_at(number).keys()
     assert shop.model.edited.live == ledger.generations.live().keys()
     assert json.dumps(sorted(shop.model.edited.live)) == '["1", "2"]'
+
+
+def test_a_check_asked_for_after_a_generation_was_published_checks_that_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
+    shop.work()
+    ledger = shop.story.ledger
+    claim = ledger.batches.claim
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        """Another worker publishes and asks for a check, after this one has looked at the head."""
+        monkeypatch.setattr(ledger.batches, "claim", claim)
+        ledger.generations.rollback_to(0, cause="test")
+        ledger.checks.request(None, "test")
+        return claim(*args, **kwargs)
+
+    monkeypatch.setattr(ledger.batches, "claim", meanwhile)
+    shop.work()
+    assert {check.generation for check in ledger.checks.latest()} == {ledger.generations.head().number}
