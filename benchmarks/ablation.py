@@ -18,9 +18,9 @@ from typing import Any
 from daemon.evaluation.facts_file import read_facts, read_probes
 from editors import EditedModel, EditRequest, build_editor, load_base
 from editors.base.base import Base
-from editors.index.names.surface import SurfaceIndex
 from editors.inference.scoring import fire_rate, score_answers
 from editors.routing.scope_router import Route
+from edits.names.surface import SurfaceIndex
 
 # What the measured base needs where the paper's 2e-4 is too little for the route to be learned, or for rephrases.
 RATES: dict[str, int | float] = {"learning_rate": 1e-3, "steps": 50, "route_learning_rate": 5e-3}

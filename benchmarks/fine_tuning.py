@@ -15,8 +15,8 @@ import torch
 from daemon.evaluation.facts_file import EvaluationFact, read_facts, read_probes
 from editors.base.base import Base, load_base
 from editors.base.passes import Replay, answer_logits, row_losses, training_rows
-from editors.index.names.surface import SurfaceIndex
 from editors.methods.common.training_batch import make_training_batch
+from edits.names.surface import SurfaceIndex
 from edits.requests import EditRequest
 
 STEPS = 20

@@ -39,11 +39,11 @@ import torch
 from editors import EditedModel, load_base
 from editors.base.base import Base
 from editors.index.matcher import load_matcher
-from editors.index.names.segmentation import MAX_WORDS, read_text
 from editors.store.adapter_store import AdapterStore
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import Calibration, IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.shards import Shard, prompt_sha256
+from edits.names.segmentation import MAX_WORDS, read_text
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PROMPTS = 200

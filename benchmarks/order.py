@@ -27,7 +27,8 @@ from plan_support import FinalScores, Judge, base_embedder, pending, read_facts,
 from editors import EditedModel, build_editor, load_base
 from editors.base.base import Base
 from editors.store.shards import Shard
-from edits.requests import EditId, EditRequest
+from edits.ids import EditId
+from edits.requests import EditRequest
 from planners import PlannerSettings, plan
 from planners.ordering import ORDERS
 

@@ -12,9 +12,9 @@ from daemon.evaluation.facts_file import EvaluationFact, edit_request, pending_e
 from daemon.events.fact_event import prompt_key
 from daemon.planning.base_vectors import BaseVectors
 from editors.base.base import Base, load_base
-from editors.index.names.surface import SurfaceIndex
 from editors.inference.edited_model import EditedModel
 from editors.inference.scoring import score_answers
+from edits.names.surface import SurfaceIndex
 from edits.requests import EditRequest
 from planners import ModelEmbedder, Pending
 

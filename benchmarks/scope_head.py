@@ -21,8 +21,8 @@ import torch
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.surface import read_text, words_of
 from editors.index.wording.questions import find_name, masked, masked_question, readings, sentences
+from edits.names.surface import read_text, words_of
 
 FRONT = (
     "It rained all night, and the streets were empty. The committee met at nine; nobody had read the minutes."

@@ -15,8 +15,8 @@ from line_chart import ChartLine, chart
 
 from daemon.evaluation.facts_file import read_facts
 from editors.base.base import load_base
-from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import make_keys, read_pairs
+from edits.names.surface import SurfaceIndex
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
 
-from edits.requests import EditId
+from edits.ids import EditId
 
 Arrival: TypeAlias = tuple[int, EditId]
 Recency: TypeAlias = tuple[datetime, int, Arrival]

@@ -1,9 +1,10 @@
 """The edit request: what every package means by "change this fact". Imports no torch."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import InitVar, dataclass
 
 from edits.errors import BadRequest
+from edits.ids import EditId
+from edits.names.naming import naming_fault
 from edits.rules import (
     MAX_ALIASES,
     MAX_ID_CHARS,
@@ -15,9 +16,6 @@ from edits.rules import (
     why_not_one_line,
     why_not_text,
 )
-
-EditId: TypeAlias = str
-"""What an edit is known by everywhere: any text; the ledger's own are its numbers in decimal."""
 
 _REQUIRED = ("edit_id", "subject", "prompt", "target_new")
 _LIMITS = {
@@ -47,6 +45,9 @@ class EditRequest:
     `rephrase_prompts` may be used for training; held-out rephrases used for scoring never stand here.
     `locality_prompts` are prompts whose answer must stay the base's. `phrasings` are known phrasings of its relation, with
     this subject put in: the index reads them, nothing is trained on them.
+
+    Args:
+        accepted: an earlier check, perhaps an earlier release's, took this fact: how it is named is not asked again.
     """
 
     edit_id: EditId
@@ -59,12 +60,14 @@ class EditRequest:
     rephrase_prompts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
     phrasings: tuple[str, ...] = ()
+    accepted: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, accepted: bool) -> None:
         """Refuse what a fact event of the same content is refused for.
 
         Raises:
-            BadRequest: a text is blank, too long or not storable; the answer has a line break; a text stands for a list.
+            BadRequest: a text is blank, too long or not storable; the answer has a line break; a text stands for a list;
+                the prompt does not name the subject, or a name names nothing.
         """
         for name, limit in _LIMITS.items():
             value = getattr(self, name)
@@ -80,6 +83,8 @@ class EditRequest:
                 raise BadRequest(f"{name}: must be at most {count} texts")
             for text in texts:
                 _require(name, why_not_text(text, limit))
+        if not accepted and (fault := naming_fault(self.prompt, self.surface_forms)) is not None:
+            raise BadRequest(fault.reason)
 
     @property
     def surface_forms(self) -> tuple[str, ...]:

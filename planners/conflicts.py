@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edits.ids import EditId
 from edits.recency import by_arrival, newest_first, rival_keys
-from edits.requests import EditId
 from planners.values import Pending
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edits.requests import EditId
+from edits.ids import EditId
 from edits.text import counted
 from planners.values import DraftBatch, PlanDraft, ProjectionPoint
 

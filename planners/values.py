@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from edits.ids import EditId
 from edits.recency import Recency, recency_of
-from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)

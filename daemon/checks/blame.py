@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from daemon.checks.hold import hold
 from daemon.ledger import Ledger
 from daemon.ledger.values import Blamed, CheckKind
+from edits.ids import EditId
 from edits.recency import arrival
-from edits.requests import EditId
 from monitoring.checks.bisection import Oracle, bisect
 from monitoring.checks.regression import CHUNK, AnswersPrompts
 from monitoring.checks.suites import sampling_hash

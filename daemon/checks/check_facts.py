@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from daemon.ledger import Ledger
 from daemon.ledger.values import Edit
-from edits.requests import EditId
+from edits.ids import EditId
 from monitoring.checks.regression import AnswersPrompts, LiveFact
 from monitoring.checks.suites import sampling_hash
 from monitoring.checks.tally import AGE_DAYS

@@ -13,9 +13,9 @@ from daemon.events.fact_event import fact_key, prompt_key
 from daemon.ledger import Ledger
 from daemon.ledger.values import CheckResult, Edit, EditState
 from daemon.settings.settings import Settings
-from editors.index.names.everyday import why_no_name
-from editors.index.names.surface import SurfaceIndex
-from edits.requests import EditId
+from edits.ids import EditId
+from edits.names.everyday import why_no_name
+from edits.names.surface import SurfaceIndex
 from monitoring.checks.parity import PARITY
 from monitoring.checks.regression import AnswersPrompts
 from monitoring.checks.suites import (

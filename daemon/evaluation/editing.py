@@ -11,9 +11,9 @@ from daemon.planning.base_vectors import BaseVectors
 from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from editors.methods.registry import build_editor
+from edits.ids import EditId
 from edits.judging import as_prompt, judge_of
 from edits.recency import arrival, by_arrival, may_be_one_fact, rival_keys
-from edits.requests import EditId
 from planners import DraftBatch, ModelEmbedder, PlannerSettings, plan
 
 OLDEST = 100

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from daemon.events.fact_event import fact_key_of, prompt_key
 from daemon.events.strict_json import without_nulls
 from edits.errors import PermanentError
-from edits.requests import EditId, EditRequest
+from edits.ids import EditId
+from edits.requests import EditRequest
 from planners import Pending
 
 MAX_LINE_BYTES = 1 << 20
@@ -188,6 +189,7 @@ def edit_request(edit_id: EditId, fact: EvaluationFact) -> EditRequest:
         ground_truth=fact.ground_truth,
         relation=fact.relation,
         aliases=fact.aliases,
+        accepted=True,  # a fact that an event would be refused for is judged, as one that never fires
     )
 
 

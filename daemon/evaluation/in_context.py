@@ -10,9 +10,9 @@ from daemon.evaluation.questions import AnsweredQuestions
 from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from edits.errors import BadRequest
+from edits.ids import EditId
 from edits.judging import contains, share
 from edits.prompts import Conversation, Message, Prompt
-from edits.requests import EditId
 
 # Wordings were compared on SmolLM2-135M-Instruct (docs/evaluation.md): in chat a model does best with an instruction that
 # it is a fact; in plain form the very text that it shall write does best.

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from daemon.evaluation.editing import Edited, stale_values
 from daemon.evaluation.facts_file import EvaluationFact
 from daemon.events.fact_event import prompt_key
-from editors.index.names.surface import SurfaceIndex
 from editors.inference.edited_model import Answer, EditedModel
 from editors.inference.scoring import teacher_forced
+from edits.ids import EditId
 from edits.judging import Form, as_prompt, contains, is_exact, judge_of, share
+from edits.names.surface import SurfaceIndex
 from edits.prompts import Prompt
 from edits.recency import by_arrival
-from edits.requests import EditId
 
 NOBODY: EditId = ""  # the owner of a question that no live edit shall answer
 

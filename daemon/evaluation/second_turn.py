@@ -10,9 +10,9 @@ from daemon.evaluation.questions import AnsweredQuestions, ScoredQuestion
 from editors.base.base import Base
 from editors.inference.edited_model import EditedModel
 from editors.inference.scoring import score_answers
+from edits.ids import EditId
 from edits.prompts import Conversation, Message, asked_in_chat
 from edits.recency import by_arrival
-from edits.requests import EditId
 
 FIRST_ANSWER_TOKENS = 48  # of the base's output about the subject; what follows is dropped
 

@@ -25,8 +25,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from daemon.events.cloudevents import Header, unwrap
 from daemon.events.strict_json import EventRejected, printable, read_json, without_nulls
 from daemon.events.templates import Templates
-from editors.index.names.everyday import why_no_name
-from editors.index.names.naming import names_subject
+from edits.names.naming import names_subject, naming_fault
 from edits.rules import (
     MAX_ALIASES,
     MAX_ID_CHARS,
@@ -302,16 +301,13 @@ def _require_names(event: FactEvent) -> None:
         EventRejected: a name names nothing, or the prompt names no subject.
     """
     names, prompt = (event.subject, *event.aliases), event.prompt or ""
-    for name in names if event.op == "assert" else ():
-        if (reason := why_no_name(name, prompt)) is not None:
-            raise EventRejected(
-                "names_nothing",
-                f"the name {printable(name, 60)!r} {reason}: it would be found where nobody means it",
-            )
-    if event.prompt is None or names_subject(prompt, names):
+    if event.op == "assert":
+        if (fault := naming_fault(prompt, names)) is not None:
+            raise EventRejected(fault.code, fault.reason)
         return
     # What an earlier release accepted can be taken back.
-    if event.op == "assert" or not any(normalise(name) in normalise(prompt) for name in names):
+    accepted = any(normalise(name) in normalise(prompt) for name in names)
+    if prompt and not accepted and not names_subject(prompt, names):
         raise EventRejected("prompt_without_subject", "prompt does not name its subject")
 
 

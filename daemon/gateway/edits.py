@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from editors.adapters.bank import ExpertRow
 from editors.index import QuestionMatcher
-from editors.index.names.surface import SurfaceIndex
 from editors.inference.export import why_unexportable
 from editors.pretrained.hashing import BaseHash, as_base_hash
 from editors.routing.scope_router import ScopeRouter
@@ -15,8 +14,9 @@ from editors.store.fit import require_fit
 from editors.store.lora_forms import LoraForm
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt, ShardDamaged
+from edits.ids import EditId
+from edits.names.surface import SurfaceIndex
 from edits.prompts import Prompt
-from edits.requests import EditId
 
 PREFIX = "upkeep-"
 

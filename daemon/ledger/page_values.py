@@ -16,7 +16,7 @@ from daemon.ledger.values import (
     PlanCause,
     RecordOutcome,
 )
-from edits.requests import EditId
+from edits.ids import EditId
 
 
 @dataclass(frozen=True, slots=True)

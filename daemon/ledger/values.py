@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.events.fact_event import FactEvent
+from edits.ids import EditId
 from edits.recency import Recency, recency_of
-from edits.requests import EditId, EditRequest
+from edits.requests import EditRequest
 
 
 class EditState(StrEnum):
@@ -114,6 +115,7 @@ class Edit:
             rephrase_prompts=tuple(event.rephrase_prompts),
             locality_prompts=tuple(event.locality_prompts.all()),
             phrasings=tuple(text for text in dict.fromkeys(phrasings) if text not in own),
+            accepted=True,
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from edits.requests import EditId
+from edits.ids import EditId
 
 EDIT_HEADER = "x-upkeep-edit"
 GENERATION_HEADER = "x-upkeep-generation"

@@ -14,7 +14,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.page_values import Preview
 from daemon.ledger.values import Act, Generation, Hold
 from edits.errors import BadRequest
-from edits.requests import EditId
+from edits.ids import EditId
 
 MAX_REASON_CHARS = 500
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from daemon.ledger import Ledger
 from daemon.ledger.page_values import AuditPage, Difference, FactPage, FactQuery, FoundFacts, GenerationPage
 from daemon.ledger.values import Hold
-from edits.requests import EditId
+from edits.ids import EditId
 
 PAGE = 50
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from daemon.ledger.errors import LeaseLost
 from daemon.ledger.values import ClaimedBatch
 from edits.errors import BadRequest, DeviceBusy, PermanentError, TemporaryError
-from edits.requests import EditId
+from edits.ids import EditId
 
 RETRY_SECONDS = 5.0
 

@@ -7,7 +7,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.values import Act, Blamed
 from editors.store.adapter_store import AdapterStore
-from edits.requests import EditId
+from edits.ids import EditId
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from daemon.settings.settings import Settings
 from daemon.work.decision import UnexplainedFault
 from daemon.work.verify import Verification, Verifier
 from editors.base.devices import device_errors
-from editors.index.names.everyday import all_far_texts
 from editors.methods.registry import build_editor
 from editors.methods.scen.settings import ScenSettings
 from editors.store.shards import Shard
 from edits.errors import BadRequest
+from edits.ids import EditId
+from edits.names.everyday import all_far_texts
 from edits.recency import by_arrival, may_be_one_fact
-from edits.requests import EditId, EditRequest
+from edits.requests import EditRequest
 from monitoring.metrics.process_metrics import Metrics
 
 # An edit that its batch's editor failed on gets an expert of its own before it is rejected.

@@ -14,9 +14,9 @@ from daemon.settings.tables import VerifySettings
 from editors.base.base import Base
 from editors.inference.edited_model import Answer, EditedModel
 from editors.store.shards import Shard
+from edits.ids import EditId
 from edits.judging import Form, is_exact, is_stated, share
 from edits.prompts import Prompt, asked_in_chat
-from edits.requests import EditId
 
 # What a score is called, by the form in which was asked.
 _SUFFIX: Mapping[Form, str] = {"plain": "", "chat": "_chat"}

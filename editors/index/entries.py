@@ -7,10 +7,10 @@ from torch import Tensor
 
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.articles import spoken_forms
-from editors.index.names.surface import read_text, words_of
 from editors.index.wording.questions import find_name, masked, masked_question
 from editors.store.header import LARGEST_ODDS, IndexedQuestion
+from edits.names.articles import spoken_forms
+from edits.names.surface import read_text, words_of
 from edits.requests import EditRequest
 from edits.text import normalise
 

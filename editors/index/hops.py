@@ -1,7 +1,7 @@
 """One hop more: "the mentor of the architect of x" asks about the architect, not who it is.
 
 A sentence encoder reads it as the shorter question with a few words in front, so the structure is read instead: a noun,
-asked of another noun that x belongs to. Nouns that ask for the thing itself ("the name of the architect of x", "the year of
+asked of another noun that x belongs to, or the place where that lies ("in which state is the headquarters of x"). Nouns that ask for the thing itself ("the name of the architect of x", "the year of
 the death of x") are no hop; the list is in `data/hops.toml`. It only ever keeps an edit from firing.
 """
 
@@ -15,17 +15,22 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-_ASKED = r"\b(?:the|an?|what|which)(?: [\w'-]+){0,2}? (?P<noun>[\w'-]+) of (?:the|an?) "
+_ASKED = r"\b(?:the|an?|what|which)(?: [\w'-]+){0,2}? (?P<noun>[\w'-]+) "
+_ANSWER = r"(?P<answer>(?:[\w/()'-]+ ){1,5}?)(?:of|in|for|at) x\b"
 # "the NOUN of the (answer) of x", and "the NOUN of the ... that x ..."; bounded everywhere, for texts are hostile.
-_OF_A_NOUN = re.compile(_ASKED + r"(?P<answer>(?:[\w/()'-]+ ){1,5}?)(?:of|in|for|at) x\b")
+_OF_A_NOUN = re.compile(_ASKED + r"(?:of|in|behind) (?:the|an?) " + _ANSWER)
+# "in which PLACE is the (answer) of x": where the answer lies.
+_PLACE = r"(?P<noun>state|province|country|nation|continent|region|county|hemisphere)"
+_OF_A_PLACE = re.compile(
+    rf"\b(?:in|on|at) (?:which|what) {_PLACE} (?:is|was|are|were|lies) (?:the|an?) " + _ANSWER
+)
 _OF_A_CLAUSE = re.compile(
-    _ASKED + r"(?:[\w/()'-]+ ){1,4}?(?:that|who|which|whom|whose|where|by) "
+    _ASKED + r"of (?:the|an?) (?:[\w/()'-]+ ){1,4}?(?:that|who|which|whom|whose|where|by) "
     r"(?P<answer>(?:[\w/()',-]+ ){0,6}?x\b(?: [\w'-]+){0,6})"
 )
 # "what is the (answer) of x", "the (answer) of x is".
 _DIRECT = re.compile(
-    r"(?:^|\b(?:what|who|which) (?:is|was|are|were) )(?:the|an?) (?P<answer>(?:[\w/()'-]+ ){1,5}?)"
-    r"(?:of|in|for|at) x\b(?: (?:is|was|are|were))?\W*$"
+    r"(?:^|\b(?:what|who|which) (?:is|was|are|were) )(?:the|an?) " + _ANSWER + r"(?: (?:is|was|are|were))?\W*$"
 )
 _WORD = re.compile(r"[\w'-]+")
 _ENDING = re.compile(r"(?:es|s|ed|ing)$")
@@ -64,6 +69,8 @@ def further_hop(text: str, other: str) -> str | None:
 
 @lru_cache(maxsize=1 << 14)
 def _hop(text: str) -> _Hop | None:
+    if found := _OF_A_PLACE.search(text):
+        return _Hop(found["noun"], _noun(found), frozenset())
     if (found := _OF_A_NOUN.search(text)) and found["noun"] not in _lists()["transparent"]:
         return _Hop(found["noun"], _noun(found), frozenset())
     if (found := _OF_A_CLAUSE.search(text)) and found["noun"] not in _lists()["transparent"]:

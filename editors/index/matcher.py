@@ -19,7 +19,7 @@ from editors.index.learning.training import PAIRS, train_head
 from editors.index.wording.contrasts import contradictions
 
 # At `TARGET` an edit's threshold lies between these log odds; a stricter target moves them by as much as it is stricter.
-MIN_ODDS, MAX_ODDS, TARGET = -0.4, -0.25, 0.01
+MIN_ODDS, MAX_ODDS, TARGET = -0.8, -0.65, 0.01
 # Of the bank so many are a question's own relation in other words, or so like it that nothing can be told from them.
 OWN_SHARE = 0.01
 # Log odds of what no wording can make one question.

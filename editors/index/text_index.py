@@ -15,11 +15,11 @@ from itertools import islice
 from editors.index.encoder import MAX_TOKENS
 from editors.index.head import Questions, joined
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.surface import Words
 from editors.index.relations import RelationPhrasings
 from editors.index.vectors import VectorRows
 from editors.index.wording.questions import readings
 from editors.store.shards import Shard
+from edits.names.surface import Words
 from edits.prompts import Prompt, user_turns
 
 # Of a conversation so many turns are looked at, the latest.

@@ -12,7 +12,6 @@ from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES, ExpertBank, Exper
 from editors.adapters.paper_experts import is_full_copy
 from editors.base.base import Base, CompletionOutput, PromptBatch
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.surface import SurfaceIndex
 from editors.routing.agreement import read_pairs
 from editors.routing.kv_anchor import AnchorRouter
 from editors.routing.neurons import NeuronRouter
@@ -23,6 +22,7 @@ from editors.store.fit import require_fit
 from editors.store.header import ROUTINGS, Agreement, Routing
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt, ShardDamaged
+from edits.names.surface import SurfaceIndex
 from edits.prompts import Prompt, prompt_list
 
 _log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.articles import spoken_forms
-from editors.index.names.by_key import EditsByKey
-from editors.index.names.near import MIN_COVERAGE, Near, NearNames
-from editors.index.names.surface import SurfaceIndex, Words, words_of
 from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names
 from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
+from edits.names.articles import spoken_forms
+from edits.names.by_key import EditsByKey
+from edits.names.near import MIN_COVERAGE, Near, NearNames
+from edits.names.surface import SurfaceIndex, Words, words_of
 from edits.prompts import Prompt, user_turns
 from edits.recency import arrival
 

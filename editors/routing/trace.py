@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editors.index.hops import further_hop
-from editors.index.names.surface import read_text, words_of
 from editors.index.text_index import asked_parts, turns_with_names
 from editors.index.wording.contrasts import excluding_words
 from editors.index.wording.questions import find_name
 from editors.routing.scope_router import MAX_CANDIDATES, UNROUTED, Judged, Route, ScopeRouter
+from edits.names.surface import read_text, words_of
 from edits.prompts import Prompt
 from edits.text import counted
 

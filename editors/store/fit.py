@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from editors.pretrained.hashing import BaseHash
 from editors.store.shards import Shard
 from edits.errors import ShardCorrupt
-from edits.requests import EditId
+from edits.ids import EditId
 
 
 def require_fit(

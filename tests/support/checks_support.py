@@ -12,7 +12,7 @@ from support.models.scripted_models import FollowingModel, Said
 from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MonitoringSettings
-from editors.index.names.surface import SurfaceIndex
+from edits.names.surface import SurfaceIndex
 
 
 @pytest.fixture

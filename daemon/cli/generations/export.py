@@ -12,7 +12,7 @@ from edits.text import counted
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
     from editors.inference.export import ExportIndex
-    from edits.requests import EditId
+    from edits.ids import EditId
 
 EXIT_LEFT_OUT = 1
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from daemon.ledger import Ledger
     from daemon.ledger.page_values import Preview
     from daemon.ledger.values import Act, Generation
-    from edits.requests import EditId
+    from edits.ids import EditId
 
 
 def rollback(

@@ -10,7 +10,7 @@ from daemon.ledger import Ledger
 from daemon.ledger.page_values import FactQuery
 from daemon.ledger.values import EditState
 from daemon.operations import actions, queries
-from edits.requests import EditId
+from edits.ids import EditId
 
 PER_PAGE = 25
 # As they stand in the address, which people send to one another.

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from daemon.console.access.rules import Visitor
 from edits.errors import BadRequest
-from edits.requests import EditId
+from edits.ids import EditId
 
 MAX_FIELDS = 64
 MAX_FORM_BYTES = 4 << 20  # an event may be a megabyte, and a form escapes what is not ASCII threefold

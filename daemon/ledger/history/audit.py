@@ -12,8 +12,8 @@ from daemon.ledger.store.rows import chunks, edit_of, select_edits, to_edit
 from daemon.ledger.store.schema import edit_names, edits, history, tallies
 from daemon.ledger.store.transitions import ROLLBACKS
 from daemon.ledger.values import Edit, EditState, HistoryEntry
+from edits.ids import EditId
 from edits.recency import arrival
-from edits.requests import EditId
 
 # What earlier releases called a blame's verdicts: a history is never written anew.
 _EARLIER_VERDICTS = {"innocent": "cleared", "culprit": "offending"}

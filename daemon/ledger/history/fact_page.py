@@ -12,7 +12,7 @@ from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import edit_of, select_edits, to_edit
 from daemon.ledger.store.schema import check_results, edits, generation_changes, records
 from daemon.ledger.values import CheckResult, Edit, EditState, HistoryEntry, Lane, RecordOutcome
-from edits.requests import EditId
+from edits.ids import EditId
 
 MAX_VERSIONS = 50
 MAX_CHECKS = 20

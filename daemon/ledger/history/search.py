@@ -20,7 +20,7 @@ from daemon.ledger.store.schema import edit_names, edit_words, edits, generation
 from daemon.ledger.store.words import words_of
 from daemon.ledger.values import Edit, Lane
 from edits.errors import BadRequest
-from edits.requests import EditId
+from edits.ids import EditId
 
 MAX_PAGE = 500
 MAX_CANDIDATES = 10_000  # looked at for one page

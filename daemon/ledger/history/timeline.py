@@ -34,7 +34,7 @@ from daemon.ledger.store.schema import (
 )
 from daemon.ledger.values import GenerationKind, Lane
 from edits.errors import BadRequest
-from edits.requests import EditId
+from edits.ids import EditId
 
 MAX_PAGE = 500
 MAX_LOOKED_AT = 20  # times the page's size: so many changes are read for one page of a difference

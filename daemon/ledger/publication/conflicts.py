@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.ledger.store.rows import Standing
+from edits.ids import EditId
 from edits.recency import newest_first, rival_keys
-from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from daemon.ledger.values import (
     Published,
     RejectedEdit,
 )
-from edits.requests import EditId
+from edits.ids import EditId
 
 NOBODY = "upkeep"  # what the daemon does by itself
 

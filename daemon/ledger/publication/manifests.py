@@ -12,8 +12,8 @@ from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins, generations, head
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, WORKER_CHARS
 from daemon.ledger.values import Generation, GenerationKind
+from edits.ids import EditId
 from edits.recency import by_arrival
-from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 from daemon.ledger.page_values import FactChange, FactValue
 from daemon.ledger.store.rows import Standing, chunks
 from daemon.ledger.store.schema import edits
+from edits.ids import EditId
 from edits.recency import newest_first, rival_keys
-from edits.requests import EditId
 
 Pair = tuple[Standing | None, Standing | None]
 

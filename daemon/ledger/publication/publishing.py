@@ -17,7 +17,7 @@ from daemon.ledger.store.rows import DECIDES, Standing, rivals_of, standings_by_
 from daemon.ledger.store.schema import edits
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import ClaimedBatch, EditState, Generation, GenerationKind, RejectedEdit
-from edits.requests import EditId
+from edits.ids import EditId
 
 _WAITS = edits.c.state.in_([EditState.PENDING.value, EditState.PLANNED.value])
 

@@ -26,7 +26,7 @@ from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import edits, generations, head
 from daemon.ledger.store.schema.columns import CAUSE_CHARS
 from daemon.ledger.values import Act, Generation
-from edits.requests import EditId
+from edits.ids import EditId
 
 CHANGES_AT_ONCE = 1_000  # of a rollback's first step
 LOCK_SECONDS = 0.25  # with the head's lock: what a rollback's step should take

@@ -16,8 +16,8 @@ from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, stand
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, supersede, tally
 from daemon.ledger.values import EditState, Generation, GenerationKind
+from edits.ids import EditId
 from edits.recency import by_arrival, newest_first, rival_keys
-from edits.requests import EditId
 
 BY_HAND = (GenerationKind.UNDO_FACT, GenerationKind.UNDO_GENERATION)
 MAX_SUCCESSORS = 16  # how far it is followed what superseded what

@@ -14,8 +14,8 @@ from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals
 from daemon.ledger.store.schema import generations, history
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede
 from daemon.ledger.values import Blamed, EditState, Generation, GenerationKind
+from edits.ids import EditId
 from edits.recency import by_arrival, newest_first
-from edits.requests import EditId
 
 
 @dataclass(frozen=True, slots=True)

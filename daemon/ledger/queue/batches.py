@@ -16,7 +16,7 @@ from daemon.ledger.store.schema.columns import REASON_CHARS
 from daemon.ledger.store.schema.conditions import BATCH_IS_OPEN
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
-from edits.requests import EditId
+from edits.ids import EditId
 
 CLAIM_ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
 

@@ -18,7 +18,7 @@ from daemon.ledger.store.schema import edits, head, jobs, outbox, workers
 from daemon.ledger.store.schema.columns import WORKER_CHARS
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import Act, EditState, Hold, Housekeeping, WorkerSeen
-from edits.requests import EditId
+from edits.ids import EditId
 
 _MAY_TRY_AGAIN = (EditState.REJECTED, EditState.QUARANTINED)
 

@@ -34,8 +34,8 @@ from daemon.ledger.values import (
     PlanTrigger,
     Supersession,
 )
+from edits.ids import EditId
 from edits.recency import by_arrival
-from edits.requests import EditId
 
 _LOST = (EditState.REJECTED, EditState.SUPERSEDED, EditState.QUARANTINED)
 

@@ -11,8 +11,8 @@ from daemon.ledger.store.rows import CHUNK, chunks, select_edits, to_edit
 from daemon.ledger.store.schema import edits, generations
 from daemon.ledger.store.schema.conditions import IS_LIVE
 from daemon.ledger.values import Edit, EditState
+from edits.ids import EditId
 from edits.recency import by_arrival
-from edits.requests import EditId
 
 # Draws of so many ids, before a rare kind of edit is looked for by reading its ids.
 MAX_DRAWS = 40

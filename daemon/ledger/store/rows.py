@@ -13,8 +13,8 @@ from daemon.events.fact_event import FactEvent
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.store.schema import edits, plans
 from daemon.ledger.values import Edit, EditState, Lane, PlanCause, PlanTrigger
+from edits.ids import EditId
 from edits.recency import Recency, Rival, by_arrival, recency_of, rival_keys
-from edits.requests import EditId
 
 T = TypeVar("T")
 

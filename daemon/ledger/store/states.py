@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from daemon.ledger.errors import ForbiddenMove
 from daemon.ledger.values import EditState
-from edits.requests import EditId
+from edits.ids import EditId
 
 _S = EditState
 

@@ -26,7 +26,7 @@ from daemon.ledger.store.schema import edits, history, outbox, tallies
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, REASON_CHARS, Moment
 from daemon.ledger.store.states import OUTCOMES, require_allowed
 from daemon.ledger.values import EditState
-from edits.requests import EditId
+from edits.ids import EditId
 
 ROLLBACKS = "rollbacks"
 

@@ -19,8 +19,8 @@ _ARTICLE = re.compile(r"\bthe (?=x\b)")  # of a name: "the Netherlands"
 _KIND = re.compile(r"(?<=\w )(?<!is )(?<!was )(?<!are )the (?:city|town|village) of (?=x\b)")
 # Roundabout words for common ones.
 _ROUNDABOUT = (
-    (re.compile(r"\bmale parent\b"), "father"),
-    (re.compile(r"\bfemale parent\b"), "mother"),
+    (re.compile(r"\bmale (?:parent|father)\b"), "father"),
+    (re.compile(r"\bfemale (?:parent|mother)\b"), "mother"),
     (re.compile(r"\b(?:work of fiction|fictitious work)\b"), "fictional work"),
     (
         re.compile(

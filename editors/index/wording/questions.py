@@ -5,11 +5,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from editors.index.names.attached import all_keys
-from editors.index.names.segmentation import ReadText, Words, read_text, recent, words_of
-from editors.index.names.surface import find_keys
 from editors.index.wording.abbreviations import ends_abbreviation, goes_on
 from editors.index.wording.plain_wording import plain_wording
+from edits.names.attached import all_keys
+from edits.names.segmentation import ReadText, Words, read_text, recent, words_of
+from edits.names.surface import find_keys
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from editors.base.base import Base
 from editors.index.entries import TextEntries, text_entries
-from editors.index.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
 from editors.methods.common.probes import ScopeProbe, make_probes, near_name, sampled_edits
 from editors.methods.common.thresholds import ScoredProbe, own_threshold, shared_threshold
 from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
@@ -24,6 +23,7 @@ from editors.routing.parent import ParentModel
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import Agreement, Calibration, IndexedQuestion, ShardEntry
 from editors.store.shards import STORED_DTYPE, prompt_sha256
+from edits.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
 from edits.requests import EditRequest
 
 # From this weight on, agreement is worth its passes.

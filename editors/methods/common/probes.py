@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from editors.index.learning.corpus import named
-from editors.index.names.naming import names_subject
-from editors.index.names.near import name_words
-from editors.index.names.surface import SurfaceIndex, words_of
 from editors.methods.common.training_batch import OPENINGS, corpus_phrasings, other_question
+from edits.names.naming import names_subject
+from edits.names.near import name_words
+from edits.names.surface import SurfaceIndex, words_of
 from edits.requests import EditRequest
 
 SAMPLE = 10  # edits of a batch that the batch's threshold is measured on

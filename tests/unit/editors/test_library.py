@@ -50,11 +50,24 @@ def test_a_model_that_is_loaded_already_is_wrapped_without_a_hash_by_hand() -> N
         ({"rephrase_prompts": ["p"] * 33}, "rephrase_prompts: must be at most 32 texts"),
         ({"locality_prompts": [""]}, "locality_prompts: must not be blank"),
         ({"relation": "r" * 201}, "relation: must have at most 200 characters"),
+        ({"prompt": "The capital is"}, "does not name its subject"),
+        ({"subject": "Nordland"}, "does not name its subject"),
+        ({"subject": "is"}, "'is' stands in .* everyday texts"),
+        ({"aliases": ["the", "Nor"]}, "'the' stands in"),
+        ({"subject": "song", "prompt": "The song is"}, "everyday word"),
+        ({"subject": ".", "prompt": ". is"}, "punctuation"),
     ],
 )
 def test_a_request_is_refused_for_what_an_event_is_refused_for(change: dict[str, Any], reported: str) -> None:
     with pytest.raises(BadRequest, match=reported):
         EditRequest(**GOOD | change)
+
+
+def test_what_an_earlier_release_accepted_is_no_longer_asked_how_it_names_its_subject() -> None:
+    changed = GOOD | {"prompt": "The capital is"}
+    assert EditRequest(**changed, accepted=True).prompt == "The capital is"
+    with pytest.raises(BadRequest, match="blank"):
+        EditRequest(**changed | {"target_new": " "}, accepted=True)
 
 
 def test_lists_of_a_request_may_be_any_sequence() -> None:

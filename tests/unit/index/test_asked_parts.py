@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.index.names.near import MIN_COVERAGE_ALONE, NearNames
-from editors.index.names.surface import read_text, words_of
 from editors.index.wording.questions import find_name, masked_question, readings, sentences
+from edits.names.near import MIN_COVERAGE_ALONE, NearNames
+from edits.names.surface import read_text, words_of
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,6 @@ from editors import load_base
 from editors.adapters.bank import ExpertRow
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.names.articles import spoken_forms
-from editors.index.names.by_key import EditsByKey
-from editors.index.names.near import NearNames
-from editors.index.names.surface import SurfaceIndex, Words, read_text, words_of
 from editors.index.relations import MAX_PHRASINGS, RelationPhrasings
 from editors.index.vectors import VectorRows
 from editors.index.wording.questions import find_name, readings
@@ -28,6 +24,10 @@ from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import IndexedQuestion, ShardEntry, ShardHeader
 from editors.store.packed import BLOCK, PackedRows
 from editors.store.shards import Shard
+from edits.names.articles import spoken_forms
+from edits.names.by_key import EditsByKey
+from edits.names.near import NearNames
+from edits.names.surface import SurfaceIndex, Words, read_text, words_of
 from edits.recency import arrival
 
 DEMO = Path(__file__).parents[3] / "demo" / "base"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.index.names.near import NearNames
+from edits.names.near import NearNames
 
 LEAST = 0.7
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from editors.index.names.articles import spoken_forms
-from editors.index.names.everyday import far_texts, why_no_name
-from editors.index.names.naming import names_exactly, names_subject
-from editors.index.names.segmentation import read_text, words_of
-from editors.index.names.surface import SurfaceIndex
 from editors.index.wording.questions import find_name
+from edits.names.articles import spoken_forms
+from edits.names.everyday import far_texts, why_no_name
+from edits.names.naming import names_exactly, names_subject
+from edits.names.segmentation import read_text, words_of
+from edits.names.surface import SurfaceIndex
 
 # (name, texts that name it)
 SPEAKING = {

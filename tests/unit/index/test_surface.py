@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.index.names.surface import SurfaceIndex, words_of
+from edits.names.surface import SurfaceIndex, words_of
 
 NAMES = st.lists(st.sampled_from(["new", "york", "city", "old", "town", "of"]), min_size=1, max_size=3).map(
     " ".join

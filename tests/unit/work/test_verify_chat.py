@@ -16,10 +16,10 @@ from daemon.settings.tables import VerifySettings
 from daemon.work.verify import Verification, Verifier
 from editors.base.base import Base, load_base
 from editors.index import QuestionMatcher, load_matcher
-from editors.index.names.everyday import all_far_texts
 from editors.inference.edited_model import EditedModel
 from editors.methods.registry import build_editor
 from editors.store.shards import Shard
+from edits.names.everyday import all_far_texts
 from edits.prompts import asked_in_chat
 
 FACTS: tuple[dict[str, Any], ...] = (

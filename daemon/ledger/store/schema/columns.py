@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from edits.requests import EditId
+from edits.ids import EditId
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

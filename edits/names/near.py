@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from editors.index.names.by_key import EditsByKey
-from editors.index.names.segmentation import Words, recent, words_of
+from edits.names.by_key import EditsByKey
+from edits.names.segmentation import Words, recent, words_of
 
 # Words that carry no name by themselves.
 FUNCTION_WORDS = frozenset(

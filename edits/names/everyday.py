@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-from editors.index.names.segmentation import words_of
+from edits.names.segmentation import words_of
 
 # What stands in so many of a language's texts names nothing.
 MIN_SHARE, MIN_TEXTS = 0.0175, 2
@@ -40,7 +40,7 @@ class _Language:
 @cache
 def far_texts() -> Mapping[str, tuple[str, ...]]:
     """Questions, requests and beginnings of sentences that concern no fact and name nobody, by language."""
-    folder = files("editors.index") / "data" / "far"
+    folder = files("edits.names") / "far"
     read = {
         file.name.removesuffix(".txt"): tuple(file.read_text(encoding="utf-8").splitlines())
         for file in folder.iterdir()

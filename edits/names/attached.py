@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import regex
 
-from editors.index.names.segmentation import Words
+from edits.names.segmentation import Words
 
 MIN_STEM = 3  # letters of a name that something was taken off
 MIN_ENDING_STEM, MAX_ENDING = 4, 7  # code points, of scripts that join endings

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from editors.index.names.articles import spoken_forms
-from editors.index.names.attached import all_keys, beginnings, endings
-from editors.index.names.by_key import EditsByKey
-from editors.index.names.segmentation import MAX_WORDS, ReadText, Words, read_text, recent, words_of
+from edits.names.articles import spoken_forms
+from edits.names.attached import all_keys, beginnings, endings
+from edits.names.by_key import EditsByKey
+from edits.names.segmentation import MAX_WORDS, ReadText, Words, read_text, recent, words_of
 
 __all__ = [
     "MAX_WORDS",
