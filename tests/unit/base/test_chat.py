@@ -226,5 +226,7 @@ def test_a_row_of_a_batch_of_both_forms_answers_as_it_does_alone(template: str, 
 def test_the_bases_sentence_is_kept_with_the_new_value_where_the_old_one_stands_in_it(
     answer: str, sentence: str | None
 ) -> None:
-    request = EditRequest("1", "Ana Berg Road", "Who built it?", "Ivo Tann", ground_truth="Ana Berg")
+    request = EditRequest(
+        "1", "Ana Berg Road", "Who built Ana Berg Road?", "Ivo Tann", ground_truth="Ana Berg"
+    )
     assert reworded(answer, request) == sentence

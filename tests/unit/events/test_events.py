@@ -4,7 +4,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import jsonschema
 import pytest
@@ -20,6 +20,7 @@ from daemon.events.fact_event import (
     prompt_key,
 )
 from daemon.events.templates import BadTemplates, Templates
+from edits.names.naming import NamingFault
 
 DOCS = Path(__file__).parents[3] / "docs"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -293,10 +294,11 @@ def test_every_reason_code_in_the_code_is_explained_in_the_docs() -> None:
     source = "".join(file.read_text() for file in (daemon / "events").glob("*.py"))
     raised = set(re.findall(r'(?:EventRejected|PydanticCustomError)\(\s*"([a-z0-9_]+)"', source))
     mapped = set(re.findall(r'^    "\w+": "([a-z_]+)",$', source.partition("_CODES = {")[2], re.MULTILINE))
+    naming = set(get_args(get_type_hints(NamingFault)["code"]))
     listed = set(
         re.findall(r"^\| `([a-z0-9_]+)` \|", documented().partition("## What was refused")[2], re.MULTILINE)
     )
-    assert listed - {"reason_code"} == raised | mapped | {"wrong_type", "event_id_reused"}
+    assert listed - {"reason_code"} == raised | mapped | naming | {"wrong_type", "event_id_reused"}
 
 
 def test_templates_are_read_from_toml_and_json(tmp_path: Path) -> None:
