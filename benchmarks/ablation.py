@@ -85,7 +85,9 @@ def rows() -> dict[str, dict[str, int | float | bool]]:
 def gather(base: Base, options: argparse.Namespace) -> Material:
     """The first facts with distinct prompts, and probes that name none of their subjects."""
     facts = list({fact.prompt: fact for fact in read_facts(options.facts, None)}.values())[: options.edits]
-    requests = [EditRequest(str(i), f.subject, f.prompt, f.target_new) for i, f in enumerate(facts)]
+    requests = [
+        EditRequest(str(i), f.subject, f.prompt, f.target_new, accepted=True) for i, f in enumerate(facts)
+    ]
     subjects = SurfaceIndex()
     for request in requests:
         subjects.add(request.edit_id, request.surface_forms)

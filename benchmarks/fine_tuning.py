@@ -50,7 +50,7 @@ def fine_tune(
 
 
 def _learn(base: Base, fact: EvaluationFact) -> None:
-    request = EditRequest("0", fact.subject, fact.prompt, fact.target_new)
+    request = EditRequest("0", fact.subject, fact.prompt, fact.target_new, accepted=True)
     rows = training_rows(base, make_training_batch(base, [request], rephrases=0, seed=0).plain)
     replay = Replay(base, rows.ids, rows.mask)
     weight = base.down_proj.weight

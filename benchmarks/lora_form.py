@@ -108,7 +108,9 @@ def read_facts(path: Path, count: int) -> tuple[list[EditRequest], list[str]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         fact = json.loads(line)
         if fact["rephrase_prompts"] and len(found) < count:
-            request = EditRequest(str(len(found)), fact["subject"], fact["prompt"], fact["target_new"])
+            request = EditRequest(
+                str(len(found)), fact["subject"], fact["prompt"], fact["target_new"], accepted=True
+            )
             found.setdefault(fact["subject"], (request, fact["rephrase_prompts"][0]))
     return [request for request, _ in found.values()], [rephrase for _, rephrase in found.values()]
 

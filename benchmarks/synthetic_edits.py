@@ -23,6 +23,7 @@ def read_requests(facts: Path, limit: int | None = None) -> list[EditRequest]:
                 fact["prompt"],
                 fact["target_new"],
                 aliases=tuple(fact.get("aliases", ())),
+                accepted=True,  # facts of published files are taken as they stand
             )
             requests.setdefault(fact["prompt"], request)
             if len(requests) == limit:
