@@ -164,7 +164,8 @@ def test_every_other_path_passes_untouched(front: RunningGateway) -> None:
 def test_a_rollback_is_another_choice(front: RunningGateway, facts: Facts) -> None:
     def follow(number: int) -> str | None:
         front.wait_generation(facts.ledger.generations.rollback_to(number, cause="test").number)
-        return front.chat(ASKED).headers.get("x-upkeep-edit")
+        edit: str | None = front.chat(ASKED).headers.get("x-upkeep-edit")
+        return edit
 
     live = front.chat(ASKED).headers["x-upkeep-edit"]
     assert follow(0) is None

@@ -1,19 +1,22 @@
 """Publishing and taking back: the newest fact wins whatever arrives last, and each step can be read again."""
 
+from typing import Any
+
 import pytest
 from support.ledger.ledger_backends import Story, database_of, event
 from support.ledger.ledger_invariants import check_invariants
 
+from daemon.events.fact_event import FactEvent
 from daemon.ledger.errors import BaseChanged, ForbiddenMove, NotInLedger
 from daemon.ledger.publication.reversals import Reversals
-from daemon.ledger.values import Act, Lane, RejectedEdit
+from daemon.ledger.values import Act, Edit, Lane, RejectedEdit
 
 
-def retract(event_id: str, day: int, subject: str = "Norland"):
+def retract(event_id: str, day: int, subject: str = "Norland") -> FactEvent:
     return event(event_id, subject, op="retract", day=day)
 
 
-def apply(story: Story, *facts, **changes):
+def apply(story: Story, *facts: FactEvent, **changes: Any) -> list[Edit]:
     """Take events through one batch of their own; their edits as they stand afterwards."""
     edits = story.arrive(*facts)
     story.plan(edits, lane=Lane.URGENT)
@@ -261,7 +264,7 @@ def test_after_a_rollback_newer_facts_still_win_by_their_time(story: Story) -> N
 
 def test_an_edit_that_asks_the_same_in_other_words_is_a_rival_whichever_comes_last(story: Story) -> None:
     (old,) = apply(story, event("a", day=1, relation="capital"))
-    words = {"relation": None, "prompt": "What is Norland's capital?"}
+    words: dict[str, Any] = {"relation": None, "prompt": "What is Norland's capital?"}
     (new,) = story.arrive(event("b", day=2, **words))
     story.plan([new], lane=Lane.URGENT)
     story.publish(story.claim(), same={new.id: [old.id]})

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -32,7 +33,7 @@ def catalogue(ledger: Ledger) -> set[str]:
         if connection.dialect.name == "postgresql":
             return set(connection.scalars(text(POSTGRES_CATALOGUE)))
         query = "SELECT sql FROM sqlite_master WHERE tbl_name <> 'alembic_version' AND sql IS NOT NULL"
-        found = set()
+        found: set[str] = set()
         for statement in connection.scalars(text(query)):
             # Constraints may stand in any order; SQLite writes an added column behind the last one, on its line.
             head, *lines = re.split(
@@ -122,10 +123,12 @@ def test_the_database_itself_refuses_a_second_live_edit_of_a_fact(story: Story) 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
-    asked: dict[str, object] = {}
+    asked: dict[str, tuple[str, Any]] = {}
 
     @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
-    def remember(_conn, _cursor, statement, parameters, _context, executemany):
+    def remember(
+        _conn: object, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool
+    ) -> None:
         if not executemany and statement.startswith(("SELECT", "UPDATE")):
             asked.setdefault(re.sub(r"\?(, \?)+", "?", statement), (statement, parameters))
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -177,10 +178,12 @@ def test_a_rejected_facts_page_has_its_scores_and_may_try_again(story: Story) ->
 def test_no_question_reads_a_whole_table(story: Story, clock: Clock) -> None:
     story.go_live(event("a", "A"), event("b", "B"))
     (new,) = story.go_live(event("a2", "A", "Other", day=2))
-    asked: dict[str, object] = {}
+    asked: dict[str, tuple[str, Any]] = {}
 
     @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
-    def remember(_conn, _cursor, statement, parameters, _context, executemany):
+    def remember(
+        _conn: object, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool
+    ) -> None:
         if not executemany and statement.startswith("SELECT"):
             asked.setdefault(re.sub(r"\?(, \?)+", "?", statement), (statement, parameters))
 
