@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from support.console_support import running_console
-from support.kafka_support import event, publish, read_topic
+from support.kafka.kafka_support import event, publish, read_topic
 
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics
 from daemon.settings.tables import KafkaSettings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from support.kafka_support import (
+from support.kafka.kafka_support import (
     CountingMetrics,
     accepted,
     consumer_process,

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from support.cli_support import Upkeep, site, upkeep
-from support.kafka_support import accepted, consuming, event, eventually, publish, read_topic, settings_for
+from support.kafka.kafka_support import (
+    accepted,
+    consuming,
+    event,
+    eventually,
+    publish,
+    read_topic,
+    settings_for,
+)
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import Ledger, open_ledger

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from support.kafka_support import (
+from support.kafka.kafka_support import (
     MOMENT,
     CountingMetrics,
     event,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from daemon.__main__ import build_app
 from daemon.events.fact_event import FactEvent
 from daemon.ledger import Ledger
-from daemon.ledger.values import Edit
+from daemon.ledger.values import Act, Edit
 from daemon.served_model import open_model
 from daemon.settings.settings import Settings
 from daemon.work.worker import Worker
@@ -169,7 +169,7 @@ def test_a_check_by_hand_prints_its_scores_and_writes_its_page(
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Retention by age" in page
     assert CliRunner().invoke(build_app(), ["check", "--suite", "nows"]).exit_code == 1
-    shop.story.ledger.generations.rollback_edit(edit.id, cause="test")
+    shop.story.ledger.reversals.undo_fact(edit.id, Act("test", "test"))
     missing = CliRunner().invoke(build_app(), ["check", "--suite", "far", "--report", "upkeep.toml"])
     assert "cannot be written" in str(missing.exception)
 

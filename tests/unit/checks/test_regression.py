@@ -11,6 +11,7 @@ from support.models.scripted_models import Said
 
 from daemon.checks.claimed_check import run_checks
 from daemon.ledger.ledger_figures import ledger_figures
+from daemon.ledger.values import Act
 from edits.prompts import Prompt
 from monitoring.checks.sampling import sample_size
 from monitoring.checks.suites import BadSuite
@@ -214,7 +215,7 @@ def test_facts_that_were_not_edited_become_probes(story: Story, clock: Clock) ->
         event("c", "Sudland", relation="river", prompt="The river of Sudland is"),
     )
     (gone,) = story.go_live(event("d", "Westland"))
-    story.ledger.generations.rollback_edit(gone.id, cause="wrong")
+    story.ledger.reversals.undo_fact(gone.id, Act("test", "wrong"))
     live = {edit.id: edit.subject for edit in story.ledger.generations.live_edits()}
     asked: list[Prompt] = []
 

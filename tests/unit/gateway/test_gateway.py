@@ -13,6 +13,7 @@ from support.ledger.ledger_backends import event
 from support.serving_support import DEMO_BASE
 from support.waiting import eventually, free_port
 
+from daemon.ledger.values import Act
 from editors.store.shards import Shard
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
@@ -278,7 +279,7 @@ def test_a_damaged_shard_is_not_served_and_everything_else_is(front: RunningGate
     assert front.metric("upkeep_gateway_unserved_edits") >= 1
     assert front.metric("upkeep_gateway_index_stale") == 0
     assert front.chat(ASKED).headers["x-upkeep-edit"] == before.headers["x-upkeep-edit"]
-    front.wait_generation(facts.ledger.generations.rollback_edit(edit.id, cause="test").number)
+    front.wait_generation(facts.ledger.reversals.undo_fact(edit.id, Act("test", "test")).number)
 
 
 def test_a_request_beyond_the_limits_is_refused(facts: Facts, engine: EngineDouble) -> None:

@@ -16,6 +16,7 @@ from support.ledger.ledger_invariants import age, check_invariants
 from daemon.ledger import open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
 from daemon.ledger.values import (
+    Act,
     ClaimedBatch,
     ConsumedRecord,
     EditState,
@@ -154,7 +155,7 @@ class LedgerMachine(RuleBasedStateMachine):
         live = self.ledger.generations.live_edits()
         if live:
             edit = data.draw(st.sampled_from([edit.id for edit in live]))
-            self.ledger.generations.rollback_edit(edit, cause="test", restore_previous=restore)
+            self.ledger.reversals.undo_fact(edit, Act("test", "test"), restore_previous=restore)
             self.rolled_back = True
 
     @rule(data=st.data())

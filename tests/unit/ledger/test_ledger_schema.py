@@ -14,7 +14,7 @@ from support.ledger.ledger_backends import BEFORE_0006, BEFORE_0009, Clock, Stor
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.store.schema import metadata
-from daemon.ledger.values import CheckKind, CheckResult, EditState
+from daemon.ledger.values import Act, CheckKind, CheckResult, EditState
 
 POSTGRES_CATALOGUE = """
 SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
@@ -150,7 +150,7 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     ledger.generations.shards_at(1, ["1"])
     ledger.samples.live(5, seed=1, since=1)
     ledger.samples.older_values(edits)
-    ledger.generations.rollback_edit(edits[0].id, cause="x", restore_previous=True)
+    ledger.reversals.undo_fact(edits[0].id, Act("test", "x"), restore_previous=True)
 
     assert len(asked) > 20
     with database_of(ledger).read() as connection:
