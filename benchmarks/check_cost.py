@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -161,9 +162,14 @@ def scrape_seconds(options: argparse.Namespace) -> tuple[float, float]:
         taken: list[list[float]] = [[], []]
         for _ in range(options.scrapes):
             for times, address in zip(taken, addresses, strict=True):
-                times.append(seconds(lambda address=address: urllib.request.urlopen(address).read()))  # noqa: S310
+                times.append(seconds(partial(scrape, address)))
         empty, large = (statistics.median(times) for times in taken)
         return empty, large
+
+
+def scrape(address: str) -> bytes:
+    with urllib.request.urlopen(address) as reply:  # noqa: S310 -- our own
+        return bytes(reply.read())
 
 
 @contextmanager

@@ -30,6 +30,8 @@ from daemon.ledger.values import CheckResult
 from daemon.process.log import configure_logging
 from daemon.settings.settings import Settings
 from daemon.settings.tables import LogSettings, MonitoringSettings
+from edits.prompts import Prompt
+from monitoring.checks.regression import Changed
 
 KNOWN = (0.0, 0.002, 0.005)  # shares of the suite that differ from the base and always did
 CHANGED = 0.01
@@ -43,13 +45,17 @@ class SimulatedModel:
     generation: int = 0
     base_hash: str = "base"
 
-    def fits(self, prompt: str) -> bool:
+    @property
+    def asks_chat(self) -> bool:
+        return False
+
+    def fits(self, prompt: Prompt) -> bool:
         return True
 
     def named(self, text: str) -> set[str]:
         return set()
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[SimulatedAnswer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[SimulatedAnswer]:
         return [
             SimulatedAnswer("edited", "1") if prompt in self.changed else SimulatedAnswer("base")
             for prompt in prompts
@@ -61,7 +67,7 @@ class SimulatedModel:
     def divergences(self, prompts: Sequence[str]) -> list[float]:
         return [1.0 for _ in prompts]
 
-    def text_changes(self, texts: Sequence[str]) -> list[SimulatedAnswer]:
+    def text_changes(self, texts: Sequence[str]) -> list[Changed]:
         raise AssertionError("the suite holds no text")
 
     @property

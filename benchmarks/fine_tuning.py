@@ -62,7 +62,7 @@ def _learn(base: Base, fact: EvaluationFact) -> None:
         if loss < 0.01:
             break
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # as torch leaves it
         optimizer.step()
     weight.requires_grad_(False)
 

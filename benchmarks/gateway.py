@@ -34,12 +34,15 @@ from urllib.parse import urlsplit
 
 import httpx
 from gateway_stage import GatewayProcess, GatewayStage, read_facts
-from vllm_process import Vllm
 
 from daemon.openai_api.model_list import PATH as MODELS
 from daemon.openai_api.model_list import served_base
 from daemon.process.log import configure_logging
 from daemon.settings.tables import LogSettings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.gateway.vllm_process import Vllm
 
 CHAT = "/v1/chat/completions"
 ROUTING = "upkeep_gateway_routing_seconds_sum"
@@ -136,8 +139,8 @@ async def measure(
         found: dict[bool, Leg] = {}
         for direct in (False, True) if number % 2 == 0 else (True, False):
             before = gateway.total(ROUTING), gateway.processor_seconds()
-            side = (engine, None) if direct else (gateway.url, base)
-            found[direct] = await leg(*side, asked, streamed, options)
+            url, model = (engine, None) if direct else (gateway.url, base)
+            found[direct] = await leg(url, model, asked, streamed, options)
             if not direct:
                 used.append(gateway.processor_seconds() - before[1])
                 routed.append(gateway.total(ROUTING) - before[0])

@@ -16,7 +16,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from editors import EditedModel, build_editor
 from editors.base.base import Base
 from editors.base.devices import pick_device
-from editors.inference.edited_model import Route
 from editors.methods.registry import EDITORS
+from editors.routing.scope_router import Route
 from edits.requests import EditRequest
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -167,11 +168,11 @@ def generation_speeds(
             batch = batches[turn % len(batches)]
             prompts = [request.prompt for request in batch]
             routes = [Route(request.edit_id, 1.0) for request in batch]
-            runs = {
-                "base": lambda p=prompts: model.base.generate(p, max_new_tokens=NEW_TOKENS),
-                "edited": lambda p=prompts: model.generate(p, max_new_tokens=NEW_TOKENS),
-                "edited_route_given": lambda p=prompts, r=routes: model.generate(
-                    p, max_new_tokens=NEW_TOKENS, routes=r
+            runs: dict[str, Callable[[], object]] = {
+                "base": partial(model.base.generate, prompts, max_new_tokens=NEW_TOKENS),
+                "edited": partial(model.generate, prompts, max_new_tokens=NEW_TOKENS),
+                "edited_route_given": partial(
+                    model.generate, prompts, max_new_tokens=NEW_TOKENS, routes=routes
                 ),
             }
             for name, run in runs.items():

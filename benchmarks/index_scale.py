@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def times(model: EditedModel, count: int, options: argparse.Namespace) -> dict[s
 def _each(prompts: Sequence[str], work: Callable[[str], object]) -> list[float]:
     """Seconds of the work on each prompt: the quicker of two runs."""
     read_text.cache_clear()
-    runs = [[_seconds(lambda p=prompt: work(p)) for prompt in prompts] for _ in range(2)]
+    runs = [[_seconds(partial(work, prompt)) for prompt in prompts] for _ in range(2)]
     return [min(pair) for pair in zip(*runs, strict=True)]
 
 

@@ -70,7 +70,7 @@ def main() -> None:
 def dense_groups(vectors: Vectors, size: int, count: int, seed: int) -> list[list[int]]:
     """`count` groups of exactly `size`: edits drawn at random, each with those nearest to it that are still free."""
     free = np.ones(len(vectors), dtype=bool)
-    groups = []
+    groups: list[list[int]] = []
     for middle in np.random.default_rng(seed).permutation(len(vectors)).tolist():
         if len(groups) == count or free.sum() < size:
             break

@@ -34,6 +34,7 @@ from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.inference.given_experts import generate_through
 from editors.methods.common.schedule import form_of_step
+from editors.methods.common.settings import ScopedSettings
 from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.lemoe.lora_form import LoraPair, read_and_added, ridge_map, truncate_by_outputs
@@ -115,6 +116,11 @@ def read_facts(path: Path, count: int) -> tuple[list[EditRequest], list[str]]:
     return [request for request, _ in found.values()], [rephrase for _, rephrase in found.values()]
 
 
+def openings(base: Base, settings: ScopedSettings) -> int:
+    """As the editors choose where the settings leave it to them."""
+    return int(base.absolute_positions) if settings.openings is None else settings.openings
+
+
 def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
     """The rows that LEMoE trains a batch on."""
     s = LemoeSettings()
@@ -123,7 +129,7 @@ def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
         requests,
         rephrases=s.rephrases,
         seed=s.seed,
-        openings=s.openings,
+        openings=openings(base, s),
         chat_answers=[request.target_new for request in requests],
         chat_rows=s.chat_rows,
     )
@@ -148,7 +154,7 @@ class Asking:
             self._requests,
             rephrases=s.rephrases,
             seed=s.seed,
-            openings=s.openings,
+            openings=openings(self._base, s),
             other_questions=s.other_questions,
             chat_answers=[request.target_new for request in self._requests],
             chat_rows=s.chat_rows,
@@ -256,7 +262,8 @@ def _ridge(seen: LayerActivations, ridge: float) -> Tensor:
     """(d, f)."""
     h, y = torch.cat(seen.h), torch.cat(seen.y)
     gram = h.T @ h + ridge * seen.typical * torch.eye(h.shape[1])
-    return torch.linalg.solve(gram, h.T @ y).T
+    solved: Tensor = torch.linalg.solve(gram, h.T @ y)
+    return solved.T
 
 
 def _truncate_weights(weight: Tensor, rank: int) -> LoraPair:
@@ -287,7 +294,7 @@ def trained_lora(base: Base, forms: Sequence[CachedRows], rank: int, steps: int,
         if max(largest) < LemoeSettings().stop_loss:
             break
         optimizer.zero_grad()
-        losses.mean().backward()
+        losses.mean().backward()  # type: ignore[no-untyped-call]  # as torch leaves it
         optimizer.step()
         falling.step()
     return (a / read).detach(), (b * added).detach()

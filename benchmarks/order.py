@@ -64,7 +64,7 @@ def main() -> None:
         return [batch.edit_ids for batch in plan(edits, settings=chosen, embedder=embedder).batches]
 
     ids = [edit.edit_id for edit in edits]
-    strategies = {order: clusters(order) for order in sorted(ORDERS) if order != "random"}
+    strategies: dict[str, Batches] = {order: clusters(order) for order in sorted(ORDERS) if order != "random"}
     # As many batches as there are clusters: else their number would be compared, not what is in them.
     slices = [tuple(part.tolist()) for part in np.array_split(ids, len(strategies["arrival"]))]
     found = {
@@ -106,8 +106,8 @@ class Bench:
             generator = np.random.default_rng(seed)
             scores = []
             for number in range(orders):
-                order = generator.permutation(len(batches))
-                scores.append(self._final(mode, [batches[i] for i in order]))
+                shuffled = [batches[i] for i in generator.permutation(len(batches))]
+                scores.append(self._final(mode, shuffled))
                 _say(f"{mode}: {name}, random order {number + 1}: {scores[-1]}")
             report[f"{name}_in_random_orders"] = spread = _spread(scores)
             means[name] = spread
@@ -117,8 +117,9 @@ class Bench:
             _say(f"{mode}: clusters, order {order}: {scores_of_order}")
             report["clusters_by_strategy"][order] = dataclasses.asdict(scores_of_order)
         report["gain_of_clusters"] = {
-            score: None if mine is None else round(mine["mean"] - means["arrival"][score]["mean"], 4)
+            score: round(mine["mean"] - theirs["mean"], 4) if mine and theirs else None
             for score, mine in means["clusters"].items()
+            for theirs in (means["arrival"][score],)
         }
         if mode == "default":
             report["shards_depend_on_order"] = self._depends(strategies["arrival"])

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
-
 from daemon.settings.complaints import BadSettings
 from daemon.settings.settings import Settings, load_settings, settings_home
 from daemon.settings.settings_file import write_settings
@@ -34,16 +32,7 @@ DECIDED = {
 class _WrittenSettings(Settings):
     """What a file says, without the environment: that one stays where it is, secrets among it."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
+    reads_environment = False
 
 
 def given_settings(config: Path | None, model: str | None, *, decided_too: bool = False) -> Settings:

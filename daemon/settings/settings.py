@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -35,6 +36,8 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
         protected_namespaces=(),
     )
+
+    reads_environment: ClassVar[bool] = True
 
     model: tables.ModelSettings = Field(default_factory=tables.ModelSettings)
     index: tables.IndexSettings = Field(default_factory=tables.IndexSettings)
@@ -64,7 +67,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what the file said."""
-        return EnvironmentOrFiles(settings_cls), init_settings
+        environment = (EnvironmentOrFiles(settings_cls),) if cls.reads_environment else ()
+        return (*environment, init_settings)
 
     def anchored(self, folder: Path) -> "Settings":
         """The same settings with every relative path taken from `folder` instead of the working directory."""

@@ -1,8 +1,9 @@
 """One hop more: "the mentor of the architect of x" asks about the architect, not who it is.
 
 A sentence encoder reads it as the shorter question with a few words in front, so the structure is read instead: a noun,
-asked of another noun that x belongs to, or the place where that lies ("in which state is the headquarters of x"). Nouns that ask for the thing itself ("the name of the architect of x", "the year of
-the death of x") are no hop; the list is in `data/hops.toml`. It only ever keeps an edit from firing.
+asked of another noun that x belongs to, or the place where that lies ("in which state is the headquarters of x"). Nouns
+that ask for the thing itself ("the name of the architect of x", "the year of the death of x") are no hop; the list is in
+`data/hops.toml`. It only ever keeps an edit from firing.
 """
 
 import re
@@ -30,7 +31,9 @@ _OF_A_CLAUSE = re.compile(
 )
 # "what is the (answer) of x", "the (answer) of x is".
 _DIRECT = re.compile(
-    r"(?:^|\b(?:what|who|which) (?:is|was|are|were) )(?:the|an?) " + _ANSWER + r"(?: (?:is|was|are|were))?\W*$"
+    r"(?:^|\b(?:what|who|which) (?:is|was|are|were) )(?:the|an?) "
+    + _ANSWER
+    + r"(?: (?:is|was|are|were))?\W*$"
 )
 _WORD = re.compile(r"[\w'-]+")
 _ENDING = re.compile(r"(?:es|s|ed|ing)$")

@@ -7,6 +7,7 @@ from support.waiting import eventually
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger.values import EditState
+from demo.stream.records import StreamRecord
 
 FACTS = 24
 
@@ -17,7 +18,7 @@ def test_a_daemon_killed_while_it_consumes_and_while_it_edits_loses_nothing(site
     gone = news("gone", 4, skip=8, version=1, op="retract", priority="batch")
     bad = [ProducerRecord(site.settings.kafka.topic, b"k", b"no event %d" % n) for n in range(300)]
     records = [item.record for item in (*first, *newer, *gone)]
-    published = [*bad, *records, *records[:5]]
+    published: list[StreamRecord | ProducerRecord] = [*bad, *records, *records[:5]]
     site.publish(published)
 
     with site.daemon() as daemon:

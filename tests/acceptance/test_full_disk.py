@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.acceptance_support import furnished, news
@@ -30,7 +31,7 @@ def test_a_full_disk_under_the_store_or_the_ledger_loses_nothing(
     broker: EmbeddedBroker, tmp_path: Path, disks: tuple[Path, Path]
 ) -> None:
     ledger_disk, store_disk = disks
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": broker.bootstrap_servers},
         "ledger": {"url": f"sqlite:///{ledger_disk}/ledger.db"},
         "store": {"path": str(store_disk / "adapters")},

@@ -93,7 +93,7 @@ def _started(
     """A daemon in a house of its own; no broker is needed to be refused."""
     folder.mkdir()
     nowhere = {"kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}"}}
-    site = stack.enter_context(furnished(folder, nowhere | changes))
+    site = stack.enter_context(furnished(folder, {**nowhere, **changes}))
     if base_hash is not None:
         site.ledger.generations.start(base_hash)
     return stack.enter_context(site.daemon())

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def scene(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> I
     probes = [json.dumps({"prompt": prompt, "kind": "far"}) for prompt in FAR]
     probes.append(json.dumps({"prompt": "Wine is made from", "answer": "grapes"}))
     (folder / "far.jsonl").write_text("\n".join(probes), encoding="utf-8")
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": broker.bootstrap_servers, "topic": "watched", "group_id": "watched"},
         "monitoring": {"on_failure": "rollback"},
         "monitoring.suites": {"far": "far.jsonl"},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kafka_support import fresh_kafka_settings
+from support.kafka.kafka_support import fresh_kafka_settings
 from support.requirements_met import unavailable
 
 from daemon.ingest.embedded_broker import BrokerMissing, EmbeddedBroker

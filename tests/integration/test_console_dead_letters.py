@@ -4,8 +4,8 @@ import html
 import json
 from pathlib import Path
 
-from kafka_support import event, publish, read_topic
 from support.console_support import running_console
+from support.kafka.kafka_support import event, publish, read_topic
 
 from daemon.ingest.kafka_client import ProducerRecord, ensure_topics
 from daemon.settings.tables import KafkaSettings

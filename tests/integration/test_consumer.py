@@ -4,13 +4,15 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka_support import (
+from support.kafka.kafka_support import (
+    CountingMetrics,
     accepted,
     consumer_process,
     consuming,
@@ -136,6 +138,10 @@ def test_the_log_names_the_event_of_a_dead_letter_where_it_could_be_read(
     ]
 
 
+def _took(metrics: CountingMetrics, records: int) -> bool:
+    return sum(metrics.events.values()) == records
+
+
 def test_a_redelivered_topic_changes_nothing_in_the_ledger(
     kafka_settings: KafkaSettings, ledger: Ledger
 ) -> None:
@@ -147,7 +153,7 @@ def test_a_redelivered_topic_changes_nothing_in_the_ledger(
             kafka_settings.model_copy(update={"group_id": kafka_settings.group_id + group})
         )
         with consuming(settings, ledger) as metrics:
-            eventually(lambda seen=metrics: sum(seen.events.values()) == 51, "all records taken")
+            eventually(partial(_took, metrics, 51), "all records taken")
 
     assert ledger.intake.outcomes()[RecordOutcome.ACCEPTED] == 50
     assert ledger.intake.outcomes()[RecordOutcome.DEAD_LETTERED] == 1

@@ -5,8 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka_support import accepted, consuming, event, eventually, publish, read_topic, settings_for
 from support.cli_support import Upkeep, site, upkeep
+from support.kafka.kafka_support import (
+    accepted,
+    consuming,
+    event,
+    eventually,
+    publish,
+    read_topic,
+    settings_for,
+)
 
 from daemon.ingest.kafka_client import ProducerRecord
 from daemon.ledger import Ledger, open_ledger

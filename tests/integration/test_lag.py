@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kafka import OffsetAndMetadata, TopicPartition
-from kafka_support import event, fresh_kafka_settings, publish
 from support.console_support import running_console
+from support.kafka.kafka_support import event, fresh_kafka_settings, publish
 
 from daemon.ingest.consumer_lag import group_lag, watch_lag
 from daemon.ingest.embedded_broker import EmbeddedBroker

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka_support import (
+from support.kafka.kafka_support import (
     MOMENT,
     CountingMetrics,
     event,
@@ -104,7 +104,7 @@ def test_a_relay_that_ends_lets_the_next_one_go_on_at_once_and_one_that_dies_soo
     assert ledger.outbox.claim("a", 10, seconds=0.3)
     assert ledger.outbox.claim("b", 10, seconds=60) == []
     assert ledger.outbox.claim("a", 10, seconds=0.3), "its own turn goes on"
-    eventually(lambda: ledger.outbox.claim("b", 10, seconds=60), "the turn of the dead one ends")
+    eventually(lambda: bool(ledger.outbox.claim("b", 10, seconds=60)), "the turn of the dead one ends")
     assert ledger.outbox.claim("a", 10, seconds=60) == []
     ledger.outbox.yield_turn("b")
     assert ledger.outbox.claim("a", 10, seconds=60)

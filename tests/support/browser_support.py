@@ -72,7 +72,7 @@ def serious_faults(page: Page) -> list[str]:
 
 def overflow(page: Page) -> list[str]:
     """Elements that reach beyond the right edge of the window; empty: nobody has to scroll sideways."""
-    return page.evaluate(
+    found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll('body *')].filter(element => {
             const box = element.getBoundingClientRect();
             const hidden = getComputedStyle(element).clipPath !== 'none' || box.width === 0;
@@ -80,11 +80,12 @@ def overflow(page: Page) -> list[str]:
             return !hidden && !element.closest('pre, svg, .stack thead') && box.right > edge;
         }).map(element => element.outerHTML.slice(0, 120))"""
     )
+    return found
 
 
 def broken_words(page: Page) -> list[str]:
     """Words of the console's own texts (not of facts, codes and addresses) that stand on two lines."""
-    return page.evaluate(
+    found: list[str] = page.evaluate(
         """() => {
             const found = [];
             const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -102,6 +103,7 @@ def broken_words(page: Page) -> list[str]:
             return found;
         }"""
     )
+    return found
 
 
 def _is_own(url: str) -> bool:

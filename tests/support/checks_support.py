@@ -13,6 +13,7 @@ from daemon.ledger.values import CheckResult
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MonitoringSettings
 from edits.names.surface import SurfaceIndex
+from edits.prompts import Prompt
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ class Moved:
 class ScriptedModel(FollowingModel):
     """Says "base: PROMPT" to everything, unless an edit has something else to say."""
 
-    edited: dict[str, str] = field(default_factory=dict)
+    edited: dict[Prompt, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # edit id -> the one name of its subject
     asked_of_base: int = 0
     text_nats: float = 0.0
@@ -42,7 +43,7 @@ class ScriptedModel(FollowingModel):
             index.add(edit_id, [name])
         return set(index.find(text))
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Said]:
         return [
             Said(self.edited[prompt], "1") if prompt in self.edited else Said(f"base: {prompt}")
             for prompt in prompts

@@ -1,5 +1,6 @@
 """The console on a real socket over a ledger that a test fills, and a browser's view of it over plain HTTP."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from daemon.console.app import console_routes, create_console
 from daemon.ledger import Ledger, open_ledger, utc_now
 from daemon.process.listening import answering
 from daemon.settings.settings import Settings
+
+READ = "read-key-of-thirty-two-characters"
+OPERATE = "operate-key-of-thirty-two-charact"
+
+
+def hashed(key: str) -> str:
+    """A key as the settings keep it."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 class RunningConsole:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,10 @@ from prometheus_client import CollectorRegistry
 from daemon.serving.http.api import Head, Limits, create_app
 from daemon.serving.model_executor import ModelExecutor
 from editors.inference.requests import FinishReason, SequenceRequest, SequenceResult, TextDelta
+from editors.routing.trace import RouteTrace
 from edits.errors import BadRequest, TemporaryError
+from edits.prompts import Prompt
+from monitoring.checks.regression import Answered
 from monitoring.metrics.process_metrics import Metrics
 
 LIMITS = Limits(max_batch=4, max_prompt_chars=100, max_new_tokens=8)
@@ -94,6 +98,18 @@ class CountingModel:
 
     def clear(self) -> None:
         self._rows = []
+
+    def explain(self, prompt: Prompt) -> RouteTrace:
+        raise NotImplementedError
+
+    def at(self, generation: int) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Answered]:
+        raise NotImplementedError
+
+    def generate_base(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Answered]:
+        raise NotImplementedError
 
 
 class Served:

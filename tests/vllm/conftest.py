@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from support.gateway.gateway_support import Facts, RunningGateway, gateway
-from vllm_support import DATA, EDITS, PUBLISHED
-
-from benchmarks.vllm_process import Vllm
+from support.gateway.vllm_process import Vllm
+from support.gateway.vllm_support import DATA, EDITS, PUBLISHED
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 from support.gateway.gateway_support import Facts, RunningGateway, compare, gateway
+from support.gateway.vllm_process import Vllm
+from support.gateway.vllm_support import DATA, MODEL, greedy, running_requests, text_of
 from support.waiting import eventually
-from vllm_support import DATA, MODEL, greedy, running_requests, text_of
 
-from benchmarks.vllm_process import Vllm
 from edits.judging import is_stated
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]

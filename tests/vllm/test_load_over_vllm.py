@@ -12,9 +12,8 @@ import httpx
 import pytest
 from support.gateway.gateway_load import Load, change_generations, settled, slow_client, wrong_answers
 from support.gateway.gateway_support import Facts, RunningGateway, gateway
-from vllm_support import CHAT, MODEL, PUBLISHED, chat_body, greedy, text_of
-
-from benchmarks.vllm_process import Vllm
+from support.gateway.vllm_process import Vllm
+from support.gateway.vllm_support import CHAT, MODEL, PUBLISHED, chat_body, greedy, text_of
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3_600)]
 

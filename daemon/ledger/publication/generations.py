@@ -216,22 +216,6 @@ class Generations:
                 at=self._clock(),
             )
 
-    def rollback_edit(
-        self, edit_id: EditId, *, cause: str, restore_previous: bool = False, actor: str = NOBODY
-    ) -> Generation:
-        """Take one live edit back for good: it becomes `retracted` in a new generation, and no rollback brings it back.
-
-        The fact's earlier value stays superseded, and the model answers as its base does, unless
-        `restore_previous`: then the newest older edit that it displaced goes live again, if there is one
-        and no retraction lies between the two.
-
-        Raises:
-            NotInLedger: there is no such edit.
-            ForbiddenMove: the edit is not live.
-        """
-        act = Act(actor, cause)
-        return self._reversals.undo_fact(edit_id, act, restore_previous=restore_previous, cause=cause)
-
     def rollback_to(self, number: int, *, cause: str, actor: str = NOBODY) -> Generation:
         """Publish a generation with the live edits of `number`; the head itself where nothing differs.
 

@@ -107,12 +107,15 @@ class Reversals:
         """What `undo_fact` would change."""
         return self._preview("undo_fact", edit_id, _undo_fact(edit_id, restore_previous))
 
-    def undo_fact(
-        self, edit_id: EditId, act: Act, *, restore_previous: bool = False, cause: str | None = None
-    ) -> Generation:
-        """Take one live edit back; it stays off whatever is rolled back later. See `Generations.rollback_edit`."""
-        plan, cause = _undo_fact(edit_id, restore_previous), cause or f"undo of edit {edit_id}: {act.reason}"
-        return self._act("undo_fact", edit_id, plan, act, cause)
+    def undo_fact(self, edit_id: EditId, act: Act, *, restore_previous: bool = False) -> Generation:
+        """Take one live edit back for good: it becomes `retracted`, and no rollback brings it back.
+
+        The fact's earlier value stays superseded, and the model answers as its base does, unless
+        `restore_previous`: then the newest older edit that it displaced goes live again, if there is one
+        and no retraction lies between the two.
+        """
+        cause = f"undo of edit {edit_id}: {act.reason}"
+        return self._act("undo_fact", edit_id, _undo_fact(edit_id, restore_previous), act, cause)
 
     def _preview(self, action: str, target: int | EditId, plan: _Plan) -> Preview:
         with self._database.read() as connection:

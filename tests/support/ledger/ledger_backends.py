@@ -285,7 +285,18 @@ def own_postgres() -> Iterator[OwnPostgres]:
     folder = tempfile.mkdtemp(prefix="upkeep-postgres-")
     account = _unprivileged(folder)
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
-    initdb = [binaries / "initdb", "-D", f"{folder}/data", "-U", "upkeep", "-A", "trust", "-E", "UTF8", "-N"]
+    initdb = [
+        str(binaries / "initdb"),
+        "-D",
+        f"{folder}/data",
+        "-U",
+        "upkeep",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
     subprocess.run(initdb, check=True, capture_output=True, cwd=folder, env=environment, **account)
     port = _free_port()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}

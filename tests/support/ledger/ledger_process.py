@@ -7,6 +7,7 @@ from support.ledger.ledger_backends import database_of, event, record
 
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
+from daemon.ledger.values import EditState
 
 FACTS = 30
 VALUES = 4
@@ -63,7 +64,7 @@ def hang(ledger: Ledger, name: str) -> None:
 
 
 def _applying(ledger: Ledger) -> int:
-    return ledger.audit.counts()["applying"]
+    return ledger.audit.counts()[EditState.APPLYING]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ A process of its own: the tests that read the checkpoints may run on another tra
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,8 +22,8 @@ QUESTIONS = ("The capital of France is", "What is the capital of Japan?", "The s
 SPECIAL = "<turn>"
 IDS = torch.arange(5, 45)[None]
 # None of it a default, so that a reader that overlooks it says something else.
-ROPE = {"rope_theta": 500.0}
-ROPE_OF = {
+ROPE: dict[str, Any] = {"rope_theta": 500.0}
+ROPE_OF: dict[str, dict[str, Any]] = {
     "llama": {"rope_type": "linear", "factor": 2.0},
     "phi": {"partial_rotary_factor": 0.25},
     "gpt_neox": {"partial_rotary_factor": 0.5},
@@ -36,7 +37,7 @@ def main(folder: Path) -> None:
     tokenizer.add_special_tokens({"extra_special_tokens": [SPECIAL]})
     logits = {}
     for family in (*FAMILIES, "gemma3_text"):
-        changes = {}
+        changes: dict[str, Any] = {}
         if family in FAMILIES and hasattr(tiny_model(family).config, "rope_parameters"):
             changes = {"rope_parameters": {"rope_type": "default"} | ROPE | ROPE_OF.get(family, {})}
         model = tiny_model(family, **changes)

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from edits.prompts import Prompt
+
 
 @dataclass
 class Said:
@@ -20,8 +22,12 @@ class FollowingModel:
     trials: int = field(default=0, kw_only=True)
     off: frozenset[str] = field(default=frozenset(), kw_only=True)  # the edits that it does without
 
-    def fits(self, prompt: str) -> bool:
-        return len(prompt) < 1_000
+    def fits(self, prompt: Prompt) -> bool:
+        return len(str(prompt)) < 1_000
+
+    @property
+    def asks_chat(self) -> bool:
+        return False
 
     @property
     def unserved(self) -> frozenset[str]:

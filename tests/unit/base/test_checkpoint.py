@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def _damaged(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) 
 def test_a_checkpoint_without_one_of_its_weights_is_refused_and_the_weight_named(tmp_path: Path) -> None:
     for number, name in enumerate(load_file(DEMO / "model.safetensors")):
         if number % 5 == 0:
-            folder = _damaged(tmp_path / str(number), lambda weights, name=name: weights.pop(name))
+            folder = _damaged(tmp_path / str(number), methodcaller("pop", name))
             with pytest.raises(BaseUnreadable, match=re.escape(name)):
                 load_base(folder, device="cpu")
 

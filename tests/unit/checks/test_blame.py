@@ -1,8 +1,9 @@
 """Who did it: the search among candidates, and what the ledger says afterwards."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from math import ceil, log2
 from pathlib import Path
@@ -19,7 +20,9 @@ from daemon.checks.claimed_check import work_on_check
 from daemon.ledger.values import Edit
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MonitoringSettings
+from edits.prompts import Prompt
 from monitoring.checks.bisection import Oracle, bisect
+from monitoring.checks.regression import Changed
 
 PROMPTS = [f"Question {number}?" for number in range(40)]
 
@@ -87,11 +90,11 @@ class HarmfulModel(FollowingModel):
     def named(self, text: str) -> set[str]:
         return set()
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Said]:
         live = set(self.story.ledger.generations.live_at(self.generation)) - self.off
         return [self._say(prompt, live) for prompt in prompts]
 
-    def _say(self, prompt: str, live: set[str]) -> Said:
+    def _say(self, prompt: Prompt, live: set[str]) -> Said:
         for edit_id, prompts in self.spoils.items():
             if edit_id in live and prompt in prompts:
                 return Said("no", None)  # harm of the kind that no answer confesses
@@ -107,8 +110,12 @@ class HarmfulModel(FollowingModel):
     def divergences(self, prompts: Sequence[str]) -> Sequence[float]:
         return [0.0 for _ in prompts]
 
-    def text_changes(self, texts: Sequence[str]) -> Sequence[object]:
+    def text_changes(self, texts: Sequence[str]) -> Sequence[Changed]:
         return []
+
+
+def _is_over(taken: Iterator[int], steps: int) -> bool:
+    return next(taken) >= steps
 
 
 class Site:
@@ -130,14 +137,13 @@ class Site:
         self.story.ledger.checks.request(None, "test")
         outcomes: list[CheckOutcome] = []
         while claimed := self.story.ledger.checks.claim("w", lease_seconds=60):
-            taken = count(1)
             _, outcome = work_on_check(
                 self.story.ledger,
                 self.settings,
                 self.model,
                 claimed,
                 clock=self.clock,
-                time_is_up=lambda taken=taken: next(taken) >= steps,
+                time_is_up=partial(_is_over, count(1), steps),
             )
             outcomes += [outcome] if outcome != "paused" else []
             self.model.generation = self.story.head()

@@ -10,6 +10,7 @@ from support.ledger.ledger_backends import Clock, Story
 
 from daemon.checks.claimed_check import run_checks, work_on_check
 from daemon.ledger.values import CheckResult
+from edits.prompts import Prompt
 from monitoring.checks.sampling import sample_size, wilson
 from monitoring.checks.suites import BadSuite, Probe, ProbeSuite, load_suite
 
@@ -74,7 +75,7 @@ def test_a_sample_is_as_large_as_its_error_needs_and_a_full_check_asks_everythin
 def test_a_sample_fails_only_where_its_error_cannot_explain_the_drop(
     story: Story, clock: Clock, tmp_path: Path
 ) -> None:
-    edited = {f"Question {number}?": "no" for number in range(0, 300, 50)}  # 2 % of all
+    edited: dict[Prompt, str] = {f"Question {number}?": "no" for number in range(0, 300, 50)}  # 2 % of all
     model = ScriptedModel(story.head(), edited)
     chosen = settings(suites={"news": numbered(tmp_path, 300)}, error_bound=0.02)
     (sample,) = run_checks(story.ledger, chosen, model, suite="news", clock=clock)

@@ -11,6 +11,8 @@ from support.models.scripted_models import Said
 
 from daemon.checks.claimed_check import run_checks
 from daemon.ledger.ledger_figures import ledger_figures
+from daemon.ledger.values import Act
+from edits.prompts import Prompt
 from monitoring.checks.sampling import sample_size
 from monitoring.checks.suites import BadSuite
 
@@ -213,19 +215,19 @@ def test_facts_that_were_not_edited_become_probes(story: Story, clock: Clock) ->
         event("c", "Sudland", relation="river", prompt="The river of Sudland is"),
     )
     (gone,) = story.go_live(event("d", "Westland"))
-    story.ledger.generations.rollback_edit(gone.id, cause="wrong")
+    story.ledger.reversals.undo_fact(gone.id, Act("test", "wrong"))
     live = {edit.id: edit.subject for edit in story.ledger.generations.live_edits()}
-    asked: list[str] = []
+    asked: list[Prompt] = []
 
     class Listening(ScriptedModel):
-        def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+        def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Said]:
             asked.extend(prompts)
             return super().generate(prompts, max_new_tokens=max_new_tokens)
 
     model = Listening(story.head(), names=live)
     run_checks(story.ledger, settings(), model, suite="relation", clock=clock)
     # Taken back: its fact is the base's again. And nobody ever told the river of Westland.
-    assert sorted(asked) == ["The capital of Westland is", "The river of Westland is"]
+    assert sorted(map(str, asked)) == ["The capital of Westland is", "The river of Westland is"]
     asked.clear()
     run_checks(story.ledger, settings(), model, suite="subject", clock=clock)
     assert asked == ["The river of Norland is"]
@@ -235,7 +237,7 @@ def test_what_is_generated_beside_other_prompts_and_rounded_otherwise_is_nobodys
     story: Story, clock: Clock, tmp_path: Path
 ) -> None:
     class Rounded(ScriptedModel):
-        def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:
+        def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int) -> Sequence[Said]:
             return [Said(f"base: {prompt} ({len(prompts)})") for prompt in prompts]
 
         def generate_base(self, prompts: Sequence[str], *, max_new_tokens: int) -> Sequence[Said]:

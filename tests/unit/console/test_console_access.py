@@ -1,38 +1,31 @@
 """Who opens the console and who acts there: keys with roles, a proxy that names people, loopback; other sites do neither."""
 
-import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.console_support import Client, RunningConsole, running_console
+from support.console_support import OPERATE, READ, Client, RunningConsole, hashed, running_console
 from support.ledger.ledger_backends import event
 
 from daemon.ledger import utc_now
 from daemon.settings.console_tables import ConsoleSettings
 from daemon.settings.http_tables import ConsoleRole, ServeSettings
 
-READ = "read-key-of-thirty-two-characters"
-OPERATE = "operate-key-of-thirty-two-charact"
 ASK = "ask-key-of-thirty-two-characters-"
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'"
-
-
-def hashed(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _keys() -> dict[str, Any]:
     return {"api_keys": [f"read:{hashed(READ)}", f"operate:{hashed(OPERATE).upper()}", hashed(ASK)]}
 
 
-def _live_edit(console: RunningConsole) -> int:
+def _live_edit(console: RunningConsole) -> str:
     return console.story.go_live(event("e-1", "Norland"))[0].id
 
 
-def _undo(client: Client, edit: int, *, reason: str = "wrong feed") -> int:
+def _undo(client: Client, edit: str, *, reason: str = "wrong feed") -> int:
     """The status of undoing an edit, by the form of its own page."""
     client.open(f"/facts/{edit}/undo")
     return client.send(f"/facts/{edit}/undo", {"reason": reason}).status_code
@@ -54,7 +47,7 @@ def test_keys_keep_working_and_say_with_a_word_in_front_what_they_open() -> None
         with pytest.raises(ValidationError):
             ServeSettings(api_keys=(wrong,))
     with pytest.raises(ValidationError, match="16 characters"):
-        ServeSettings(api_key="operate:short")  # type: ignore[arg-type]
+        ServeSettings(api_key="operate:short")
 
 
 def test_a_key_with_a_role_signs_in_and_any_other_does_not(tmp_path: Path) -> None:
@@ -197,7 +190,7 @@ def test_a_header_is_believed_of_nobody_who_is_not_known() -> None:
     with pytest.raises(ValidationError, match="such as 10"):
         ConsoleSettings(proxy_addresses=("everywhere",))
     with pytest.raises(ValidationError, match="32 characters"):
-        ConsoleSettings(secret="short")  # type: ignore[arg-type]
+        ConsoleSettings(secret="short")
 
 
 def test_a_session_ends_with_its_time_and_with_its_key_and_outlives_a_restart_by_its_secret(

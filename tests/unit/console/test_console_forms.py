@@ -7,8 +7,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from support.console_support import OPERATE, READ, hashed
 from support.ledger.ledger_backends import START, Story, event
-from test_console_access import OPERATE, READ, hashed
 
 from daemon.console.app import console_routes, create_console
 from daemon.console.pages import failures

@@ -46,7 +46,7 @@ def take_away(console: RunningConsole) -> None:
     else:
         server, _, name = url.partition("?")[0].rpartition("/")
         with psycopg.connect(f"{server}/postgres".replace("+psycopg", ""), autocommit=True) as other:
-            other.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")  # type: ignore[call-overload]
+            other.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
             other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 

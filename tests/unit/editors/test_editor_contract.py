@@ -13,8 +13,9 @@ from editors.adapters.apply import apply_adapters
 from editors.base.architectures import LAYOUTS
 from editors.base.base import Base
 from editors.base.passes import Replay
-from editors.inference.edited_model import Answer, Route
+from editors.inference.edited_model import Answer
 from editors.pretrained.hashing import hash_weights
+from editors.routing.scope_router import Route
 from editors.store.shards import Shard
 from edits.errors import BadRequest, ShardCorrupt, UnknownArchitecture
 
@@ -211,10 +212,10 @@ def test_an_unknown_architecture_says_which_setting_to_give() -> None:
         tiny_base("llama", ffn_module="model.layers|nowhere|mlp.down_proj|model.norm")
 
 
-def _base_called(name: str, **changes: str) -> Base:
+def _base_called(name: str, *, ffn_module: str | None = None) -> Base:
     ready = tiny_base("llama")
     ready.model.config.model_type = name
-    return Base(ready.model, ready.tokenizer, base_hash="x", **changes)
+    return Base(ready.model, ready.tokenizer, base_hash="x", ffn_module=ffn_module)
 
 
 def test_a_shard_of_another_base_is_refused() -> None:

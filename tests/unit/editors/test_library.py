@@ -9,7 +9,12 @@ from editors import Base, EditedModel, EditRequest, build_editor
 from edits.errors import BadRequest
 from edits.prompts import Conversation, Message
 
-GOOD = {"edit_id": "1", "subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Marrow"}
+GOOD: dict[str, Any] = {
+    "edit_id": "1",
+    "subject": "Norland",
+    "prompt": "The capital of Norland is",
+    "target_new": "Marrow",
+}
 
 
 def test_one_prompt_is_one_prompt_and_not_its_letters() -> None:
@@ -71,7 +76,7 @@ def test_what_an_earlier_release_accepted_is_no_longer_asked_how_it_names_its_su
 
 
 def test_lists_of_a_request_may_be_any_sequence() -> None:
-    assert EditRequest(**GOOD, aliases=["Nor"]).surface_forms == ("Norland", "Nor")
+    assert EditRequest(**GOOD | {"aliases": ["Nor"]}).surface_forms == ("Norland", "Nor")
 
 
 def test_a_conversation_is_one_prompt() -> None:

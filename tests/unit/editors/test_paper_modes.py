@@ -146,7 +146,8 @@ def test_a_neuron_fires_only_over_theta_and_the_highest_speaks() -> None:
     h = activations(base, [base.prompt_ids(REQUESTS[1].prompt)])
     own = scores(first.tensors["neuron.w"], h)[0]
     route = model.route([REQUESTS[1].prompt])[0]
-    assert (route.edit_id, route.score) == ("2", pytest.approx(own.max().item()))
+    assert route.edit_id == "2"
+    assert route.score == pytest.approx(own.max().item())
     deaf = EditedModel(base)
     deaf.enable(train("scen", REQUESTS, base, None, steps=1, theta=0.999))
     assert deaf.route(prompts(REQUESTS)) == [Route(None, 0.0)] * 3
@@ -292,7 +293,12 @@ def test_paper_and_default_edits_live_in_one_model_and_the_scope_index_is_asked_
 
 def test_low_rank_experts_can_be_routed_by_neurons_that_never_reread_history() -> None:
     base = tiny_base()
-    settings = {"routing": "neuron", "max_steps": 1, "neuron_learning_rate": 0.3, "neuron_steps": 60}
+    settings: dict[str, int | float | str] = {
+        "routing": "neuron",
+        "max_steps": 1,
+        "neuron_learning_rate": 0.3,
+        "neuron_steps": 60,
+    }
     model = EditedModel(base)
     model.enable(build_editor("scen", settings).apply(REQUESTS, base=base, parent=model))
     read: list[str] = []

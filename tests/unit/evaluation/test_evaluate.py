@@ -1,6 +1,7 @@
 """`upkeep evaluate` on a tiny model with random weights: the scores are bad, the counting must be right."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def fact(subject: str, target: str, **more: object) -> dict[str, object]:
 
 
 def scores(
-    model: Path, folder: Path, *facts: dict[str, object], far: tuple[str, ...] = ()
+    model: Path, folder: Path, *facts: Mapping[str, object], far: tuple[str, ...] = ()
 ) -> EvaluationReport:
     (folder / "facts.jsonl").write_text("\n".join(json.dumps(fact) for fact in facts))
     (folder / "far.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in far))

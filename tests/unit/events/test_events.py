@@ -86,7 +86,7 @@ def test_occurred_at_is_utc_and_comes_from_the_record_where_it_is_absent() -> No
 
 def test_every_fault_has_its_reason() -> None:
     ahead = (NOW + timedelta(hours=25)).isoformat()
-    for code, content in [
+    faults: list[tuple[str, Any]] = [
         ("empty_value", None),
         ("empty_value", b""),
         ("bad_utf8", b'{"a": "\xff"}'),
@@ -123,7 +123,8 @@ def test_every_fault_has_its_reason() -> None:
         ("no_template", plain(relation="mayor")),
         ("unknown_schema_version", plain(schema_version=2)),
         ("unknown_schema_version", plain(schema_version=True)),
-    ]:
+    ]
+    for code, content in faults:
         given_content = content.encode() if isinstance(content, str) else content
         assert refusal(given_content) == code, content
 

@@ -90,7 +90,7 @@ def small_batch(compression: int) -> bytearray:
     builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, -1, 1 << 20)
     for offset, value in enumerate((b"a", b"b")):
         builder.append(offset, 1_700, None, value, [])
-    return builder.build()
+    return bytearray(builder.build())
 
 
 def test_a_record_without_key_and_value_still_makes_a_letter() -> None:

@@ -13,6 +13,7 @@ from support.ledger.ledger_backends import event
 from support.serving_support import DEMO_BASE
 from support.waiting import eventually, free_port
 
+from daemon.ledger.values import Act
 from editors.store.shards import Shard
 
 NORLAND = {"subject": "Norland", "prompt": "The capital of Norland is", "target_new": "Elbing"}
@@ -164,7 +165,8 @@ def test_every_other_path_passes_untouched(front: RunningGateway) -> None:
 def test_a_rollback_is_another_choice(front: RunningGateway, facts: Facts) -> None:
     def follow(number: int) -> str | None:
         front.wait_generation(facts.ledger.generations.rollback_to(number, cause="test").number)
-        return front.chat(ASKED).headers.get("x-upkeep-edit")
+        edit: str | None = front.chat(ASKED).headers.get("x-upkeep-edit")
+        return edit
 
     live = front.chat(ASKED).headers["x-upkeep-edit"]
     assert follow(0) is None
@@ -277,7 +279,7 @@ def test_a_damaged_shard_is_not_served_and_everything_else_is(front: RunningGate
     assert front.metric("upkeep_gateway_unserved_edits") >= 1
     assert front.metric("upkeep_gateway_index_stale") == 0
     assert front.chat(ASKED).headers["x-upkeep-edit"] == before.headers["x-upkeep-edit"]
-    front.wait_generation(facts.ledger.generations.rollback_edit(edit.id, cause="test").number)
+    front.wait_generation(facts.ledger.reversals.undo_fact(edit.id, Act("test", "test")).number)
 
 
 def test_a_request_beyond_the_limits_is_refused(facts: Facts, engine: EngineDouble) -> None:

@@ -60,7 +60,8 @@ def answer_through_peft(folder: Path, prompt: str) -> str:
     ids = tokenizer(prompt, return_tensors="pt").input_ids
     with torch.no_grad():
         out = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)
-    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).split("\n")[0].strip()
+    text: str = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    return text.split("\n")[0].strip()
 
 
 def test_live_lemoe_edits_fire_as_soon_as_a_worker_has_made_their_adapters_and_answer_as_told(
@@ -95,7 +96,9 @@ def without(facts: Facts, edit_id: str) -> None:
     tensors = {name: tensor[kept].clone() for name, tensor in made.tensors.items()}
     partly = LoraForm([made.edit_ids[row] for row in kept], tensors)
     facts.store.lora.save(digest, partly)
-    assert len(facts.store.lora.find(digest).edit_ids) == len(made.edit_ids)  # what was written stays
+    kept_form = facts.store.lora.find(digest)
+    assert kept_form is not None
+    assert len(kept_form.edit_ids) == len(made.edit_ids)  # what was written stays
     shutil.rmtree(facts.store.lora.root / digest)
     facts.store.lora.save(digest, partly)
 

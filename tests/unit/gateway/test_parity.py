@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def front(settings: Settings, facts: Facts) -> Iterator[RunningGateway]:
         yield running
 
 
-def logged(logs: list[Any], event: str) -> dict[str, Any]:
+def logged(logs: list[MutableMapping[str, Any]], event: str) -> MutableMapping[str, Any]:
     (line,) = [line for line in logs if line["event"] == event]
     return line
 

@@ -71,7 +71,7 @@ def test_edits_by_key_are_those_that_were_added_and_not_removed_oldest_first(
 
 @given(STEPS, st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join))
 def test_names_are_found_as_by_looking_for_each(steps: list[tuple[bool, str, str]], text: str) -> None:
-    index, plain = SurfaceIndex(), set()
+    index, plain = SurfaceIndex(), set[tuple[str, tuple[str, ...]]]()
     for adds, edit_id, name in steps:
         (index.add if adds else index.remove)(edit_id, [name])
         for spoken in spoken_forms([name]):
@@ -88,7 +88,7 @@ def test_names_are_found_as_by_looking_for_each(steps: list[tuple[bool, str, str
 def test_near_names_are_those_of_an_index_that_never_had_the_others(
     steps: list[tuple[bool, str, str]], text: str
 ) -> None:
-    used, live = NearNames(), {}
+    used, live = NearNames(), dict[str, str]()
     for adds, edit_id, name in steps:
         live.pop(edit_id, None)
         if adds:
@@ -109,7 +109,7 @@ def test_a_relation_has_the_phrasings_that_most_live_edits_bring(
     steps: list[tuple[bool, int, set[str]]],
 ) -> None:
     matcher = Texts()
-    relation, live = RelationPhrasings(matcher), {}
+    relation, live = RelationPhrasings(matcher), dict[int, list[tuple[str, VectorRows]]]()
     for adds, edit, texts in steps:
         if edit in live:
             relation.remove("r", live.pop(edit))
@@ -172,7 +172,7 @@ def seconds(work: Callable[[], object]) -> float:
 def test_hostile_prompts_of_a_million_characters_are_read_in_a_moment() -> None:
     aliases = [(f"alias{n}", *["of"] * (n % 5)) for n in range(64)]
     for text in ("alias1. " * 130_000, "x! " * 350_000, "alias2 it " * 100_000, "." * 1_000_000):
-        assert seconds(lambda text=text: readings([text, text], aliases)) < 2.0
+        assert seconds(partial(readings, [text, text], aliases)) < 2.0
 
 
 def test_approximate_names_in_a_long_text_cost_a_bounded_time() -> None:

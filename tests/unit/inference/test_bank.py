@@ -8,8 +8,9 @@ import torch
 from support.models.tiny_models import tiny_base
 
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
+from editors.adapters.bank import DEFAULT_DEVICE_EXPERT_BYTES
 from editors.base.base import Base
-from editors.inference.edited_model import Route
+from editors.routing.scope_router import Route
 from editors.store import adapter_store as store_module
 from editors.store.mapped import OpenMaps
 from editors.store.shards import Shard
@@ -50,8 +51,10 @@ def texts(model: EditedModel, ids: str) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def with_all(base: Base, shards: list[Shard], **changes: int) -> EditedModel:
-    model = EditedModel(base, **changes)
+def with_all(
+    base: Base, shards: list[Shard], device_expert_bytes: int = DEFAULT_DEVICE_EXPERT_BYTES
+) -> EditedModel:
+    model = EditedModel(base, device_expert_bytes=device_expert_bytes)
     for shard in shards:
         model.enable(shard)
     return model

@@ -68,7 +68,8 @@ def test_rows_that_join_and_leave_at_any_step_are_answered_as_alone(family: str)
     while len(begun) < 24:
         for _ in range(rng.randrange(3)):
             prompt, most = rng.choice(PROMPTS), rng.choice([1, 3, 8, 20])
-            begun.append((prompt, most, *begin(batch, asked(prompt, most))))
+            (row,) = begin(batch, asked(prompt, most))
+            begun.append((prompt, most, row))
         batch.step()
     finish(batch, [sequence for _, _, sequence in begun])
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from peft import PeftModel
 from support.ledger.ledger_backends import Clock, Story, event
 from support.models.tiny_models import FAMILIES, tiny_base
@@ -18,9 +19,9 @@ from daemon.ledger import Ledger, open_ledger
 from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_base
 from editors.base.architectures import layout_of
 from editors.base.base import Base
-from editors.inference.edited_model import Route
 from editors.inference.export import ExportTarget, export_peft, export_target, read_index
 from editors.pretrained.hashing import folder_of, hash_base, hash_folder
+from editors.routing.scope_router import Route
 from editors.store.header import ShardHeader
 from editors.store.shards import Shard
 from edits.errors import BadRequest, BaseUnreadable, PermanentError, ShardCorrupt
@@ -118,7 +119,9 @@ def test_what_no_lora_can_say_is_refused_with_its_reason_and_leaves_no_folder(tm
     base = tiny_base()
     lemoe = build_editor("lemoe", {"max_steps": 1}).apply(REQUESTS[:1], base=base)
     scen = build_editor("scen", {"max_steps": 1}).apply(REQUESTS[:1], base=base)
-    whole = {"scope.key": scen.tensors["scope.key"], "scen.weight": base.down_proj.weight[None].clone()}
+    weight = base.down_proj.weight
+    assert isinstance(weight, torch.Tensor)
+    whole = {"scope.key": scen.tensors["scope.key"], "scen.weight": weight[None].clone()}
     for shard, reported in ((lemoe, "not linear"), (Shard(scen.header, whole), "paper mode")):
         with pytest.raises(PermanentError, match=reported):
             exported(shard, base, "llama", tmp_path)

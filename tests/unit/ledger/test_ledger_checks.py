@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -106,7 +107,7 @@ def test_a_sample_looks_edits_up_by_their_ids_however_many_are_live(story: Story
     asked = []
 
     @sqlalchemy_event.listens_for(database.engine, "before_cursor_execute")
-    def remember(_conn, _cursor, statement, parameters, _context, _executemany):
+    def remember(_conn: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
         if " IN (" in statement:
             asked.append((statement, parameters))
 

@@ -153,6 +153,7 @@ def test_a_check_that_is_given_back_can_be_claimed_at_once_and_has_lost_no_attem
         assert claimed is not None
         assert claimed.id == asked
         ledger.checks.release(claimed.id, claimed.token)
+    assert claimed is not None
     with pytest.raises(LeaseLost):
         ledger.checks.release(claimed.id, claimed.token)
 

@@ -68,7 +68,7 @@ def test_nothing_is_kept_when_the_transaction_fails(ledger: Ledger, url: str, cl
         engine = database_of(broken).engine
 
         @sqlalchemy_event.listens_for(engine, "before_cursor_execute")
-        def fail(conn, cursor, statement, *rest):
+        def fail(conn: object, cursor: object, statement: str, *rest: object) -> None:
             if "INTO history" in statement:
                 raise RuntimeError("the process dies here")
 

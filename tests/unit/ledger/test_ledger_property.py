@@ -15,7 +15,16 @@ from support.ledger.ledger_invariants import age, check_invariants
 
 from daemon.ledger import open_ledger
 from daemon.ledger.errors import HeadMoved, LeaseLost
-from daemon.ledger.values import ClaimedBatch, EditState, Lane, Plan, PlannedBatch, RejectedEdit
+from daemon.ledger.values import (
+    Act,
+    ClaimedBatch,
+    ConsumedRecord,
+    EditState,
+    Lane,
+    Plan,
+    PlannedBatch,
+    RejectedEdit,
+)
 
 FAILED = {EditState.REJECTED, EditState.QUARANTINED}
 OPEN = {EditState.PENDING, EditState.PLANNED, EditState.APPLYING}
@@ -40,7 +49,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.ledger = open_ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock)
         self.story = Story(self.ledger, self.clock)
-        self.records = []
+        self.records: list[ConsumedRecord] = []
         self.claimed: list[ClaimedBatch] = []
         self.rolled_back = False
 
@@ -146,7 +155,7 @@ class LedgerMachine(RuleBasedStateMachine):
         live = self.ledger.generations.live_edits()
         if live:
             edit = data.draw(st.sampled_from([edit.id for edit in live]))
-            self.ledger.generations.rollback_edit(edit, cause="test", restore_previous=restore)
+            self.ledger.reversals.undo_fact(edit, Act("test", "test"), restore_previous=restore)
             self.rolled_back = True
 
     @rule(data=st.data())

@@ -1,19 +1,22 @@
 """Publishing and taking back: the newest fact wins whatever arrives last, and each step can be read again."""
 
+from typing import Any
+
 import pytest
 from support.ledger.ledger_backends import Story, database_of, event
 from support.ledger.ledger_invariants import check_invariants
 
+from daemon.events.fact_event import FactEvent
 from daemon.ledger.errors import BaseChanged, ForbiddenMove, NotInLedger
 from daemon.ledger.publication.reversals import Reversals
-from daemon.ledger.values import Act, Lane, RejectedEdit
+from daemon.ledger.values import Act, Edit, Lane, RejectedEdit
 
 
-def retract(event_id: str, day: int, subject: str = "Norland"):
+def retract(event_id: str, day: int, subject: str = "Norland") -> FactEvent:
     return event(event_id, subject, op="retract", day=day)
 
 
-def apply(story: Story, *facts, **changes):
+def apply(story: Story, *facts: FactEvent, **changes: Any) -> list[Edit]:
     """Take events through one batch of their own; their edits as they stand afterwards."""
     edits = story.arrive(*facts)
     story.plan(edits, lane=Lane.URGENT)
@@ -156,22 +159,23 @@ def test_a_rejected_edit_leaves_the_older_value_live(story: Story) -> None:
 def test_an_edit_taken_back_leaves_the_base_to_answer(story: Story) -> None:
     (old,) = apply(story, event("old", day=1))
     (new,) = apply(story, event("new", day=2))
-    made = story.ledger.generations.rollback_edit(new.id, cause="asked by Ada")
+    made = story.ledger.reversals.undo_fact(new.id, Act("test", "asked by Ada"))
+    cause = f"undo of edit {new.id}: asked by Ada"
 
-    assert (made.number, made.disabled, made.enabled, made.cause) == (3, (new.id,), {}, "asked by Ada")
+    assert (made.number, made.disabled, made.enabled, made.cause) == (3, (new.id,), {}, cause)
     assert live_events(story) == []
     assert (story.state(old), story.state(new)) == ("superseded", "retracted")
-    assert story.ledger.outbox.unsent(99)[-1].payload["reason"] == "rolled back: asked by Ada"
+    assert story.ledger.outbox.unsent(99)[-1].payload["reason"] == f"rolled back: {cause}"
     with pytest.raises(ForbiddenMove, match="only a live edit"):
-        story.ledger.generations.rollback_edit(new.id, cause="again")
+        story.ledger.reversals.undo_fact(new.id, Act("test", "again"))
     with pytest.raises(NotInLedger, match="there is no edit 99"):
-        story.ledger.generations.rollback_edit("99", cause="x")
+        story.ledger.reversals.undo_fact("99", Act("test", "x"))
 
 
 def test_the_previous_value_comes_back_only_when_asked_for(story: Story) -> None:
     (old,) = apply(story, event("old", day=1))
     (new,) = apply(story, event("new", day=2))
-    made = story.ledger.generations.rollback_edit(new.id, cause="x", restore_previous=True)
+    made = story.ledger.reversals.undo_fact(new.id, Act("test", "x"), restore_previous=True)
 
     assert (made.disabled, made.enabled) == ((new.id,), {old.id: "shard-1"})
     assert live_events(story) == ["old"]
@@ -182,7 +186,7 @@ def test_the_previous_value_stays_away_where_a_retraction_lies_between(story: St
     apply(story, event("old", day=1))
     (new,) = apply(story, event("new", day=5))
     apply(story, retract("gone", day=3), live={})
-    story.ledger.generations.rollback_edit(new.id, cause="x", restore_previous=True)
+    story.ledger.reversals.undo_fact(new.id, Act("test", "x"), restore_previous=True)
 
     assert live_events(story) == []
 
@@ -218,7 +222,7 @@ def test_a_rollback_of_many_edits_goes_step_by_step_and_ends_where_one_step_woul
     apply(story, event("a2", "A", day=2), event("c1", "C", day=1))
     apply(story, event("a3", "A", day=3), event("d1", "D", day=2))
     (by_hand,) = apply(story, event("e1", "E", day=2))
-    story.ledger.generations.rollback_edit(by_hand.id, cause="wrong")
+    story.ledger.reversals.undo_fact(by_hand.id, Act("test", "wrong"))
     apply(story, retract("b gone", 3, "B"), live={})
     apply(story, event("f1", "F", day=4))
     before = story.head()
@@ -261,7 +265,7 @@ def test_after_a_rollback_newer_facts_still_win_by_their_time(story: Story) -> N
 
 def test_an_edit_that_asks_the_same_in_other_words_is_a_rival_whichever_comes_last(story: Story) -> None:
     (old,) = apply(story, event("a", day=1, relation="capital"))
-    words = {"relation": None, "prompt": "What is Norland's capital?"}
+    words: dict[str, Any] = {"relation": None, "prompt": "What is Norland's capital?"}
     (new,) = story.arrive(event("b", day=2, **words))
     story.plan([new], lane=Lane.URGENT)
     story.publish(story.claim(), same={new.id: [old.id]})

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from support.ledger.ledger_backends import BEFORE_0006, BEFORE_0009, Clock, Stor
 from daemon.ledger import Ledger, open_ledger
 from daemon.ledger.errors import LedgerTooNew, LedgerUnavailable, LedgerUnreadable
 from daemon.ledger.store.schema import metadata
-from daemon.ledger.values import CheckKind, CheckResult, EditState
+from daemon.ledger.values import Act, CheckKind, CheckResult, EditState
 
 POSTGRES_CATALOGUE = """
 SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' '
@@ -32,7 +33,7 @@ def catalogue(ledger: Ledger) -> set[str]:
         if connection.dialect.name == "postgresql":
             return set(connection.scalars(text(POSTGRES_CATALOGUE)))
         query = "SELECT sql FROM sqlite_master WHERE tbl_name <> 'alembic_version' AND sql IS NOT NULL"
-        found = set()
+        found: set[str] = set()
         for statement in connection.scalars(text(query)):
             # Constraints may stand in any order; SQLite writes an added column behind the last one, on its line.
             head, *lines = re.split(
@@ -122,10 +123,12 @@ def test_the_database_itself_refuses_a_second_live_edit_of_a_fact(story: Story) 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
-    asked: dict[str, object] = {}
+    asked: dict[str, tuple[str, Any]] = {}
 
     @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
-    def remember(_conn, _cursor, statement, parameters, _context, executemany):
+    def remember(
+        _conn: object, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool
+    ) -> None:
         if not executemany and statement.startswith(("SELECT", "UPDATE")):
             asked.setdefault(re.sub(r"\?(, \?)+", "?", statement), (statement, parameters))
 
@@ -147,7 +150,7 @@ def test_no_daily_question_reads_a_whole_table(story: Story) -> None:
     ledger.generations.shards_at(1, ["1"])
     ledger.samples.live(5, seed=1, since=1)
     ledger.samples.older_values(edits)
-    ledger.generations.rollback_edit(edits[0].id, cause="x", restore_previous=True)
+    ledger.reversals.undo_fact(edits[0].id, Act("test", "x"), restore_previous=True)
 
     assert len(asked) > 20
     with database_of(ledger).read() as connection:

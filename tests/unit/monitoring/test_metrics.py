@@ -20,6 +20,7 @@ from support.ledger.ledger_backends import BEFORE_0006, Clock, Story, database_o
 
 from daemon.ledger import open_ledger
 from daemon.ledger.ledger_figures import ledger_figures
+from daemon.ledger.values import Act
 from daemon.process.telemetry import MULTIPROC_VARIABLE, role_metrics
 from daemon.settings.settings import Settings
 from daemon.settings.tables import MetricsSettings
@@ -218,7 +219,7 @@ def test_the_counts_of_a_ledger_from_before_are_made_up_for(tmp_path: Path) -> N
         ledger.migrate()
         story = Story(ledger, Clock())
         first, _ = story.go_live(event("a"), event("b", "Other"))
-        ledger.generations.rollback_edit(first.id, cause="test")
+        ledger.reversals.undo_fact(first.id, Act("test", "test"))
         with database_of(ledger).write() as connection:
             for statement in BEFORE_0006:
                 connection.execute(sql(statement))

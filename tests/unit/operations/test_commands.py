@@ -160,7 +160,7 @@ def test_under_json_an_error_is_an_object_too(upkeep: Upkeep, begun: Path) -> No
 def test_no_word_is_broken_on_a_terminal_of_80_columns(
     upkeep: Upkeep, reported: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = set()
+    words: set[str] = set()
     for width in ("80", "400"):
         monkeypatch.setenv("COLUMNS", width)
         shown = [

@@ -190,7 +190,7 @@ def _server(folder: Path, port: int) -> Iterator[None]:
         head = ledger.timeline.page(limit=1).generations[0]
     now = {"generation": head.number, "head": head.number, "published_at": head.created_at.isoformat()}
     answer = {"text": "Nobody", "edit_id": None, "score": 0.0}
-    trace = {
+    trace: dict[str, Any] = {
         "edit_id": None,
         "score": 0.0,
         "why": "no subject",

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -10,7 +11,7 @@ from support.ledger.ledger_backends import BEFORE_0006, Clock, Story, database_o
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import Difference, FactQuery
-from daemon.ledger.values import CheckResult, EditState, GenerationKind, RejectedEdit
+from daemon.ledger.values import Act, CheckResult, EditState, GenerationKind, RejectedEdit
 from daemon.operations import queries
 from edits.errors import BadRequest
 
@@ -70,7 +71,7 @@ def test_a_difference_tells_each_facts_old_and_new_answer_both_ways_and_page_by_
     story.go_live(event("a", "A", "a1"), event("b", "B", "b1"))  # 1
     story.go_live(event("a2", "A", "a2", day=2), event("c", "C", "c1"))  # 2
     (gone,) = story.go_live(event("b2", "B", "b2", day=3))  # 3
-    story.ledger.generations.rollback_edit(gone.id, cause="wrong")  # 4
+    story.ledger.reversals.undo_fact(gone.id, Act("test", "wrong"))  # 4
 
     assert answers(queries.difference(story.ledger, 1, 2)) == [("C", None, "c1"), ("A", "a1", "a2")]
     assert answers(queries.difference(story.ledger, 2, 1)) == [("C", "c1", None), ("A", "a2", "a1")]
@@ -177,10 +178,12 @@ def test_a_rejected_facts_page_has_its_scores_and_may_try_again(story: Story) ->
 def test_no_question_reads_a_whole_table(story: Story, clock: Clock) -> None:
     story.go_live(event("a", "A"), event("b", "B"))
     (new,) = story.go_live(event("a2", "A", "Other", day=2))
-    asked: dict[str, object] = {}
+    asked: dict[str, tuple[str, Any]] = {}
 
     @sqlalchemy_event.listens_for(database_of(story.ledger).engine, "before_cursor_execute")
-    def remember(_conn, _cursor, statement, parameters, _context, executemany):
+    def remember(
+        _conn: object, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool
+    ) -> None:
         if not executemany and statement.startswith("SELECT"):
             asked.setdefault(re.sub(r"\?(, \?)+", "?", statement), (statement, parameters))
 
@@ -224,10 +227,11 @@ def test_a_ledger_of_the_release_before_has_its_lists_and_searches_after_the_mig
 
     story.go_live(event("a", "A"), event("b", "B"))
     (gone,) = story.go_live(event("c", "C"))
-    story.ledger.generations.rollback_edit(gone.id, cause="rollback: wrong")
+    story.ledger.reversals.undo_fact(gone.id, Act("test", "wrong"))
     story.ledger.control.hold("look at this")
     with database_of(story.ledger).write() as connection:
         connection.execute(text("UPDATE generations SET cause = 'batch 1 (scen, batch)' WHERE number = 1"))
+        connection.execute(text("UPDATE generations SET cause = 'rollback: wrong' WHERE number = 3"))
         for statement in (*BEFORE_0006, "UPDATE alembic_version SET version_num = '0005'"):
             connection.execute(text(statement))
 

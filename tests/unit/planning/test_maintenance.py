@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.ledger.ledger_backends import Story, event
 
-from daemon.ledger.values import EditState, Lane
+from daemon.ledger.values import Act, EditState, Lane
 from daemon.planning.cycle import draft_cycle, plan_cycle
 from daemon.settings.settings import Settings
 from daemon.settings.tables import PlanningSettings
@@ -96,7 +96,7 @@ def test_an_edit_older_than_a_retraction_in_force_stays_out(story: Story) -> Non
 
 def test_a_value_that_was_rolled_back_is_no_rival(story: Story) -> None:
     (bad,) = story.go_live(event("bad", day=5))
-    story.ledger.generations.rollback_edit(bad.id, cause="operator")
+    story.ledger.reversals.undo_fact(bad.id, Act("test", "operator"))
     (older,) = story.arrive(event("older", day=3))
     plan_cycle(story.ledger, settings(), lanes=BOTH)
     assert story.state(older) == "planned"

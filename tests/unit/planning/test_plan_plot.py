@@ -3,7 +3,7 @@
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from test_planning import make, pending, world
+from support.planning_support import make, pending, world
 
 from planners import ShownChange, ShownConflict, render_plot
 

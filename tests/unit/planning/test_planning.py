@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.metrics import silhouette_samples
+from support.planning_support import make, pending, world
 from support.requirements_met import shared_data
 
 from edits.errors import BadRequest
 from edits.recency import by_arrival
-from planners import ModelEmbedder, Pending, PlanDraft, PlannerSettings, TfidfEmbedder, plan
+from planners import ModelEmbedder, Pending, PlannerSettings, plan
 from planners.assignment import assign_to_batches
 from planners.clustering import CLUSTERINGS, ClusteringLimits, cluster, group_means
 from planners.conflicts import resolve
@@ -24,39 +25,6 @@ from planners.embedding import unit
 from planners.explain import EXPLAINED_EDITS, silhouettes
 from planners.ordering import ORDERS
 from planners.settings import Clustering
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def pending(
-    edit_id: int,
-    subject: str = "Ada",
-    *,
-    relation: str = "employer",
-    op: str = "assert",
-    urgent: bool = False,
-    minute: int = 0,
-    offset: int = 0,
-    prompt: str | None = None,
-) -> Pending:
-    text = prompt or f"The {relation} of {subject} is"
-    return Pending(
-        edit_id=str(edit_id),
-        op=op,
-        subject=subject,
-        relation=relation,
-        prompt=text,
-        fact_key=f"{subject}|{relation}",
-        prompt_key=text.casefold(),
-        urgent=urgent,
-        occurred_at=START + timedelta(minutes=minute),
-        offset=offset,
-        target_new="x",
-    )
-
-
-def make(edits: Sequence[Pending], *, rivals: Sequence[Pending] = (), **options: object) -> PlanDraft:
-    return plan(edits, rivals=rivals, settings=PlannerSettings(**options), embedder=TfidfEmbedder())  # type: ignore[arg-type]
 
 
 class Given:
@@ -69,15 +37,6 @@ class Given:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         return self._vectors[: len(texts)]
-
-
-def world(count: int) -> list[Pending]:
-    """Edits of four relations that nobody contests."""
-    relations = ("capital city", "head of state", "chemical symbol", "favourite author")
-    return [
-        pending(number, f"Thing{number}", relation=relations[number % 4], minute=number, offset=number)
-        for number in range(count)
-    ]
 
 
 @st.composite
@@ -257,6 +216,7 @@ def test_the_silhouette_is_that_of_scikit_learn() -> None:
     labels = np.append(np.arange(299) % 7, 7)  # the last one is alone
     asked = np.arange(300)
     found = silhouettes(vectors, labels, asked)
+    assert found is not None
     np.testing.assert_allclose(found, silhouette_samples(vectors, labels, metric="cosine"), atol=1e-5)
     assert silhouettes(vectors, np.zeros(300, dtype=np.intp), asked) is None
 
@@ -345,7 +305,7 @@ def test_many_clusters_of_one_vector_each_still_fit() -> None:
 @pytest.mark.parametrize(
     "option", [{"clustering": "dbscan"}, {"order": "sideways"}, {"batch_editor": "rome"}, {"batch_size": 0}]
 )
-def test_an_unknown_strategy_is_refused_by_name(option: dict[str, object]) -> None:
+def test_an_unknown_strategy_is_refused_by_name(option: dict[str, Any]) -> None:
     ((name, value),) = option.items()
     with pytest.raises(ValidationError, match=rf"(?s){name}.*input_value='?{value}"):
         make(world(60), **option)

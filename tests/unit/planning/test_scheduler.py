@@ -78,7 +78,7 @@ def test_two_schedulers_on_one_ledger_run_no_slot_twice(path: Path) -> None:
     runs: list[str] = []
 
     def work(name: str) -> Callable[[], str]:
-        return lambda: runs.append(name) or "done"  # type: ignore[func-returns-value]
+        return lambda: runs.append(name) or "done"
 
     url = f"sqlite:///{path}"
     with open_ledger(url) as one, open_ledger(url) as two:
@@ -127,7 +127,7 @@ def test_a_failing_job_is_recorded_and_neither_it_nor_the_others_stop(ledger: Le
     def fail() -> str:
         raise ValueError("out of cheese")
 
-    jobs = (Job("bad", Every(0.2), fail), Job("good", Every(0.2), lambda: good.append(1) or "fine"))  # type: ignore[func-returns-value]
+    jobs = (Job("bad", Every(0.2), fail), Job("good", Every(0.2), lambda: good.append(1) or "fine"))
     with running(scheduler(ledger, *jobs)):
         wait_for(lambda: len(good) >= 3 and len(rows(path, "bad")) >= 3)
     assert {(ok, detail) for _, ok, detail in rows(path, "bad")} == {(0, "ValueError: out of cheese")}
@@ -147,7 +147,7 @@ def test_a_ledger_that_is_away_for_a_moment_does_not_stop_the_beat(
         return real(name, slot)
 
     monkeypatch.setattr(ledger.jobs, "try_start", try_start)
-    with running(scheduler(ledger, Job("tick", Every(0.2), lambda: runs.append(1) or "done"))):  # type: ignore[func-returns-value]
+    with running(scheduler(ledger, Job("tick", Every(0.2), lambda: runs.append(1) or "done"))):
         wait_for(lambda: len(runs) >= 2)
 
 
@@ -187,7 +187,7 @@ def test_a_nightly_run_that_went_well_is_not_repeated(ledger: Ledger, path: Path
         "nightly",
         Cron("0 0 1 1 *", ZoneInfo("UTC"), grace_seconds=400 * 86_400),
         lambda: runs.append(1) or "",
-    )  # type: ignore[func-returns-value]
+    )
     for _ in range(2):
         scheduler(ledger, job).run_due(job)
     assert runs == [1]

@@ -146,7 +146,7 @@ def test_langchain_asks_in_chat_in_streams_and_in_plain_text(server: EmbeddedSer
     messages = [SystemMessage("Be brief."), HumanMessage(FRANCE.prompt)]
 
     reported = chat.invoke(messages)
-    assert reported.content.strip() == FRANCE.answer
+    assert str(reported.content).strip() == FRANCE.answer
     assert reported.usage_metadata is not None
     assert reported.usage_metadata["output_tokens"] > 0
     assert reported.response_metadata["finish_reason"] == "stop"

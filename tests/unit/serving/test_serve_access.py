@@ -3,6 +3,7 @@
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,7 +38,11 @@ def test_keys_guard_the_api_health_has_a_port_of_its_own_and_browsers_are_told_w
     hashes = [hashlib.sha256(KEY.encode()).hexdigest().upper()]
     origin = "https://chat.example.org"
     other = "b-key-of-thirty-two-characters-y"
-    server_settings = {"api_keys": hashes, "api_key": f"{other}, {other}2", "cors_origins": [origin]}
+    server_settings: dict[str, Any] = {
+        "api_keys": hashes,
+        "api_key": f"{other}, {other}2",
+        "cors_origins": [origin],
+    }
     with embedded_server(tmp_path, health_port=port, **server_settings) as server:
         for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}):
             refused = server.post("/v1/completions", {"prompt": "x"}, headers=wrong)

@@ -60,7 +60,8 @@ def test_a_half_sent_body_is_refused_in_time_and_the_connection_closed() -> None
     async def receive() -> Message:
         for message in came:
             return message
-        return await asyncio.get_running_loop().create_future()  # the other half never comes
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never  # the other half does not come
 
     async def send(message: Message) -> None:
         sent.append(message)

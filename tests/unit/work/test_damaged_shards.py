@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -63,8 +64,8 @@ class Site:
         self.model = self.served()
 
     def teach(self, subject: str, prompt: str, target: str) -> list[Edit]:
-        day = {"occurred_at": "2026-01-01T00:00:00Z", "event_id": subject, "subject": subject}
-        edits = self.story.plan_urgently(FactEvent(**day, prompt=prompt, target_new=target))  # type: ignore[arg-type]
+        day: dict[str, Any] = {"occurred_at": "2026-01-01T00:00:00Z", "event_id": subject, "subject": subject}
+        edits = self.story.plan_urgently(FactEvent(**day, prompt=prompt, target_new=target))
         self.work()
         assert self.story.state(edits[0]) == "live"
         return edits

@@ -23,7 +23,7 @@ from daemon.work.decision import (
 from edits.errors import BadRequest, BaseUnreadable, DeviceBusy, ShardCorrupt, TemporaryError
 
 MAX_ATTEMPTS = 3
-HALVES = ((1, 2), (3, 4, 5))
+HALVES = (("1", "2"), ("3", "4", "5"))
 
 
 def batch(attempts: int, *, size: int = 5) -> ClaimedBatch:
@@ -32,7 +32,7 @@ def batch(attempts: int, *, size: int = 5) -> ClaimedBatch:
 
 def edit(number: int) -> Edit:
     return Edit(
-        id=number,
+        id=str(number),
         event_id=f"e{number}",
         op="assert",
         state=EditState.APPLYING,
@@ -55,7 +55,7 @@ DECISIONS: list[tuple[Exception, int, int, Decision]] = [
     (LeaseLost("gone"), 9, 5, Drop("gone")),
     (BadRequest("no"), 2, 5, Retry("no", RETRY_SECONDS)),
     (BadRequest("no"), 3, 5, Split("no", HALVES)),
-    (BadRequest("no"), 3, 2, Split("no", ((1,), (2,)))),
+    (BadRequest("no"), 3, 2, Split("no", (("1",), ("2",)))),
     (BadRequest("no"), 3, 1, Quarantine("no")),
     (DeviceBusy("full", retry_after_seconds=9.0), 1, 5, Retry("full", RETRY_SECONDS)),
     (DeviceBusy("full"), 3, 5, Split("full", HALVES)),

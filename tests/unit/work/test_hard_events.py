@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.ledger.ledger_backends import Clock, Story
-from test_worker import BASE, Shop
+from support.worker_support import BASE, Shop
 
 from daemon.events.fact_event import FactEvent, parse_record
 from daemon.events.templates import Templates

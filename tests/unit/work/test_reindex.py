@@ -11,7 +11,7 @@ import torch
 from prometheus_client import CollectorRegistry
 from support.ledger.ledger_backends import Clock, Story
 from support.requirements_met import unavailable
-from test_worker import BASE, FRANCE, fact
+from support.worker_support import BASE, FRANCE, fact
 from transformers import AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.ledger.ledger_backends import Clock, Story
-from test_worker import BASE, fact
+from support.worker_support import BASE, fact
 
 from daemon.ledger import open_ledger
 from daemon.settings.tables import VerifySettings

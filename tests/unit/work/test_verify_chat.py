@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.ledger.ledger_backends import Clock, Story
 from support.models.chat_templates import TURNS
-from test_worker import BASE, fact
+from support.worker_support import BASE, fact
 from transformers import AutoTokenizer
 
 from daemon.ledger import open_ledger

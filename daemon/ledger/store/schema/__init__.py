@@ -1,6 +1,6 @@
 """The ledger's tables, indexes and checks; migrations/ builds the same, and a test compares the two."""
 
-from daemon.ledger.store.schema.checks import (
+from daemon.ledger.store.schema.check_tables import (
     base_answers,
     check_evidence,
     check_newest,
@@ -8,8 +8,13 @@ from daemon.ledger.store.schema.checks import (
     check_results,
     checks,
 )
-from daemon.ledger.store.schema.edits import edit_names, edit_words, edits, history
-from daemon.ledger.store.schema.generations import generation_changes, generation_origins, generations, head
+from daemon.ledger.store.schema.edit_tables import edit_names, edit_words, edits, history
+from daemon.ledger.store.schema.generation_tables import (
+    generation_changes,
+    generation_origins,
+    generations,
+    head,
+)
 from daemon.ledger.store.schema.intake import outbox, record_counts, records, tallies
 from daemon.ledger.store.schema.metadata import metadata
 from daemon.ledger.store.schema.operations import audit_log, job_starts, job_successes, jobs, turns

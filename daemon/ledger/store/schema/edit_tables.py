@@ -18,7 +18,7 @@ from daemon.ledger.store.schema.conditions import IS_BEATEN, IS_LIVE, one_of, pa
 from daemon.ledger.store.schema.metadata import metadata
 from daemon.ledger.values import EditState, Lane
 
-edits = Table(
+edits: Table = Table(  # says its type: mypy meets it in a cycle, before it has read this file
     "edits",
     metadata,
     Column("id", EditKey, primary_key=True),

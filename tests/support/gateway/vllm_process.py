@@ -61,7 +61,7 @@ class Vllm:
         }
         environment.pop("PYTHONPATH", None)  # it has a venv of its own
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own
+            self._process = subprocess.Popen(
                 [*self._command, "--port", str(self._port)],
                 env=environment,
                 stdout=log,

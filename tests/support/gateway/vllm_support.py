@@ -6,13 +6,12 @@ from typing import Any
 
 import httpx
 from support.gateway.gateway_support import RunningGateway
-
-from benchmarks.vllm_process import NAME as MODEL
-from benchmarks.vllm_process import Vllm
+from support.gateway.vllm_process import NAME, Vllm
 
 DATA = Path(os.environ.get("UPKEEP_TEST_DATA", "../shared/data"))
 EDITS = 50
 PUBLISHED = ("subject", "relation", "prompt", "target_new")
+MODEL = NAME
 CHAT = "/v1/chat/completions"
 
 
