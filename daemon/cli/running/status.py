@@ -13,7 +13,7 @@ from daemon.cli.options import (
 from edits.text import counted
 
 if TYPE_CHECKING:
-    from daemon.operations.status import Status
+    from daemon.operations.status import Status, WorkerStatus
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -116,6 +116,12 @@ def _print_status(report: dict[str, Any], found: "Status") -> None:
     _print_tables(found)
 
 
+def _work_of(worker: "WorkerStatus") -> str | None:
+    if worker.batch_id is None:
+        return None
+    return f"batch {worker.batch_id}" if worker.alive else f"was at batch {worker.batch_id}"
+
+
 def _print_tables(found: "Status") -> None:
     from daemon.cli.output import console, shown, table
 
@@ -125,11 +131,11 @@ def _print_tables(found: "Status") -> None:
     if found.check_failure:
         out.print(f"the newest check could not be run: {shown(found.check_failure)}", markup=False)
     workers = [
-        (seen.worker, "alive" if seen.alive else "GONE", seen.device, seen.batch_id, seen.seen_at)
+        (seen.worker, "alive" if seen.alive else "GONE", seen.device, _work_of(seen), seen.seen_at)
         for seen in found.workers
     ]
     if workers:
-        out.print(table("workers", ("worker", "state", "device", "batch", "last seen"), workers))
+        out.print(table("workers", ("worker", "state", "device", "at", "last seen"), workers))
     running = [(one.id, one.lane, one.editor, one.edits, one.worker) for one in found.running]
     if running:
         out.print(table("running batches", ("batch", "lane", "editor", "edits", "worker"), running))

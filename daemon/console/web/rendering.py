@@ -74,6 +74,7 @@ class Renderer:
             whole=whole,
             lasting=lasting,
             pairs=pairs,
+            batch=batch,
             counted=counted,
         )
         environment.filters.update(self._filters)
@@ -140,6 +141,11 @@ def pairs(found: Mapping[str, Any]) -> Markup:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             shown.append(Markup("{} {}").format(plain(name.replace("_", " "), 40), fact(text)))
     return Markup(", ").join(shown)
+
+
+def batch(number: int, words: str = "") -> Markup:
+    """A batch's number, behind such words, leading to its facts."""
+    return Markup('<a href="{}">{}{}</a>').format(address("/facts", batch=number), words, number)
 
 
 def share(value: float | None, places: int = 3) -> str:
