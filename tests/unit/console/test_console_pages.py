@@ -13,7 +13,7 @@ import httpx
 import pytest
 from support.console_support import Client, RunningConsole, running_console
 from support.ledger.ledger_backends import START, Clock, event
-from support.waiting import eventually, free_port
+from support.waiting import answers, eventually, free_port
 
 from daemon.console.pages.failures import fault_of
 from daemon.console.web.rendering import CELL_CHARS, fact, lasting, long, plain
@@ -282,7 +282,7 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
     command = [sys.executable, "-c", program, str(settings)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _answers(url))
+        eventually(lambda: answers(f"{url}/healthz"))
         assert httpx.get(f"{url}/", follow_redirects=True).url.path == "/console/"
         for path in ("/facts", "/ask", "/failures", "/checks", "/work", "/audit"):
             assert httpx.get(f"{url}/console{path}", timeout=20).status_code == 200
@@ -290,13 +290,6 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
         assert "no server answers" in asked.text
         reported, _ = process.communicate("", timeout=30)
     assert reported.splitlines()[-1] == "set()"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_a_batch_that_was_split_says_what_it_was_and_how_often_it_was_tried(console: RunningConsole) -> None:
