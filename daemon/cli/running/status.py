@@ -81,38 +81,39 @@ def _fields(found: "Status | None") -> dict[str, Any]:
 
 
 def _print_status(report: dict[str, Any], found: "Status") -> None:
-    from daemon.cli.output import console, shown
+    from daemon.cli.output import console, fields, shown
 
-    out = console()
-    head = found.generation
+    head, served = found.generation, report["served"]
     now = (
         f"{head.number} ({shown(head.cause)}, {shown(head.created_at)})"
         if head
         else "none yet: no worker has loaded the base"
     )
-    out.print(f"generation {now}", markup=False)
-    served = report["served"]
     serving = (
         "nobody serves this ledger at serve.host and serve.port"
         if served is None
         else (f"generation {shown(served['generation'])} at {served['address']}")
     )
-    out.print(f"served     {serving}", markup=False)
-    out.print(f"ledger     {report['ledger']}\nstore      {report['store']}", markup=False, soft_wrap=True)
     behind = (
         "not known: no broker answers"
         if report["lag"] is None
         else f"{counted(report['lag'], 'record')} behind"
     )
-    out.print(
-        f"lag        {behind}\nbacklog    {counted(found.backlog, 'edit', 'waits', 'wait')}", markup=False
-    )
-    for one in found.holds:
-        out.print(
-            f"HELD       {shown(one.reason)} (hold {one.id}, {shown(one.actor)}, {shown(one.at)}; "
-            "`upkeep release` lets work go on)",
-            markup=False,
-        )
+    held = [
+        f"{shown(one.reason)} (hold {one.id}, {shown(one.actor)}, {shown(one.at)}; "
+        "`upkeep release` lets work go on)"
+        for one in found.holds
+    ]
+    rows = [
+        ("generation", now),
+        ("served", serving),
+        ("ledger", report["ledger"]),
+        ("store", report["store"]),
+        ("lag", behind),
+        ("backlog", counted(found.backlog, "edit", "waits", "wait")),
+        *(("HELD", hold) for hold in held),
+    ]
+    console().print(fields(rows))
     _print_tables(found)
 
 
