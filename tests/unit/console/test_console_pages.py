@@ -85,6 +85,11 @@ def test_a_text_can_neither_hide_nor_turn_what_stands_around_it_nor_fill_the_pag
     shown = str(long(ten_kilobytes))
     assert "and 6,500 more characters" in shown
     assert "<" not in shown.split(">", 1)[1].replace("&lt;", "").split("\n<span")[0]
+    assert str(fact("anna.berg@example.org says")) == (
+        '<bdi class="fact">anna.<wbr>berg@<wbr>example.<wbr>org says</bdi>'
+    )
+    assert "anna@example.org" in fact("anna@example.org"), "short words stay whole"
+    assert '<span class="long">' in fact("x" * 21)
     assert str(fact("")) == str(fact(None)) == '<span class="quiet">(nothing)</span>'
     assert [lasting(seconds) for seconds in (0, 61, 3_700, 90_000, -5)] == [
         *("0 s", "1 min 1 s", "1 h 1 min", "1 d 1 h", "0 s"),
@@ -105,6 +110,15 @@ def test_what_was_previewed_is_not_done_to_something_else(console: RunningConsol
     assert "Nothing would change" in refused.text
     assert story.state(first) == "superseded"
     assert console.ledger.audit_log.page().entries == ()
+
+
+def test_a_search_that_found_something_folds_its_conditions_into_one_line(console: RunningConsole) -> None:
+    console.story.go_live(event("ev-7", "Norland"))
+    client = console.client()
+    found = client.open("/facts?batch=1&event_id=ev-7").text
+    assert "More conditions: event id ev-7, batch 1" in Tags(found).text
+    assert "<details open>" not in found
+    assert "<details open>" in client.open("/facts?batch=9").text
 
 
 def test_of_two_people_who_undo_the_same_generation_at_once_one_does_it_and_the_other_is_told(
