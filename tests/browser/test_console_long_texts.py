@@ -74,5 +74,7 @@ def test_no_word_is_torn_and_nothing_reaches_over_the_edge(
     page.goto(f"{console.url}/console{path}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert overflow(page) == []
+    tops = page.locator(".menu a").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1, "the menu stands on one line"
     assert broken_words(page) == []
     assert serious_faults(page) == []

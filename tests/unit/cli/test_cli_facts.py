@@ -65,6 +65,8 @@ def test_facts_of_a_batch_are_listed_those_of_a_split_one_by_its_halves(upkeep: 
     assert "Spain" in people
     assert "France" not in people
     assert "no edit meets this" in upkeep("facts", "--batch", "99").out
+    huge = upkeep("facts", "--batch", "9" * 30)
+    assert (huge.code, huge.err) == (1, "upkeep: the ledger has nothing under so large a number\n")
 
 
 def test_text_from_events_neither_formats_nor_commands_the_terminal(upkeep: Upkeep, site: Path) -> None:
