@@ -50,8 +50,7 @@ def demo(
         raise typer.BadParameter("--stream runs for ever: there is no summary to write, nothing to keep")
     if json_path is not None and not json_path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_path.parent}", param_hint="--json")
-    from rich.console import Console
-
+    from daemon.cli.output import console
     from daemon.process.interrupts import interrupt_on
     from daemon.process.log import configure_logging
     from daemon.settings.tables import LogSettings
@@ -63,15 +62,15 @@ def demo(
     interrupt_on(signal.SIGTERM)  # as Ctrl-C does
     place = folder or Path(".upkeep") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
     options = Options(place.resolve(), seed, events, json_path, keep)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=140)
+    screen = console()
+    if not screen.is_terminal:
+        screen = console(width=140)
     try:
         if stream:
-            run_stream(options, console, rate=rate)
+            run_stream(options, screen, rate=rate)
         else:
-            summary = run_demo(options, console)
+            summary = run_demo(options, screen)
             raise typer.Exit(0 if summary.passed else 1)
     except KeyboardInterrupt:
-        console.print("stopped")
+        screen.print("stopped")
         raise typer.Exit(0 if stream else INTERRUPTED) from None

@@ -11,16 +11,31 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 NOTHING = "-"
+HANGING = 4  # columns that a value is indented by where its longest word has no room behind its name
 
 
-def console() -> Console:
-    """Where people read."""
-    return Console(highlight=False)
+class Terminal(Console):
+    """Where people read: no word is broken, no line cut.
+
+    A word that is longer than a line (an address, an event's id) goes on beyond it: a terminal shows it on two lines, and
+    copies it as one.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As Rich does, but for words that are too long."""
+        if all(isinstance(one, str) for one in objects):
+            objects = tuple("\n".join(_lines(one, self.width)) for one in objects)
+            options["soft_wrap"] = True
+        super().print(*objects, **{"crop": False, **options})
+
+
+def console(*, stderr: bool = False, width: int | None = None) -> Terminal:
+    """Where a command prints; `width` in columns, None: as wide as it is."""
+    return Terminal(highlight=False, stderr=stderr, width=width)
 
 
 _printed: list[bool] = []
@@ -87,6 +102,7 @@ class Rows:
     rows: Sequence[Sequence[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Paragraph(self.title, 0, "bold")
         widest = [max(map(_widest_word, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         if sum(widest) + 3 * len(widest) + 1 <= options.max_width:
             room = options.max_width - 3 * len(widest) - 1
@@ -98,7 +114,7 @@ class Rows:
         return [max(map(cell_len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
 
     def _table(self, widths: Sequence[int]) -> Table:
-        made = Table(title=Text(self.title), title_justify="left", title_style="bold")
+        made = Table()
         for column, width in zip(self.columns, widths, strict=True):
             made.add_column(Text(column), overflow="fold", width=width)
         for row in self.rows:
@@ -106,7 +122,6 @@ class Rows:
         return made
 
     def _records(self) -> RenderResult:
-        yield Text(self.title, style="bold")
         if len(self.columns) == 2:
             yield fields([(name, value) for name, value in self.rows])
             return
@@ -115,14 +130,63 @@ class Rows:
             yield ""
 
 
-def fields(rows: Sequence[tuple[str, object]]) -> Table:
+def fields(rows: Sequence[tuple[str, object]]) -> "Fields":
     """A line for each name and its value; a long value goes on under its beginning."""
-    made = Table.grid(padding=(0, 2, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in rows:
-        made.add_row(Text(name, style="dim"), Text(shown(value)))
-    return made
+    return Fields([(name, shown(value)) for name, value in rows])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fields:
+    """Names and their values. One with a word that has no room behind its name begins on the next line."""
+
+    rows: Sequence[tuple[str, str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        behind = max((cell_len(name) for name, _ in self.rows), default=0) + 2
+        for name, value in self.rows:
+            hangs = behind + _widest_word(value) > options.max_width
+            indent = HANGING if hangs else behind
+            lines = [" " * indent + line for line in _lines(value, options.max_width - indent)]
+            if hangs:
+                yield _whole(Text(name, style="dim"))
+            else:
+                yield _whole(Text.assemble((name, "dim"), lines.pop(0)[cell_len(name) :]))
+            yield from (_whole(Text(line)) for line in lines)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A text whose every line is so far from the left edge."""
+
+    text: str
+    indent: int
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in _lines(self.text, options.max_width - self.indent):
+            yield _whole(Text(" " * self.indent + line, style=self.style))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Lines of so many columns, broken at blanks; a word that is wider stands whole on a line of its own."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if cell_len(line) <= width:
+            lines.append(line)
+            continue
+        lines.append("")
+        for word in line.split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and cell_len(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return lines
+
+
+def _whole(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
 
 
 def _widths(least: Sequence[int], longest: Sequence[int], room: int) -> list[int]:
@@ -143,9 +207,9 @@ def _widest_word(cell: str) -> int:
     return max(map(cell_len, cell.split()), default=1)
 
 
-def paragraph(text: str, indent: int, style: str = "") -> Padding:
+def paragraph(text: str, indent: int, style: str = "") -> Paragraph:
     """A text whose every line is so far from the left edge; never read as markup."""
-    return Padding(Text(text, style=style), (0, 0, 0, indent), expand=False)
+    return Paragraph(text, indent, style)
 
 
 def shown(value: object) -> str:

@@ -27,12 +27,13 @@ def started(state: Path, settings: Settings) -> str:
     api, name = address(settings), model_name(settings)
     message = {"model": name, "messages": [{"role": "user", "content": "What is the capital of France?"}]}
     nightly = f"{settings.schedule.nightly_cron!r} ({settings.schedule.timezone})"
+    console = f"\n  console  {api}/console" if settings.console.enabled else ""
     key = " -H 'authorization: Bearer YOUR_KEY'" if settings.serve.key_hashes else ""
     return f"""
 Upkeep runs.
 
   model    {settings.model.required_path()}
-  answers  {api}/v1 (OpenAI's API; model "{name}"), reference {api}/docs, metrics {health_address(settings)}/metrics
+  answers  {api}/v1 (OpenAI's API; model "{name}"), reference {api}/docs, metrics {health_address(settings)}/metrics{console}
   broker   {settings.kafka.bootstrap_servers}, topic {settings.kafka.topic} (in memory)
   state    {state}: ledger.db, adapters/, {CONFIG}
 

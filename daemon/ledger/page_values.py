@@ -112,6 +112,7 @@ class FactQuery:
         subject: a name or an alias, whole, in any case.
         text: words, or their beginnings, that stand in subject, aliases, prompt, answer or relation.
         answer: words, or their beginnings, that stand in the new answer.
+        batch: edits that are in this batch, or in what it was split into.
         generation: edits that this generation switched on or off.
         since, until: edits that moved from one state to another in this time.
     """
@@ -121,6 +122,7 @@ class FactQuery:
     answer: str | None = None
     event_id: str | None = None
     edit_id: EditId | None = None
+    batch: int | None = None
     generation: int | None = None
     relation: str | None = None
     state: EditState | None = None
@@ -208,6 +210,22 @@ class BatchLine:
     free_at: datetime
     edits: int
     planned_by: PlanCause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HalfBatch:
+    """A batch that came out of one that was split; `edits`: how many of its edits stand in which state."""
+
+    line: BatchLine
+    edits: Mapping[EditState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitBatch:
+    """A batch that was replaced by smaller ones, and those; one of them may have been split again."""
+
+    line: BatchLine
+    halves: tuple[HalfBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from daemon.ledger.page_values import GenerationLine
 from daemon.ledger.values import GenerationKind, PlanCause, PlanTrigger
 from daemon.operations.actions import person
 
-NOT_RECORDED = "not recorded"  # by a release before 0010 of the ledger, or by somebody's own program
+NOT_RECORDED = "(not recorded)"  # by a release before 0010 of the ledger, or by somebody's own program
 
 
 def by_command(command: str, reason: str | None = None) -> PlanCause:

@@ -34,6 +34,7 @@ class Status:
     Attributes:
         generation: the newest that is published; servers follow it within seconds.
         backlog: edits that are pending or planned.
+        workers: those alive first, then those that fell silent without an end; by name.
         open_batches: counted by lane and state; `running` are those that a worker has.
         next_runs: when each job of the scheduler is due, should one run.
         jobs: when each last ended well.
@@ -64,7 +65,7 @@ def status(ledger: Ledger, settings: Settings, now: datetime) -> Status:
         records=ledger.intake.outcomes(),
         backlog=ledger.intake.backlog(),
         holds=tuple(ledger.control.holds()),
-        workers=tuple(_worker(seen, running, lease, now) for seen in ledger.control.workers()),
+        workers=_workers(ledger, running, lease, now),
         open_batches=tuple(ledger.batches.open_ones()),
         running=running,
         next_runs=next_runs(ledger, settings, now),
@@ -85,6 +86,13 @@ def lag(settings: Settings) -> int | None:
         return records_behind(settings.kafka, LAG_TIMING)
     except (TemporaryError, PermanentError):
         return None
+
+
+def _workers(
+    ledger: Ledger, running: tuple[BatchLine, ...], lease: timedelta, now: datetime
+) -> tuple[WorkerStatus, ...]:
+    found = (_worker(seen, running, lease, now) for seen in ledger.control.workers())
+    return tuple(sorted(found, key=lambda one: (not one.alive, one.worker)))
 
 
 def _worker(

@@ -97,6 +97,13 @@ class Worker:
             self._work_on(batch)
         return True
 
+    def take_leave(self) -> None:
+        """Nobody has to look for this worker: it ends. A ledger that is away learns it from the silence."""
+        try:
+            self._ledger.control.worker_ended(self.name)
+        except TemporaryError as error:
+            _log.warning("the ledger is not told that this worker ends", reason=str(error))
+
     def _work_on(self, batch: ClaimedBatch) -> None:
         """One claimed batch, whatever happens: published, or what `decide` says."""
         try:
@@ -280,8 +287,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
     Raises:
         PermanentError: the base, the ledger or a setting cannot be used at all.
     """
-    with open_ledger(settings.ledger.url) as ledger:
-        worker = _open_worker(settings, ledger, role_metrics(settings))
+    with (
+        open_ledger(settings.ledger.url) as ledger,
+        _working(settings, ledger, role_metrics(settings)) as worker,
+    ):
         log_engine(settings.serve.engine)
         _log.info("worker ready", worker=worker.name)
         outage = Outage("the ledger or the adapter store", "no batch is begun, nothing is lost; trying again")
@@ -305,9 +314,11 @@ def work_until_idle(
         done: whether nothing is left to wait for, such as a batch that another worker has; asked until `wait_seconds` have
             passed without any work.
     """
-    with open_ledger(settings.ledger.url) as ledger:
+    with (
+        open_ledger(settings.ledger.url) as ledger,
         # Beside a running daemon: its metrics port is taken.
-        worker = _open_worker(settings, ledger, role_metrics(settings, expose=False))
+        _working(settings, ledger, role_metrics(settings, expose=False)) as worker,
+    ):
         deadline = time.monotonic() + wait_seconds
         while True:
             while worker.work_once():
@@ -315,6 +326,18 @@ def work_until_idle(
             if done() or time.monotonic() >= deadline:
                 return
             time.sleep(settings.worker.poll_seconds)
+
+
+@contextmanager
+def _working(settings: Settings, ledger: Ledger, metrics: Metrics) -> Iterator[Worker]:
+    """A worker; it takes its sign of life back where it ends as it should, so that only one that broke down is missed."""
+    worker = _open_worker(settings, ledger, metrics)
+    try:
+        yield worker
+    except KeyboardInterrupt:
+        worker.take_leave()
+        raise
+    worker.take_leave()
 
 
 def _open_worker(settings: Settings, ledger: Ledger, metrics: Metrics) -> Worker:

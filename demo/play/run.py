@@ -110,6 +110,7 @@ def _played(
 ) -> tuple[Summary, Answers]:
     play = _Play(stage, show)
     show.say("demo", f"broker at {stage.settings.kafka.bootstrap_servers}, daemon in {stage.folder}")
+    show.more(f"as soon as it answers, the console is at {stage.url}/console")
     middle = len(stream.records) // 2
     with Publisher(stage.settings.kafka) as publisher:
         # Two waves, so that later, late and retracting news meets facts that are live already.
@@ -251,7 +252,11 @@ def _print_places(console: Console, stage: Stage, *, running: bool) -> None:
         ),
     ]
     if running:
-        places[:0] = [("answers", f"{stage.url}/v1/generate"), ("Kafka", settings.kafka.bootstrap_servers)]
+        places[:0] = [
+            ("console", f"{stage.url}/console"),
+            ("answers", f"{stage.url}/v1/generate"),
+            ("Kafka", settings.kafka.bootstrap_servers),
+        ]
     for name, place in places:
         console.print(f"{name:<14}{place}", markup=False, soft_wrap=True)
     called = _near(Path(sys.argv[0]).absolute()) if Path(sys.argv[0]).name == "upkeep" else "upkeep"

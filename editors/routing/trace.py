@@ -119,15 +119,13 @@ def _name_in(turn: str, forms: Sequence[str], near: Sequence[tuple[str, ...]], *
 
 
 def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, verbatim: bool) -> str:
+    if chosen and verbatim:
+        return "the prompt is its own, to the letter"
+    if chosen or one.fires:
+        reached = f"its score of {one.score:.3f} reaches the {one.threshold:.3f} needed"
+        better = "another edit's name is longer, its score is higher, or the prompt is its own"
+        return f"{reached}, and no other edit fits better" if chosen else f"{reached}, but {better}"
     numbers = f"{one.score:.3f} of the {one.threshold:.3f} needed"
-    if chosen:
-        return (
-            "the prompt is its own, to the letter"
-            if verbatim
-            else f"it fires: {numbers}, and nobody fires better"
-        )
-    if one.fires:
-        return f"it would fire ({numbers}), but another has the longer name, scores higher, or is the prompt's own"
     if reads_text and not asked:
         return "its name stands there, but nothing is asked of it"
     if one.candidate.words == 0 and one.agrees is not None:

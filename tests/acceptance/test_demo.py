@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from support.acceptance_support import still_running
+from support.waiting import answers, eventually
 
 from daemon.ledger import open_ledger
 from daemon.ledger.values import EditState
@@ -88,6 +90,20 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: si
     assert demo.returncode == 130, rest
     assert "Traceback" not in rest + (folder / "daemon.log").read_text(encoding="utf-8")
     assert still_running(folder / "upkeep.toml") == []
+
+
+def test_the_console_answers_where_the_demo_says(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    command = [*COMMAND, "--stream", "--dir", str(folder)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        address = next(line.split()[1] for line in demo.stdout if line.startswith("console "))
+        assert address.endswith("/console")
+        eventually(lambda: answers(address), "the console answers", seconds=180)
+        assert "What changed" in httpx.get(address, follow_redirects=True).text
+        demo.send_signal(signal.SIGINT)
+        demo.stdout.read()
+    assert demo.returncode == 0
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 from support.acceptance_support import BASE, Site, environment, news, processes_of, still_running
@@ -109,6 +110,8 @@ def test_the_first_hour_from_one_command_to_an_answer_and_over_a_restart(tmp_pat
         printed = _announced(tmp_path)
         (named,) = re.findall(r"export UPKEEP_CONFIG=(\S+)", printed)
         assert named == str(config)
+        (console,) = re.findall(r"console +(\S+/console)\n", printed)
+        assert "What changed" in httpx.get(console, follow_redirects=True, timeout=20).text
         # From another folder by the variable; from the same one without it.
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()

@@ -84,15 +84,16 @@ def overflow(page: Page) -> list[str]:
 
 
 def broken_words(page: Page) -> list[str]:
-    """Words of the console's own texts (not of facts, codes and addresses) that stand on two lines."""
+    """Words that stand on two lines; of texts from elsewhere those of at most 20 letters, as longer ones may have to."""
     found: list[str] = page.evaluate(
         """() => {
             const found = [];
             const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
             while (walk.nextNode()) {
                 const text = walk.currentNode;
-                if (text.parentElement.closest('.fact, code, script, svg, .sr, thead, option, textarea')) continue;
+                if (text.parentElement.closest('code, script, svg, .sr, thead, option, textarea')) continue;
                 for (const match of text.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+                    if (match[0].length > 20 && text.parentElement.closest('.fact')) continue;
                     const range = document.createRange();
                     range.setStart(text, match.index);
                     range.setEnd(text, match.index + match[0].length);

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+
 
 def eventually(happened: Callable[[], Any], what: str = "it happens", *, seconds: float = 60) -> None:
     """Wait until something is so."""
@@ -12,6 +14,14 @@ def eventually(happened: Callable[[], Any], what: str = "it happens", *, seconds
     while not happened():
         assert time.monotonic() < deadline, f"not in {seconds} seconds: {what}"
         time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """A server is there, and gives what is asked for."""
+    try:
+        return httpx.get(url, follow_redirects=True, timeout=20).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def free_port() -> int:

@@ -117,7 +117,8 @@ def _print(trace: dict[str, Any]) -> None:
         out.print(
             f"\n{mark}edit {one['edit_id']}: {shown(one['prompt'])} -> {shown(one['answer'])}", markup=False
         )
-        out.print(paragraph(shown(one["why"]), 6))
+        if not one["chosen"]:  # why this one fires stands at the top
+            out.print(paragraph(shown(one["why"]), 6))
         rows = [
             ("name", f"{one['name']} ({'exact' if one['exact'] else 'nearly'})"),
             ("compared", "; ".join(one["asked"]) or "nothing"),

@@ -47,6 +47,9 @@ def facts(
         str | None, typer.Option("--edit", help="This edit, with everything that is known of it.")
     ] = None,
     event: Annotated[str | None, typer.Option("--event", help="The edit of this event id.")] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Edits of this batch, or of what it was split into.")
+    ] = None,
     generation: Annotated[
         int | None, typer.Option("--generation", min=0, help="What this generation switched on or off.")
     ] = None,
@@ -70,6 +73,7 @@ def facts(
       upkeep facts --subject France
       upkeep facts --edit 17
       upkeep facts --since 8h --state rejected
+      upkeep facts --batch 5
       upkeep facts --text "capital lyon" --json
     """
     from daemon.cli.output import print_json
@@ -83,6 +87,7 @@ def facts(
         answer=answer,
         event_id=event,
         edit_id=edit,
+        batch=batch,
         generation=generation,
         relation=relation,
         state=EditState(state.value) if state else None,

@@ -98,7 +98,6 @@ def _asked_for(
 
 
 def _report(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: bool) -> None:
-    from rich.console import Console
 
     from daemon.cli.output import console, print_json, table
 
@@ -118,4 +117,4 @@ def _report(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: boo
     if index.left_out:
         rows = [(edit.edit_id, edit.reason) for edit in index.left_out]
         title = f"{counted(len(rows), 'edit', 'was', 'were')} left out (--skip-unexportable accepts this)"
-        Console(stderr=True, highlight=False).print(table(title, ("edit", "why"), rows))
+        console(stderr=True).print(table(title, ("edit", "why"), rows))

@@ -13,7 +13,7 @@ from daemon.cli.options import (
 from edits.text import counted
 
 if TYPE_CHECKING:
-    from daemon.operations.status import Status
+    from daemon.operations.status import Status, WorkerStatus
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -81,39 +81,46 @@ def _fields(found: "Status | None") -> dict[str, Any]:
 
 
 def _print_status(report: dict[str, Any], found: "Status") -> None:
-    from daemon.cli.output import console, shown
+    from daemon.cli.output import console, fields, shown
 
-    out = console()
-    head = found.generation
+    head, served = found.generation, report["served"]
     now = (
         f"{head.number} ({shown(head.cause)}, {shown(head.created_at)})"
         if head
         else "none yet: no worker has loaded the base"
     )
-    out.print(f"generation {now}", markup=False)
-    served = report["served"]
     serving = (
         "nobody serves this ledger at serve.host and serve.port"
         if served is None
         else (f"generation {shown(served['generation'])} at {served['address']}")
     )
-    out.print(f"served     {serving}", markup=False)
-    out.print(f"ledger     {report['ledger']}\nstore      {report['store']}", markup=False, soft_wrap=True)
     behind = (
         "not known: no broker answers"
         if report["lag"] is None
         else f"{counted(report['lag'], 'record')} behind"
     )
-    out.print(
-        f"lag        {behind}\nbacklog    {counted(found.backlog, 'edit', 'waits', 'wait')}", markup=False
-    )
-    for one in found.holds:
-        out.print(
-            f"HELD       {shown(one.reason)} (hold {one.id}, {shown(one.actor)}, {shown(one.at)}; "
-            "`upkeep release` lets work go on)",
-            markup=False,
-        )
+    held = [
+        f"{shown(one.reason)} (hold {one.id}, {shown(one.actor)}, {shown(one.at)}; "
+        "`upkeep release` lets work go on)"
+        for one in found.holds
+    ]
+    rows = [
+        ("generation", now),
+        ("served", serving),
+        ("ledger", report["ledger"]),
+        ("store", report["store"]),
+        ("lag", behind),
+        ("backlog", counted(found.backlog, "edit", "waits", "wait")),
+        *(("HELD", hold) for hold in held),
+    ]
+    console().print(fields(rows))
     _print_tables(found)
+
+
+def _work_of(worker: "WorkerStatus") -> str | None:
+    if worker.batch_id is None:
+        return None
+    return f"batch {worker.batch_id}" if worker.alive else f"was at batch {worker.batch_id}"
 
 
 def _print_tables(found: "Status") -> None:
@@ -125,11 +132,11 @@ def _print_tables(found: "Status") -> None:
     if found.check_failure:
         out.print(f"the newest check could not be run: {shown(found.check_failure)}", markup=False)
     workers = [
-        (seen.worker, "alive" if seen.alive else "GONE", seen.device, seen.batch_id, seen.seen_at)
+        (seen.worker, "alive" if seen.alive else "GONE", seen.device, _work_of(seen), seen.seen_at)
         for seen in found.workers
     ]
     if workers:
-        out.print(table("workers", ("worker", "state", "device", "batch", "last seen"), workers))
+        out.print(table("workers", ("worker", "state", "device", "at", "last seen"), workers))
     running = [(one.id, one.lane, one.editor, one.edits, one.worker) for one in found.running]
     if running:
         out.print(table("running batches", ("batch", "lane", "editor", "edits", "worker"), running))

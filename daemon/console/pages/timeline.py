@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from daemon.console.pages.previews import Action, confirmed, preview_page, published
+from daemon.console.web.rendering import batch
 from daemon.console.web.visits import BadForm, Page, PageRoute, Reply, Visit, address
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
@@ -132,17 +135,17 @@ class TimelinePages:
         )
 
 
-def what(line: GenerationLine) -> str:
-    """What published a generation, in words; of a batch also from which plan it is."""
+def what(line: GenerationLine) -> Markup:
+    """What published a generation, in words; of a batch also from which plan it is, and where its facts are."""
     if line.kind in _WHAT:
-        return _WHAT[line.kind]
+        return escape(_WHAT[line.kind])
     parts = (
         f"{line.lane} lane" if line.lane else "",
         f"plan {line.plan_id}" if line.plan_id else "",
-        f"batch {line.batch_id}" if line.batch_id else "batch",
+        batch(line.batch_id, "batch ") if line.batch_id else "batch",
         f"editor {line.editor}" if line.editor else "retractions",
     )
-    return ", ".join(part for part in parts if part)
+    return Markup(", ").join(part for part in parts if part)
 
 
 def own_cause(line: GenerationLine) -> str | None:

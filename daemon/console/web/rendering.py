@@ -1,6 +1,7 @@
 """Turn a page's values into HTML: one environment, in which every foreign text is escaped, bounded and kept in its place."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,15 +10,17 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from daemon.console.web.visits import ROOT, address
 from edits.text import counted
 
 CELL_CHARS = 160  # of a foreign text in a table
+WHOLE_CHARS = 20  # of a word that no cell is too narrow for
 LONG_CHARS = 4_000  # of the same on a page of its own
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 _KEPT = "\u200c\u200d"  # joiners, without which Persian and emoji fall apart
+_PARTS = re.compile(r"[^\W_]*[\W_]+|[^\W_]+")  # each with the punctuation behind it
 STATIC_TYPES = {
     "console.css": "text/css; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
@@ -74,6 +77,7 @@ class Renderer:
             whole=whole,
             lasting=lasting,
             pairs=pairs,
+            batch=batch,
             counted=counted,
         )
         environment.filters.update(self._filters)
@@ -103,7 +107,19 @@ def fact(value: object | None, limit: int = CELL_CHARS) -> Markup:
     """A foreign text as a part of a line: written in its own direction, which the line keeps out of."""
     if value is None or value == "":
         return Markup('<span class="quiet">(nothing)</span>')
-    return Markup('<bdi class="fact">{}</bdi>').format(plain(value, limit))
+    words = Markup(" ").join(_breakable(word) for word in plain(value, limit).split(" "))
+    return Markup('<bdi class="fact">{}</bdi>').format(words)
+
+
+def _breakable(word: str) -> Markup:
+    """A word that stands whole on its line; a long one may go on behind its punctuation, or anywhere if it has none."""
+    if len(word) <= WHOLE_CHARS:
+        return escape(word)
+    parts = (
+        escape(part) if len(part) <= WHOLE_CHARS else Markup('<span class="long">{}</span>').format(part)
+        for part in _PARTS.findall(word)
+    )
+    return Markup("<wbr>").join(parts)
 
 
 def long(value: str, limit: int = LONG_CHARS) -> Markup:
@@ -140,6 +156,13 @@ def pairs(found: Mapping[str, Any]) -> Markup:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             shown.append(Markup("{} {}").format(plain(name.replace("_", " "), 40), fact(text)))
     return Markup(", ").join(shown)
+
+
+def batch(number: int, words: str = "") -> Markup:
+    """A batch's number, behind such words, leading to its facts."""
+    return Markup('<a class="whole" href="{}">{}{}</a>').format(
+        address("/facts", batch=number), words, number
+    )
 
 
 def share(value: float | None, places: int = 3) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, TextClause, func, select
 
-from daemon.ledger.page_values import MAX_LISTED, BatchLine, RunningBatch
+from daemon.ledger.history.batch_halves import halves_of, states_of_edits
+from daemon.ledger.page_values import MAX_LISTED, BatchLine, HalfBatch, RunningBatch, SplitBatch
 from daemon.ledger.queue.batches import CLAIM_ORDER
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.rows import CAUSE_OF_PLAN, from_row, plan_cause_of
+from daemon.ledger.store.rows import CAUSE_OF_PLAN, chunks, from_row, plan_cause_of
 from daemon.ledger.store.schema import batches, edits, history, plans
 from daemon.ledger.store.schema.conditions import BATCH_IS_OPEN, WAS_SPLIT
 from daemon.ledger.values import EditState, Lane
@@ -52,9 +53,16 @@ class BatchLists:
         planned = (BATCH_IS_OPEN, batches.c.state == "planned")
         return self._lines(*planned, order_by=(batches.c.lane.desc(), *CLAIM_ORDER))
 
-    def split(self) -> list[BatchLine]:
-        """The batches that were replaced by smaller ones, the newest first."""
-        return self._lines(WAS_SPLIT, order_by=(batches.c.id.desc(),))
+    def split(self) -> list[SplitBatch]:
+        """The batches that were replaced by smaller ones, the newest first, each with what became of those."""
+        query = select_batch_lines().where(WAS_SPLIT).order_by(batches.c.id.desc()).limit(MAX_ROWS)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            halves = halves_of(connection, rows)
+            made = _halves(connection, [number for few in halves.values() for number in few])
+        return [
+            SplitBatch(to_batch_line(row), tuple(made[number] for number in halves[row.id])) for row in rows
+        ]
 
     def _lines(
         self,
@@ -65,6 +73,15 @@ class BatchLists:
         query = select_batch_lines().where(*conditions).order_by(*order_by).limit(limit)
         with self._database.read() as connection:
             return [to_batch_line(row) for row in connection.execute(query)]
+
+
+def _halves(connection: Connection, numbers: Sequence[int]) -> dict[int, HalfBatch]:
+    found: dict[int, HalfBatch] = {}
+    for part in chunks(numbers):
+        states = states_of_edits(connection, part)
+        for row in connection.execute(select_batch_lines().where(batches.c.id.in_(part))):
+            found[row.id] = HalfBatch(to_batch_line(row), states.get(row.id, {}))
+    return found
 
 
 def batch_line(connection: Connection, batch_id: int | None) -> BatchLine | None:

@@ -11,6 +11,7 @@ from heapq import nlargest
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
+from daemon.ledger.history.batch_halves import with_halves
 from daemon.ledger.history.timeline import first_where
 from daemon.ledger.page_values import FactQuery, FoundFacts
 from daemon.ledger.queue.intake import name_key
@@ -101,6 +102,8 @@ def _plan(connection: Connection, query: FactQuery) -> _Search:
         stream = _only(edits.c.id == query.edit_id)
     elif query.event_id is not None:
         stream = _only(edits.c.event_id == query.event_id)
+    elif query.batch is not None:
+        stream = _by_batch(with_halves(connection, query.batch))
     elif query.subject is not None:
         stream = _by(edit_names.c.edit_id, edit_names.c.name_key == name_key(query.subject))
     elif words:
@@ -126,6 +129,8 @@ def _conditions(connection: Connection, query: FactQuery) -> list[ColumnElement[
         found.append(edits.c.id == query.edit_id)
     if query.event_id is not None:
         found.append(edits.c.event_id == query.event_id)
+    if query.batch is not None:
+        found.append(edits.c.batch_id.in_(with_halves(connection, query.batch)))
     if query.state is not None:
         found.append(edits.c.state == query.state.value)
     if query.relation is not None:
@@ -164,6 +169,10 @@ def _merged(streams: Sequence[_Stream]) -> _Stream:
         return nlargest(many, {one for part in streams for one in part(connection, under, many)})
 
     return stream
+
+
+def _by_batch(numbers: Sequence[int]) -> _Stream:
+    return _merged([_by(edits.c.id, edits.c.batch_id == number) for number in numbers])
 
 
 def _by_words(alike: Sequence[str]) -> _Stream:

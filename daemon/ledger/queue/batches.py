@@ -17,6 +17,7 @@ from daemon.ledger.store.schema.conditions import BATCH_IS_OPEN
 from daemon.ledger.store.transitions import Move, apply_moves
 from daemon.ledger.values import ClaimedBatch, EditState, Lane, OpenBatches, PlannedBatch
 from edits.ids import EditId
+from edits.text import counted
 
 CLAIM_ORDER = (batches.c.plan_id, batches.c.sequence, batches.c.id)
 
@@ -79,7 +80,7 @@ class Batches:
             at = self._clock()
             members = applying(connection, batch_id)
             if BATCHES.give_up(connection, row, max_attempts, at=at):
-                given_up = f"gave up after {row.attempts} attempts: {reason}"
+                given_up = f"gave up after {counted(row.attempts, 'attempt')}: {reason}"
                 move = Move(members, EditState.QUARANTINED, given_up)
                 apply_moves(connection, [move], cause=f"batch {batch_id}", at=at)
                 return

@@ -110,8 +110,13 @@ class Control:
             if connection.execute(known).rowcount == 0:
                 connection.execute(insert(workers).values(worker=name, **values))
 
+    def worker_ended(self, worker: str) -> None:
+        """A worker ended as it should: nobody has to ask where it is."""
+        with self._database.write() as connection:
+            connection.execute(delete(workers).where(workers.c.worker == clip(worker, WORKER_CHARS)))
+
     def workers(self) -> list[WorkerSeen]:
-        """Every worker that gave a sign of life since the last housekeeping cleared them, by name."""
+        """Every worker that gave a sign of life and did not end since, by name; housekeeping clears old ones."""
         with self._database.read() as connection:
             rows = connection.execute(select(workers).order_by(workers.c.worker))
             return [WorkerSeen(row.worker, row.device, row.batch_id, row.seen_at) for row in rows]

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable
+from daemon.ledger.errors import LedgerUnavailable, LedgerUnreadable, NotInLedger
 from daemon.ledger.store.schema import head
 from edits.extras import extra
 
@@ -195,6 +195,8 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise LedgerUnavailable("the ledger has no free connection") from error
+    except OverflowError as error:  # of SQLite's driver; PostgreSQL compares any number
+        raise NotInLedger("the ledger has nothing under so large a number") from error
     except DBAPIError as error:
         if _is_damage(error.orig):
             raise LedgerUnreadable(f"the ledger cannot be read: {error.orig}") from error

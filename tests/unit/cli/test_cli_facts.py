@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.cli_support import Upkeep, arrive, event_of, site, upkeep
+from support.ledger.ledger_backends import Clock, Story
+
+from daemon.ledger import open_ledger
 
 __all__ = ["site", "upkeep"]  # fixtures
 
@@ -37,6 +40,33 @@ def test_facts_tells_where_an_edit_stands_and_how_it_came_there(upkeep: Upkeep, 
         "next": None,
         "page": None,
     }
+
+
+def test_facts_of_a_batch_are_listed_those_of_a_split_one_by_its_halves(upkeep: Upkeep, site: Path) -> None:
+    subjects = ("France", "Spain", "Italy")
+    arrive(
+        site,
+        *(
+            event_of(f"e{n}", "X", subject=name, prompt=f"{name}: its capital")
+            for n, name in enumerate(subjects, 1)
+        ),
+    )
+    clock = Clock()
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db", clock=clock) as ledger:
+        story = Story(ledger, clock)
+        story.plan(ledger.plans.pending(None, 2), ledger.plans.pending(None, 9)[2:])
+        batch = story.claim()
+        clock.advance(1)
+        ledger.batches.split(batch.id, batch.token, (["1"], ["2"]), reason="too large")
+
+    listed = json.loads(upkeep("facts", "--batch", str(batch.id), "--json").out)["facts"]
+    assert [(fact["edit_id"], fact["batch_id"]) for fact in listed] == [("2", 4), ("1", 3)]
+    people = upkeep("facts", "--batch", "4").out
+    assert "Spain" in people
+    assert "France" not in people
+    assert "no edit meets this" in upkeep("facts", "--batch", "99").out
+    huge = upkeep("facts", "--batch", "9" * 30)
+    assert (huge.code, huge.err) == (1, "upkeep: the ledger has nothing under so large a number\n")
 
 
 def test_text_from_events_neither_formats_nor_commands_the_terminal(upkeep: Upkeep, site: Path) -> None:

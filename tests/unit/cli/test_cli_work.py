@@ -2,8 +2,10 @@
 
 import getpass
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli_support import Upkeep, arrive, begun, event_of, site, upkeep
@@ -88,6 +90,11 @@ def test_status_tells_what_runs_next_and_makes_no_ledger_where_there_is_none(
     assert absent.keys() == there.keys(), "programs read the same names in both"
     assert (there["exists"], there["backlog"], there["lag"], there["served"]) == (True, 1, None, None)
     assert [(one["worker"], one["alive"]) for one in there["workers"]] == [("machine:1", True)]
+    with _ledger(site, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)) as ledger:
+        ledger.control.workers_seen("a-lost-one:7", "cpu", 3)
+    both = json.loads(upkeep("status", "--json").out)["workers"]
+    assert [(one["worker"], one["alive"]) for one in both] == [("machine:1", True), ("a-lost-one:7", False)]
+    assert re.search(r"a-lost-one:7 .* GONE .* was at batch 3 ", upkeep("status").out)
     nightly = datetime.fromisoformat(there["next_runs"]["nightly_plan"])
     assert (nightly.hour, nightly.minute, nightly > datetime.now(UTC)) == (2, 0, True)
 
@@ -133,8 +140,8 @@ def test_a_check_that_fails_is_closed_with_its_reason(
     assert "no such thing" in upkeep("status").out
 
 
-def _ledger(site: Path) -> Ledger:
-    ledger = open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db")
+def _ledger(site: Path, **options: Any) -> Ledger:
+    ledger = open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db", **options)
     ledger.migrate()
     return ledger
 

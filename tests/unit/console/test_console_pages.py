@@ -13,7 +13,7 @@ import httpx
 import pytest
 from support.console_support import Client, RunningConsole, running_console
 from support.ledger.ledger_backends import START, Clock, event
-from support.waiting import eventually, free_port
+from support.waiting import answers, eventually, free_port
 
 from daemon.console.pages.failures import fault_of
 from daemon.console.web.rendering import CELL_CHARS, fact, lasting, long, plain
@@ -85,6 +85,11 @@ def test_a_text_can_neither_hide_nor_turn_what_stands_around_it_nor_fill_the_pag
     shown = str(long(ten_kilobytes))
     assert "and 6,500 more characters" in shown
     assert "<" not in shown.split(">", 1)[1].replace("&lt;", "").split("\n<span")[0]
+    assert str(fact("anna.berg@example.org says")) == (
+        '<bdi class="fact">anna.<wbr>berg@<wbr>example.<wbr>org says</bdi>'
+    )
+    assert "anna@example.org" in fact("anna@example.org"), "short words stay whole"
+    assert '<span class="long">' in fact("x" * 21)
     assert str(fact("")) == str(fact(None)) == '<span class="quiet">(nothing)</span>'
     assert [lasting(seconds) for seconds in (0, 61, 3_700, 90_000, -5)] == [
         *("0 s", "1 min 1 s", "1 h 1 min", "1 d 1 h", "0 s"),
@@ -105,6 +110,15 @@ def test_what_was_previewed_is_not_done_to_something_else(console: RunningConsol
     assert "Nothing would change" in refused.text
     assert story.state(first) == "superseded"
     assert console.ledger.audit_log.page().entries == ()
+
+
+def test_a_search_that_found_something_folds_its_conditions_into_one_line(console: RunningConsole) -> None:
+    console.story.go_live(event("ev-7", "Norland"))
+    client = console.client()
+    found = client.open("/facts?batch=1&event_id=ev-7").text
+    assert "More conditions: event id ev-7, batch 1" in Tags(found).text
+    assert "<details open>" not in found
+    assert "<details open>" in client.open("/facts?batch=9").text
 
 
 def test_of_two_people_who_undo_the_same_generation_at_once_one_does_it_and_the_other_is_told(
@@ -184,13 +198,20 @@ def test_facts_are_found_by_everything_that_is_known_of_them(console: RunningCon
     wanted = f"/console/facts/{edit.id}"
     for query in (
         *("text=norl", "text=elbing", f"text={edit.id}", "subject=NORLAND", "answer=elbing", "event_id=ev-7"),
-        *(f"edit_id={edit.id}", "generation=1", "state=live", "relation=capital&state=live"),
+        *(f"edit_id={edit.id}", "generation=1", "batch=1", "state=live", "relation=capital&state=live"),
         "since=2026-05-01T00:00&state=live",
     ):
         page = client.open(f"/facts?{query}").text
         assert f'"{wanted}"' in page, query
         assert ">Sudland<" not in page, query
-    for wrong in ("edit_id=x", "state=gone", "since=yesterday", "generation=-1", f"edit_id={'9' * 30}"):
+    for wrong in (
+        "edit_id=x",
+        "state=gone",
+        "since=yesterday",
+        "generation=-1",
+        "batch=x",
+        f"edit_id={'9' * 30}",
+    ):
         assert client.open(f"/facts?{wrong}").status_code == 422, wrong
     assert client.open("/facts?text=%21%21").status_code == 400
     assert client.open("/facts?" + "&".join(f"a{n}=1" for n in range(100))).status_code == 422
@@ -275,7 +296,7 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
     command = [sys.executable, "-c", program, str(settings)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _answers(url))
+        eventually(lambda: answers(f"{url}/healthz"))
         assert httpx.get(f"{url}/", follow_redirects=True).url.path == "/console/"
         for path in ("/facts", "/ask", "/failures", "/checks", "/work", "/audit"):
             assert httpx.get(f"{url}/console{path}", timeout=20).status_code == 200
@@ -283,13 +304,6 @@ def test_upkeep_console_opens_without_a_model_and_says_when_no_server_answers(tm
         assert "no server answers" in asked.text
         reported, _ = process.communicate("", timeout=30)
     assert reported.splitlines()[-1] == "set()"
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_a_batch_that_was_split_says_what_it_was_and_how_often_it_was_tried(console: RunningConsole) -> None:
@@ -307,6 +321,50 @@ def test_a_batch_that_was_split_says_what_it_was_and_how_often_it_was_tried(cons
     assert "None." not in split
 
 
+def test_of_a_batch_that_was_split_the_failures_say_where_its_halves_stand_now(tmp_path: Path) -> None:
+    clock = Clock()
+    with running_console(tmp_path, clock=clock) as console:
+        story, split = console.story, console.ledger.batches.split
+        edits = story.arrive(*(event(name, name) for name in ("A", "B", "C", "D", "E")))
+        ids = [edit.id for edit in edits]
+        story.plan(edits[:4], edits[4:])
+        whole = story.claim()
+        clock.advance(1)
+        halves = split(whole.id, whole.token, (ids[:2], ids[2:4]), reason="its worker ended")
+        first = story.claim()
+        clock.advance(1)
+        quarters = split(first.id, first.token, ([ids[0]], [ids[1]]), reason="its worker ended")
+        clock.advance(1)
+        story.publish(story.claim())
+        client = console.client()
+        rows = client.open("/failures").text.split('id="split"')[1].split("<tr ")[2:]
+        said = [" ".join(Tags(row).text.split()) for row in rows]
+        leading = re.findall(r'href="([^"]+batch=\d+)"', rows[1])
+        listed = [client.open(f"/facts?batch={number}").text for number in (whole.id, first.id, halves[1])]
+    assert all(f"batch {number}: waits for a worker (1 planned)" in said[0] for number in quarters)
+    assert f"batch {halves[0]}: split again batch {halves[1]}: done (2 live)" in said[1]
+    assert f'href="#batch-{first.id}">split again<' in rows[1]
+    assert f'id="batch-{first.id}"' in rows[0]
+    assert leading == [f"/console/facts?batch={number}" for number in (whole.id, *halves)]
+    found = [[name for name in ids if f'"/console/facts/{name}"' in page] for page in listed]
+    assert found == [ids[:4], ids[:2], ids[2:4]]
+
+
+def test_pages_that_name_a_batch_lead_to_its_facts(console: RunningConsole) -> None:
+    story = console.story
+    [edit] = story.go_live(event("a"))
+    story.plan(story.arrive(event("b", "Sudland")), story.arrive(event("c", "Ostland")))
+    running = story.claim()
+    console.ledger.control.workers_seen("worker-1", "cpu", running.id)
+    client = console.client()
+    named = {"/": 1, "/generations/1": 1, f"/facts/{edit.id}": 1, "/work": running.id}
+    for path, number in named.items():
+        assert f'href="/console/facts?batch={number}"' in client.open(path).text, path
+    assert client.page.text.count('href="/console/facts?batch=') == 3, (
+        "in work, waiting, and beside its worker"
+    )
+
+
 def test_work_tells_who_runs_which_batch_how_long_still_and_which_workers_are_gone(tmp_path: Path) -> None:
     clock = Clock()
     with running_console(tmp_path, clock=clock, session_clock=clock) as console:
@@ -316,7 +374,7 @@ def test_work_tells_who_runs_which_batch_how_long_still_and_which_workers_are_go
             batch = story.claim()
             clock.advance(40)
             story.publish(batch)
-        control.workers_seen("lost-one", "cuda:1", None)
+        control.workers_seen("a-lost-one", "cuda:1", 1)
         clock.advance(3600)
         story.plan(story.arrive(event("now", "Norland")))
         batch = story.claim(worker="busy-one")
@@ -326,4 +384,6 @@ def test_work_tells_who_runs_which_batch_how_long_still_and_which_workers_are_go
     rows = [" ".join(Tags(f"<tr {row}").text.split()) for row in page.split("<tr ")]
     [running] = [row for row in rows if row.startswith(f"{batch.id} of plan {batch.plan_id}")]
     assert "busy-one 10 s 25 % about 30 s" in running
-    assert [row[:13] for row in rows if "cuda" in row] == ["busy-onealive", "lost-onegonec"]
+    alive, gone = (row for row in rows if "cuda" in row)
+    assert alive.startswith(f"busy-onealivecuda:0batch {batch.id}"), "those alive come first"
+    assert gone.startswith("a-lost-onegonecuda:1was at batch 1")

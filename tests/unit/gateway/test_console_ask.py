@@ -49,6 +49,7 @@ def test_the_ask_page_shows_what_the_engine_answers_with_and_without_the_edit_an
     edit = next(iter(facts.ledger.generations.live()))
     assert f'by <a href="/console/facts/{edit}">edit {edit}</a>, from event' in edited
     assert "the prompt is its own, to the letter" in edited
+    assert "the own prompt of" not in edited, "it is said once"
     assert engine.loads[-1].startswith(f"upkeep-{edit}-"), "it came the way that clients' questions go"
 
     nothing = ask(front, prompt="How are you?")

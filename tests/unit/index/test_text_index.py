@@ -1,5 +1,7 @@
 """The scope index by text, with the real encoder: what an edit answers to, in prompts as people write them."""
 
+import re
+
 import pytest
 from support.models.tiny_models import tiny_chat_base
 
@@ -132,6 +134,20 @@ def test_the_other_office_the_other_parent_and_the_other_hour_are_not_answered(
     ]
     (candidate,) = model.explain(others[0]).candidates
     assert candidate.why.endswith('it has "prime minister", and the edit\'s question "president"')
+
+
+def test_why_an_edit_fires_is_told_in_one_plain_sentence(matcher: QuestionMatcher) -> None:
+    model = edited(matcher, CAPITAL, edit(2, "France", "Who is the president of France?"))
+    told = model.explain("What is the capital of France?")
+    assert re.fullmatch(
+        r"edit 1 fires: its score of \d\.\d{3} reaches the 0\.\d{3} needed, and no other edit fits better",
+        told.why,
+    )
+    model.enable(shard_of(model, edit(3, "France", "Which city is the capital of France?")))
+    told = model.explain("Name the capital of France.")
+    assert told.why.count("fires") == 1
+    (beaten,) = [one for one in told.candidates if one.fires and not one.chosen]
+    assert re.match(r"its score of \d\.\d{3} reaches the 0\.\d{3} needed, but another edit's", beaten.why)
 
 
 def test_a_question_in_other_words_is_the_same_fact(matcher: QuestionMatcher) -> None:

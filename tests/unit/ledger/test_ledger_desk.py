@@ -186,13 +186,16 @@ def test_an_edit_that_failed_tries_again_when_it_is_told_to(story: Story) -> Non
     assert [story.state(edit) for edit in waiting] == ["live", "live"]
 
 
-def test_workers_are_seen_until_housekeeping_forgets_them(ledger: Ledger, clock: Clock) -> None:
+def test_workers_are_seen_until_they_end_or_housekeeping_forgets_them(ledger: Ledger, clock: Clock) -> None:
     ledger.control.workers_seen("w2", "cpu", None)
     ledger.control.workers_seen("w1", "cpu", None)
     ledger.control.workers_seen("w1", "cuda:0", 4)
     (first, second) = ledger.control.workers()
     assert (first.worker, first.device, first.batch_id, first.seen_at) == ("w1", "cuda:0", 4, START)
     assert second.worker == "w2"
+    ledger.control.worker_ended("w2")
+    ledger.control.worker_ended("never seen")
+    assert [one.worker for one in ledger.control.workers()] == ["w1"]
 
     clock.advance(40 * 86400)
     ledger.control.housekeep(30)

@@ -183,6 +183,37 @@ def test_no_word_is_broken_on_a_terminal_of_80_columns(
     assert words == set(), "every word of the narrow tables stands in the wide ones too"
 
 
+def test_a_word_that_is_longer_than_its_place_or_the_line_is_neither_broken_nor_cut(
+    upkeep: Upkeep, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, answer = "Donaudampf" * 9, "Kernkraft" * 6
+    worker = "upkeep-worker-7d9f8b6c5d-x2x4z.upkeep-production.svc.cluster.local:12345"
+    ticket = f"https://tickets.example.com/browse/OPS-1?{'comment=1&' * 6}"
+    with open_ledger(f"sqlite:///{site}/upkeep-data/ledger.db") as ledger:
+        ledger.migrate()
+        story = Story(ledger, Clock())
+        [edit] = story.go_live(event("urn:uuid:" + "6e8b-" * 15, subject, answer))
+        ledger.control.hold(f"{ticket} says wait", actor="otto")
+        ledger.control.workers_seen(worker, "cpu", 3)
+    monkeypatch.setenv("COLUMNS", str(TERMINAL))
+    told = {
+        ("status",): (worker, ticket),
+        ("hold",): (ticket,),
+        ("log", "--facts"): (subject, answer),
+        ("diff", "0", "1"): (subject, answer),
+        ("facts",): (subject, answer),
+        ("facts", "--subject", subject): (subject, answer, edit.event_id),
+        ("facts", "--edit", edit.id): (subject, answer, edit.event_id),
+        ("audit",): (ticket,),
+    }
+    for command, words in told.items():
+        lines = upkeep(*command).out.splitlines()
+        for word in words:
+            assert any(word in line for line in lines), (command, word)
+        too_long = [line for line in lines if len(line) > TERMINAL and "/upkeep-data/" not in line]
+        assert {len(line.split()) for line in too_long} <= {1}, "only such a word goes beyond the edge"
+
+
 def test_a_table_that_has_just_room_for_its_words_keeps_its_right_edge() -> None:
     columns = ("edit", "state", "subject", "new answer", "prompt", "generation", "reason")
     rows = [
@@ -200,7 +231,7 @@ def test_a_table_that_has_just_room_for_its_words_keeps_its_right_edge() -> None
 def test_what_goes_on_under_a_line_is_indented_as_the_line(
     upkeep: Upkeep, reported: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("COLUMNS", "28")
     for line in upkeep("log").out.splitlines():
         assert line.startswith(("generation", "    ", "older")) or ":" in line, line
     event_lines = upkeep("facts", "--edit", "2").out.splitlines()

@@ -38,7 +38,9 @@ ASKED: dict[str, list[tuple[str, ...]]] = {
     "dead-letters": [()],  # the broker is away, which takes a while to find out
     "diff": [("0", "1"), ("x", "y")],
     "export": [("--out", "x", "--edit", "1"), ()],
-    "facts": [(), ("--edit", "1"), ("--edit", "99"), ("--state", "live"), ("--state", "dead")],
+    "facts": [
+        *((), ("--edit", "1"), ("--edit", "99"), ("--state", "live"), ("--state", "dead"), ("--batch", "1")),
+    ],
     "hold": [(), ("look at this",)],
     "init": [("--force",), ()],
     "log": [(), ("--facts",), ("--limit", "0")],

@@ -127,6 +127,32 @@ def test_facts_are_found_by_everything_that_is_known_of_them(story: Story, clock
         queries.find_facts(story.ledger, FactQuery(), cursor="1 OR 1")
 
 
+def test_facts_of_a_batch_that_was_split_are_found_in_its_halves(story: Story, clock: Clock) -> None:
+    edits = story.arrive(*(event(name, name) for name in ("a", "b", "c", "d")))
+    ids = [edit.id for edit in edits]
+    story.plan(edits[:3], edits[3:])
+    whole = story.claim()
+    clock.advance(1)
+    halves = story.ledger.batches.split(whole.id, whole.token, (ids[:2], ids[2:3]), reason="too large")
+    first = story.claim()
+    clock.advance(1)
+    story.ledger.batches.split(first.id, first.token, ([ids[0]], [ids[1]]), reason="again")
+    story.publish(story.claim())
+
+    assert found(story, batch=whole.id) == ["c", "b", "a"]
+    assert found(story, batch=whole.id, state=EditState.LIVE) == ["c"]
+    assert [found(story, batch=number) for number in halves] == [["b", "a"], ["c"]]
+    assert found(story, batch=whole.id + 1) == ["d"]
+    assert found(story, batch=99) == []
+    assert found(story, batch=halves[1], subject="a") == []
+    split = story.ledger.batch_lists.split()
+    assert [[half.line.id for half in one.halves] for one in split] == [
+        [halves[1] + 1, halves[1] + 2],
+        halves,
+    ]
+    assert [half.edits for half in split[1].halves] == [{}, {EditState.LIVE: 1}]
+
+
 def test_a_facts_page_tells_its_value_events_batch_generations_checks_and_why(
     story: Story, clock: Clock
 ) -> None:
@@ -195,6 +221,7 @@ def test_no_question_reads_a_whole_table(story: Story, clock: Clock) -> None:
         FactQuery(subject="A", relation="capital"),
         FactQuery(text="capital other", generation=2),
         FactQuery(event_id="a"),
+        FactQuery(batch=1),
         FactQuery(generation=2, state=EditState.LIVE),
         FactQuery(since=clock(), until=clock()),
         FactQuery(state=EditState.LIVE),

@@ -57,7 +57,7 @@ def test_the_schedule_the_urgent_lane_and_a_person_are_told_apart(story: Story) 
 def test_a_plan_of_which_nobody_said_why_is_not_recorded_and_the_base_has_none(story: Story) -> None:
     story.go_live(event("a"))
     batch, start = queries.generations(story.ledger).generations
-    assert (cause_of_batch(batch), cause_of_batch(start)) == ("not recorded", None)
+    assert (cause_of_batch(batch), cause_of_batch(start)) == ("(not recorded)", None)
 
 
 def test_what_a_command_planned_has_its_person_and_stands_in_the_audit_log(
@@ -96,4 +96,4 @@ def test_of_the_plans_of_earlier_releases_those_that_somebody_approved_are_known
     ledger.migrate()
     assert ledger.plans.get(forgotten).cause is None
     assert ledger.plans.get(approved).cause == PlanCause(PlanTrigger.APPROVAL, "anna", "looks right")
-    assert planned_by(None) == "not recorded"
+    assert planned_by(None) == "(not recorded)"

@@ -68,6 +68,7 @@ def test_ask_and_why_ask_the_running_daemon_and_load_no_model(
     people = upkeep("why", NORLAND.prompt).out
     assert "names found: Norland" in people
     assert "The capital of Norland is -> Elbing" in people
+    assert people.count("to the letter") == 1
     assert upkeep("ask", "x" * 100_000, "--json").code == 1
     assert output(upkeep, "ask", NORLAND.prompt, "--generation", "1")["asked_of"] == "serve", (
         "it serves that one"
