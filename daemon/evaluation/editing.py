@@ -92,22 +92,24 @@ def _edit(
     begun = time.perf_counter()
     shard = editor.apply(requests, base=edited.model.base, parent=edited.model, progress=within)
     edited.model.enable(shard)
-    alike = edited.model.duplicate_questions(shard)
+    duplicates = edited.model.duplicate_questions(shard)
     edited.seconds += [(time.perf_counter() - begun) / count] * count
     edited.settings[name] = editor.settings.model_dump()
     edited.size_bytes += shard.size_bytes
     edited.live |= {edit_id: facts[edit_id] for edit_id in batch.edit_ids}
     for edit_id in by_arrival(batch.edit_ids):
-        _settle(edited, edit_id, alike.get(edit_id, ()))
+        _settle(edited, edit_id, duplicates.get(edit_id, ()))
 
 
-def _settle(edited: Edited, edit_id: EditId, alike: Iterable[EditId]) -> None:
+def _settle(edited: Edited, edit_id: EditId, duplicates: Iterable[EditId]) -> None:
     """Of the edits of one fact, of one prompt, or of one question in other words, the newest wins."""
     fact = edited.live.get(edit_id)
     if fact is None:  # lost already to a newer one of its own batch
         return
     keys = tuple(rival_keys(pending_edit(edit_id, fact)))
-    rivals = [other for other in alike if other in edited.live and may_be_one_fact(fact, edited.live[other])]
+    rivals = [
+        other for other in duplicates if other in edited.live and may_be_one_fact(fact, edited.live[other])
+    ]
     same = {edit_id, *rivals, *(edited.by_key.get(key, edit_id) for key in keys)} & edited.live.keys()
     newest = max(same, key=arrival)  # the facts arrive in the order of the changes
     for older in same - {newest}:

@@ -51,14 +51,14 @@ class TextEncoder:
         """The tokens that are read of each text."""
         if not texts:
             return []
-        cut = [text[:_CHARACTERS] for text in texts]
-        found = self._tokenizer(cut, truncation=True, max_length=self._max_tokens)["input_ids"]
+        truncated = [text[:_CHARACTERS] for text in texts]
+        found = self._tokenizer(truncated, truncation=True, max_length=self._max_tokens)["input_ids"]
         return [tuple(ids) for ids in found]
 
     def _encode(self, texts: list[str]) -> Tensor:
-        cut = [text[:_CHARACTERS] for text in texts]
+        truncated = [text[:_CHARACTERS] for text in texts]
         read = self._tokenizer(
-            cut, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            truncated, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
         )
         with torch.inference_mode():
             hidden = self._model(**read.to(self._model.device)).last_hidden_state.float()  # (B, T, w)

@@ -131,13 +131,13 @@ def read_head(path: Path) -> PairHead:
         if path.stat().st_size > MAX_HEAD_BYTES:
             raise HeadUnreadable(f"{path} is larger than {MAX_HEAD_BYTES} bytes")
         with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            texts = json.loads(told.get("bank", "[]"))
+            metadata = file.metadata() or {}
+            texts = json.loads(metadata.get("bank", "[]"))
             parameters = {name: file.get_tensor(name).float() for name in PARAMETERS}
             bank = Questions(texts, file.get_tensor("bank").float())
     except (OSError, SafetensorError, ValueError) as error:
         raise HeadUnreadable(f"{path} holds no pair head: {error}") from error
-    head = PairHead(told.get("encoder", ""), bank=bank, **parameters)
+    head = PairHead(metadata.get("encoder", ""), bank=bank, **parameters)
     projected, width = head.projection.shape
     if head.w1.shape != (len(head.b1), input_width(width, projected)) or bank.vectors.shape != (
         len(texts),

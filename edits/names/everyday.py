@@ -93,9 +93,9 @@ def _language(texts: tuple[str, ...]) -> _Language:
 def _languages_of(text: str, *, without: Iterable[str]) -> list[str]:
     """The languages of whose commonest words a text has most; all, where it has none of any."""
     words = {*words_of(text)} - {*without}
-    told = {
+    common = {
         code: sum(language.counts[word] >= language.least for word in words)
         for code, language in _languages().items()
     }
-    most = max(told.values())
-    return [code for code, count in told.items() if count == most]
+    most = max(common.values())
+    return [code for code, count in common.items() if count == most]

@@ -96,7 +96,7 @@ def _plan(connection: Connection, query: FactQuery) -> _Search:
     answer = _terms(query.answer)
     terms = [*_terms(query.text), *answer]
     words = [_beginnings(connection, term) for term in terms[:MAX_TERMS]]
-    conditions = [_has_one_of(alike) for alike in words]
+    conditions = [_has_one_of(variants) for variants in words]
     conditions += _conditions(connection, query)
     if query.edit_id is not None:
         stream = _only(edits.c.id == query.edit_id)
@@ -107,7 +107,7 @@ def _plan(connection: Connection, query: FactQuery) -> _Search:
     elif query.subject is not None:
         stream = _by(edit_names.c.edit_id, edit_names.c.name_key == name_key(query.subject))
     elif words:
-        stream = _by_words(min(words, key=lambda alike: _how_many(connection, alike)))
+        stream = _by_words(min(words, key=lambda variants: _how_many(connection, variants)))
     elif query.generation is not None:
         stream = _by(generation_changes.c.edit_id, generation_changes.c.generation == query.generation)
     elif query.since is not None or query.until is not None:
@@ -175,8 +175,8 @@ def _by_batch(numbers: Sequence[int]) -> _Stream:
     return _merged([_by(edits.c.id, edits.c.batch_id == number) for number in numbers])
 
 
-def _by_words(alike: Sequence[str]) -> _Stream:
-    return _merged([_by(edit_words.c.edit_id, edit_words.c.word == word) for word in alike])
+def _by_words(variants: Sequence[str]) -> _Stream:
+    return _merged([_by(edit_words.c.edit_id, edit_words.c.word == word) for word in variants])
 
 
 def _by_time(first: int, last: int) -> _Stream:
@@ -235,15 +235,17 @@ def _beginnings(connection: Connection, term: str) -> list[str]:
     return found
 
 
-def _how_many(connection: Connection, alike: Sequence[str]) -> int:
+def _how_many(connection: Connection, variants: Sequence[str]) -> int:
     """How many edits have one of the words; at most `_PROBE` each are counted."""
-    probes = [select(edit_words.c.edit_id).where(edit_words.c.word == word).limit(_PROBE) for word in alike]
+    probes = [
+        select(edit_words.c.edit_id).where(edit_words.c.word == word).limit(_PROBE) for word in variants
+    ]
     counts = [select(func.count()).select_from(probe.subquery()) for probe in probes]
     return sum(int(connection.execute(count).scalar_one()) for count in counts)
 
 
-def _has_one_of(alike: Sequence[str]) -> ColumnElement[bool]:
-    return exists().where(edit_words.c.edit_id == edits.c.id, edit_words.c.word.in_(alike))
+def _has_one_of(variants: Sequence[str]) -> ColumnElement[bool]:
+    return exists().where(edit_words.c.edit_id == edits.c.id, edit_words.c.word.in_(variants))
 
 
 def _has_words(answer: str | None, terms: Sequence[str]) -> bool:
