@@ -1,6 +1,6 @@
 """The edit request: what every package means by "change this fact". Imports no torch."""
 
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass, field
 
 from edits.errors import BadRequest
 from edits.ids import EditId
@@ -46,7 +46,7 @@ class EditRequest:
     `locality_prompts` are prompts whose answer must stay the base's. `phrasings` are known phrasings of its relation, with
     this subject put in: the index reads them, nothing is trained on them.
 
-    Args:
+    Attributes:
         accepted: an earlier check, perhaps an earlier release's, took this fact: how it is named is not asked again.
     """
 
@@ -60,9 +60,9 @@ class EditRequest:
     rephrase_prompts: tuple[str, ...] = ()
     locality_prompts: tuple[str, ...] = ()
     phrasings: tuple[str, ...] = ()
-    accepted: InitVar[bool] = False
+    accepted: bool = field(default=False, repr=False, compare=False)
 
-    def __post_init__(self, accepted: bool) -> None:
+    def __post_init__(self) -> None:
         """Refuse what a fact event of the same content is refused for.
 
         Raises:
@@ -83,7 +83,7 @@ class EditRequest:
                 raise BadRequest(f"{name}: must be at most {count} texts")
             for text in texts:
                 _require(name, why_not_text(text, limit))
-        if not accepted and (fault := naming_fault(self.prompt, self.surface_forms)) is not None:
+        if not self.accepted and (fault := naming_fault(self.prompt, self.surface_forms)) is not None:
             raise BadRequest(fault.reason)
 
     @property

@@ -1,5 +1,6 @@
 """The editors in a program of one's own: one prompt, a model that is loaded already, and requests that are refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def test_a_request_is_refused_for_what_an_event_is_refused_for(change: dict[str,
 
 def test_what_an_earlier_release_accepted_is_no_longer_asked_how_it_names_its_subject() -> None:
     changed = GOOD | {"prompt": "The capital is"}
-    assert EditRequest(**changed, accepted=True).prompt == "The capital is"
+    request = EditRequest(**changed, accepted=True)
+    assert replace(request, locality_prompts=("Why?",)).prompt == "The capital is"
     with pytest.raises(BadRequest, match="blank"):
         EditRequest(**changed | {"target_new": " "}, accepted=True)
 
