@@ -81,6 +81,7 @@ def pages_of(edits: int, generations: int) -> dict[str, str]:
         "search, an answer": f"/console/facts?answer=answer{edits // 3}",
         "search, an event": f"/console/facts?event_id=event-{edits // 3}",
         "search, a state": "/console/facts?state=superseded",
+        "search, a batch": f"/console/facts?batch={generations // 2 + 1}",
         "search, since": f"/console/facts?since={START.isoformat()[:16]}",
         "fact": f"/console/facts/{edits // 3}",
         "work": "/console/work/plan",
