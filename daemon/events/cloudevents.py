@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.events.strict_json import EventRejected
-from edits.text import printable
+from daemon.events.strict_json import EventRejected, printable
 
 Header = tuple[str, bytes | None]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
+from daemon.events.strict_json import printable
 from daemon.events.templates import Templates
 from daemon.ingest.kafka_client import (
     DEFAULT_TIMING,
@@ -21,7 +22,7 @@ from daemon.ingest.seen_events import Known, SeenEvents
 from daemon.settings.settings import Settings
 from daemon.settings.tables import KafkaSettings
 from edits.errors import PermanentError
-from edits.text import counted, printable
+from edits.text import counted
 
 CHUNK = 1_000
 CHUNK_BYTES = 4 << 20
