@@ -1,8 +1,10 @@
-"""One comparable form of names, relations and values; and counts in words."""
+"""One comparable form of names, relations and values; foreign texts fit to be shown; and counts in words."""
 
+import re
 import unicodedata
 
 _SIBILANTS = ("s", "x", "ch", "sh")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def normalise(text: str) -> str:
@@ -10,6 +12,12 @@ def normalise(text: str) -> str:
     # Casefolding can undo a normal form, so it stands between two of them.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
+
+
+def printable(text: str, limit: int) -> str:
+    """`text` fit for one line of a log or a header: no control characters, at most `limit` characters."""
+    flat = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[: limit + 1])
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def counted(number: int, noun: str, *behind: str) -> str:

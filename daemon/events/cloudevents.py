@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.events.strict_json import EventRejected, printable
+from daemon.events.strict_json import EventRejected
+from edits.text import printable
 
 Header = tuple[str, bytes | None]
 

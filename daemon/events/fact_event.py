@@ -23,9 +23,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from daemon.events.cloudevents import Header, unwrap
-from daemon.events.strict_json import EventRejected, printable, read_json, without_nulls
+from daemon.events.strict_json import EventRejected, read_json, without_nulls
 from daemon.events.templates import Templates
-from edits.names.naming import names_subject, naming_fault
+from edits.names.naming import NO_SUBJECT, NamingFault, names_subject, naming_fault
 from edits.rules import (
     MAX_ALIASES,
     MAX_ID_CHARS,
@@ -37,7 +37,7 @@ from edits.rules import (
     why_not_one_line,
     why_not_storable,
 )
-from edits.text import normalise
+from edits.text import normalise, printable
 
 __all__ = [
     "MAX_FUTURE_DAYS",
@@ -301,14 +301,15 @@ def _require_names(event: FactEvent) -> None:
         EventRejected: a name names nothing, or the prompt names no subject.
     """
     names, prompt = (event.subject, *event.aliases), event.prompt or ""
-    if event.op == "assert":
-        if (fault := naming_fault(prompt, names)) is not None:
-            raise EventRejected(fault.code, fault.reason)
-        return
-    # What an earlier release accepted can be taken back.
+    fault = naming_fault(prompt, names) if event.op == "assert" else _retraction_fault(prompt, names)
+    if fault is not None:
+        raise EventRejected(fault.code, fault.reason)
+
+
+def _retraction_fault(prompt: str, names: Sequence[str]) -> NamingFault | None:
+    """What an earlier release accepted can be taken back."""
     accepted = any(normalise(name) in normalise(prompt) for name in names)
-    if prompt and not accepted and not names_subject(prompt, names):
-        raise EventRejected("prompt_without_subject", "prompt does not name its subject")
+    return None if not prompt or accepted or names_subject(prompt, names) else NO_SUBJECT
 
 
 def _bounded(key: str) -> str:

@@ -10,12 +10,12 @@ import re
 from typing import Any
 
 from edits.errors import PermanentError
+from edits.text import printable
 
 MAX_DEPTH = 16
 MAX_REASON_CHARS = 500
 
 _BRACKETS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class EventRejected(PermanentError):
@@ -27,12 +27,6 @@ class EventRejected(PermanentError):
     def __init__(self, reason_code: str, message: str) -> None:
         super().__init__(printable(message, MAX_REASON_CHARS))
         self.reason_code = reason_code
-
-
-def printable(text: str, limit: int) -> str:
-    """`text` fit for one line of a log or a header: no control characters, at most `limit` characters."""
-    flat = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[: limit + 1])
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def without_nulls(value: Any) -> Any:

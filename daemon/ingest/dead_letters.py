@@ -7,8 +7,8 @@ from dataclasses import replace
 from kafka import KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
-from daemon.events.strict_json import printable
 from daemon.ingest.kafka_client import MessageTooLarge, ProducerRecord, send_all
+from edits.text import printable
 
 # A broker's default limit is 1,000,012 bytes with all headers.
 MAX_LETTER_BYTES = 900_000

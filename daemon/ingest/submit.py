@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon.events.fact_event import EventRejected, FactEvent, parse_record
-from daemon.events.strict_json import printable
 from daemon.events.templates import Templates
 from daemon.ingest.kafka_client import (
     DEFAULT_TIMING,
@@ -22,7 +21,7 @@ from daemon.ingest.seen_events import Known, SeenEvents
 from daemon.settings.settings import Settings
 from daemon.settings.tables import KafkaSettings
 from edits.errors import PermanentError
-from edits.text import counted
+from edits.text import counted, printable
 
 CHUNK = 1_000
 CHUNK_BYTES = 4 << 20

@@ -10,6 +10,7 @@ from edits.names.everyday import why_no_name
 from edits.names.near import MIN_COVERAGE, NearNames
 from edits.names.segmentation import read_text, recent, words_of
 from edits.names.surface import find_keys
+from edits.text import printable
 
 MAX_SHOWN = 60  # characters of a name in a message
 
@@ -22,6 +23,9 @@ class NamingFault:
     reason: str
 
 
+NO_SUBJECT = NamingFault("prompt_without_subject", "prompt does not name its subject")
+
+
 def naming_fault(prompt: str, names: Iterable[str]) -> NamingFault | None:
     """What is wrong with the names of a fact that is to be asserted: the subject and its aliases; None: nothing.
 
@@ -30,13 +34,11 @@ def naming_fault(prompt: str, names: Iterable[str]) -> NamingFault | None:
     names = tuple(names)
     for name in names:
         if (reason := why_no_name(name, prompt)) is not None:
-            shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+            shown = printable(name, MAX_SHOWN)
             return NamingFault(
                 "names_nothing", f"the name {shown!r} {reason}: it would be found where nobody means it"
             )
-    if not names_subject(prompt, names):
-        return NamingFault("prompt_without_subject", "prompt does not name its subject")
-    return None
+    return None if names_subject(prompt, names) else NO_SUBJECT
 
 
 def names_exactly(text: str, forms: Iterable[str]) -> bool:

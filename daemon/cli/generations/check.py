@@ -72,8 +72,15 @@ def check(
     passed = all(result.passed for result in results)
     without_far = suite is None and lacks_far(results)
     if as_json:
-        outcome_fields = {"checks": results, "passed": passed, "outcome": outcome}
-        print_json({**outcome_fields, "report": written, "without_far": without_far})
+        print_json(
+            {
+                "checks": results,
+                "passed": passed,
+                "outcome": outcome,
+                "report": written,
+                "without_far": without_far,
+            }
+        )
     else:
         _print_checks(results, outcome)
         if without_far:

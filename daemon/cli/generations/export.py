@@ -98,7 +98,6 @@ def _asked_for(
 
 
 def _report(index: "ExportIndex", out: Path, form: FormatChoice, *, as_json: bool) -> None:
-
     from daemon.cli.output import console, print_json, table
 
     if as_json:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from daemon.console.access.sessions import MAX_NAME_CHARS, Session
-from daemon.events.strict_json import printable
 from daemon.settings.console_tables import ConsoleSettings
 from daemon.settings.http_tables import ConsoleRole, is_loopback
 from daemon.settings.settings import Settings
+from edits.text import printable
 
 PROXY_SECRET_HEADER = "x-upkeep-proxy-secret"  # noqa: S105  -- the header's name
 MAX_KEY_CHARS = 1_024

@@ -96,14 +96,15 @@ def _plan(connection: Connection, query: FactQuery) -> _Search:
     answer = _terms(query.answer)
     terms = [*_terms(query.text), *answer]
     words = [_beginnings(connection, term) for term in terms[:MAX_TERMS]]
+    batches = with_halves(connection, query.batch) if query.batch is not None else None
     conditions = [_has_one_of(variants) for variants in words]
-    conditions += _conditions(connection, query)
+    conditions += _conditions(connection, query, batches)
     if query.edit_id is not None:
         stream = _only(edits.c.id == query.edit_id)
     elif query.event_id is not None:
         stream = _only(edits.c.event_id == query.event_id)
-    elif query.batch is not None:
-        stream = _by_batch(with_halves(connection, query.batch))
+    elif batches is not None:
+        stream = _by_batch(batches)
     elif query.subject is not None:
         stream = _by(edit_names.c.edit_id, edit_names.c.name_key == name_key(query.subject))
     elif words:
@@ -123,14 +124,16 @@ def _plan(connection: Connection, query: FactQuery) -> _Search:
     return _Search(stream, conditions, answer)
 
 
-def _conditions(connection: Connection, query: FactQuery) -> list[ColumnElement[bool]]:
+def _conditions(
+    connection: Connection, query: FactQuery, batches: Sequence[int] | None
+) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if query.edit_id is not None:
         found.append(edits.c.id == query.edit_id)
     if query.event_id is not None:
         found.append(edits.c.event_id == query.event_id)
-    if query.batch is not None:
-        found.append(edits.c.batch_id.in_(with_halves(connection, query.batch)))
+    if batches is not None:
+        found.append(edits.c.batch_id.in_(batches))
     if query.state is not None:
         found.append(edits.c.state == query.state.value)
     if query.relation is not None:
