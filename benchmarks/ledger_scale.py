@@ -2,7 +2,8 @@
 
 .venv/bin/python benchmarks/ledger_scale.py [--small 10000] [--large 1000000] [--url postgresql://...]
 
-Edits go live 50 a generation; then a sample is drawn, everything since the middle is rolled back, and a server polls. The
+Edits go live 50 a generation; then a sample is drawn, everything since the middle is rolled back, and a server polls and
+takes that over; then what the rollback changed is written down (`finish`, as workers do it), and the server polls again. The
 rows are written into the tables themselves, as they stand after intake, planning and publishing: by the front door a million
 would take hours.
 """
@@ -164,9 +165,13 @@ def measure(url: str, count: int) -> dict[str, float]:
         begun = time.perf_counter()
         made = ledger.generations.rollback_to(newest // 2, cause="benchmark").number
         figures["rollback"] = time.perf_counter() - begun
+        figures["poll_before_finish"] = seconds_of(lambda: _poll(ledger, made), times=9)
+        figures["take_over"] = seconds_of(lambda: ledger.generations.changes_between(newest, made))
+        figures["finish"] = seconds_of(ledger.reversals.finish)
         figures["lock"] = watch.end()
         figures["poll_after_rollback"] = seconds_of(lambda: _poll(ledger, made), times=9)
-        figures["take_over"] = seconds_of(lambda: ledger.generations.changes_between(newest, made))
+        if len(ledger.generations.live()) != newest // 2 * PER_GENERATION:
+            raise RuntimeError("the live edits are not those of the generation that was asked for")
         return figures
 
 
@@ -199,7 +204,7 @@ def main() -> None:
     small, large = found[asked.small], found[asked.large]
     growth = {
         f"{name}_growth": large[name] / small[name]
-        for name in ("live_sample", "rollback", "poll_after_rollback")
+        for name in ("live_sample", "rollback", "finish", "poll_after_rollback")
     }
     print(json.dumps(growth | {"rollback_lock_seconds": large["lock"]}))
 

@@ -4,6 +4,7 @@ TemporaryError
 +-- LedgerUnavailable   locked, full, or not reachable for now
 +-- LeaseLost           somebody else has the work: drop it, change nothing
 +-- HeadMoved           another generation was published first: verify against it, then publish again
++-- RollbackUnfinished  a rollback of many edits is still being written down: come again in a moment
 PermanentError
 +-- LedgerMissing       nobody has begun it
 +-- LedgerTooNew        written by a later release of Upkeep
@@ -26,6 +27,10 @@ class LeaseLost(TemporaryError):
 
 class HeadMoved(TemporaryError):
     """The head is not the generation that the candidate was verified against."""
+
+
+class RollbackUnfinished(TemporaryError):
+    """The head answers as an earlier generation did, but what that changes is not all written down yet."""
 
 
 class LedgerMissing(PermanentError):

@@ -39,6 +39,8 @@ class GenerationLine:
         plan_id, lane, editor, batch_id: of the batch, where one was published.
         planned_by: what had its plan made; None: there was none, or it was not recorded.
         checks: the newest result of each suite that was asked of this generation.
+        answers_as: the generation as which it answers while a worker writes down what that changes; what is switched on and
+            off is counted so far.
     """
 
     number: int
@@ -56,6 +58,7 @@ class GenerationLine:
     scores: Mapping[str, Any]
     planned_by: PlanCause | None = None
     checks: tuple[CheckVerdict, ...] = ()
+    answers_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

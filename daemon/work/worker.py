@@ -19,7 +19,7 @@ import structlog
 
 from daemon.checks.check_suites import fixed_probes, known_suites
 from daemon.ledger import Ledger, open_ledger, utc_now
-from daemon.ledger.errors import HeadMoved, LeaseLost
+from daemon.ledger.errors import HeadMoved, LeaseLost, RollbackUnfinished
 from daemon.ledger.values import CheckKind, ClaimedBatch, Generation, Lane
 from daemon.planning.servable import log_engine, servable_editor
 from daemon.process.outage import Outage
@@ -52,6 +52,7 @@ PUBLISH_ATTEMPTS = 20
 MAX_LOGGED_EVENTS = 50  # in one log line
 STORE_RETRY_SECONDS = 10.0
 SWEEP_SECONDS = 3_600.0
+FINISH_SECONDS = 5.0  # of a rollback's writing down, between two signs of life
 # A shard that no generation names after this time belongs to a batch that failed or whose worker died.
 UNPUBLISHED_SECONDS = 86_400.0
 
@@ -75,8 +76,9 @@ class Worker:
     def work_once(self) -> bool:
         """Do the most urgent piece of work, if there is any: urgent batches, then checks, then the batch lane.
 
-        Of a check a slice is done at a time, so that an urgent batch waits for one slice at most. A full check, which
-        may take hours, comes after the batch lane.
+        Before all of it a rollback of many edits is written down, as long as there is one to finish. Of a check a slice is
+        done at a time, so that an urgent batch waits for one slice at most. A full check, which may take hours, comes
+        after the batch lane.
 
         Raises:
             TemporaryError: the ledger or the store is unwell; nothing was lost, come again.
@@ -84,6 +86,8 @@ class Worker:
         self._follow_head()
         self._sweep_if_due()
         self._sign_of_life(None)
+        if self._ledger.reversals.finish(seconds=FINISH_SECONDS):
+            return True
         lease = self._settings.worker.lease_seconds
         batch = self._ledger.batches.claim(self.name, lease_seconds=lease, lanes=(Lane.URGENT,))
         if batch is None and self._check(CheckKind.BLAME, CheckKind.SAMPLE, CheckKind.PARITY):
@@ -176,7 +180,7 @@ class Worker:
         self._follow_head()
         trained = self._trial.train(editor, asserts) if asserts else TrainedBatch()
         for _ in range(PUBLISH_ATTEMPTS):
-            self._follow_head()
+            self._catch_up()
             verified = self._trial.verify(trained, editor)
             carriers = {
                 edit.id: self._store.save(part.shard) for part in verified.parts for edit in part.edits
@@ -192,7 +196,7 @@ class Worker:
                         same=verified.duplicates,
                         cause=f"batch {batch.id} ({batch.editor or 'retractions'}, {batch.lane})",
                     )
-            except HeadMoved:
+            except (HeadMoved, RollbackUnfinished):
                 _log.info("another generation was published meanwhile; verifying on top of it")
                 continue
             self._metrics.verdict(editor, passed=len(carriers), rejected=len(verified.rejected))
@@ -209,7 +213,7 @@ class Worker:
             self._model,
             worker=self.name,
             kinds=kinds,
-            follow_head=self._follow_head,
+            follow_head=self._catch_up,
         )
 
     def _sweep_if_due(self) -> None:
@@ -235,6 +239,11 @@ class Worker:
             raise TemporaryError(
                 f"no batch can be worked on: {error}", retry_after_seconds=STORE_RETRY_SECONDS
             ) from error
+
+    def _catch_up(self) -> None:
+        """Take over the head, and see to it that the states of edits are the head's: checks and batches go by them."""
+        self._follow_head()
+        self._ledger.reversals.finish()
 
     def _count(self, batch: ClaimedBatch, outcome: str) -> None:
         self._metrics.batches.labels(batch.editor or "none", outcome).inc()

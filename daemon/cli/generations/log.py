@@ -46,7 +46,7 @@ def log(
         page = queries.generations(ledger, before=before, since=moment, limit=limit)
         changes: dict[int, Difference] = {}
         for one in page.generations if facts else ():
-            if one.parent is not None:
+            if one.parent is not None and one.answers_as is None:
                 changes[one.number] = queries.difference(ledger, one.parent, one.number, limit=SHOWN_FACTS)
     if as_json:
         lines = [
@@ -107,7 +107,8 @@ def _line(one: "GenerationLine") -> list[str]:
 
     by = f", by {shown(one.actor)}" if one.actor else ""
     planned = cause_of_batch(one)
-    counts = f"{one.switched_on} on, {one.switched_off} off"
+    so_far = "" if one.answers_as is None else f" so far; it answers as generation {one.answers_as} did"
+    counts = f"{one.switched_on} on, {one.switched_off} off{so_far}"
     lines = [f"generation {one.number}  {shown(one.created_at)}  {counts}", f"{shown(one.cause)}{by}"]
     if planned is not None:
         lines.append(f"planned by {shown(planned)}")

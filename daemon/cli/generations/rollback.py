@@ -64,17 +64,35 @@ def rollback(
         raise typer.BadParameter("--restore-previous goes with --edit")
     with one_off_ledger(config) as ledger:
         named = None if edit is None else str(edit)
+        if not dry_run:
+            ledger.reversals.finish()  # an earlier one that was broken off
         preview, act_on = _aim(ledger, named, generation, to_generation, restore_previous=restore_previous)
         if not as_json:
             _print_preview(preview)
         made = None
         if not dry_run:
             why = agreed("Do it?", yes=yes, reason=reason)
-            made = act_on(Act(person(), why, expected_head=preview.head))
+            made = _written_down(ledger, act_on(Act(person(), why, expected_head=preview.head)), as_json)
     if as_json:
         print_json({"dry_run": dry_run, **_fields(made), "preview": preview})
     elif made is not None:
         _print_made(made, preview)
+
+
+def _written_down(ledger: "Ledger", made: "Generation", as_json: bool) -> "Generation":
+    """The generation with all that it changed: of very many edits that is written down now, while it answers already."""
+    from daemon.cli.output import console
+
+    reference = ledger.reversals.unfinished()
+    if reference is None or reference.generation != made.number:
+        return made
+    if not as_json:
+        console().print(
+            f"generation {made.number} answers as generation {reference.answers_as} did; writing down what that changes "
+            "(workers go on with it where this is stopped) ..."
+        )
+    ledger.reversals.finish()
+    return ledger.generations.get(made.number)
 
 
 def _fields(made: "Generation | None") -> dict[str, object]:

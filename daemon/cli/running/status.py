@@ -13,6 +13,7 @@ from daemon.cli.options import (
 from edits.text import counted
 
 if TYPE_CHECKING:
+    from daemon.ledger.page_values import GenerationLine
     from daemon.operations.status import Status, WorkerStatus
 
 
@@ -64,7 +65,13 @@ def _fields(found: "Status | None") -> dict[str, Any]:
     return {
         "generation": None
         if head is None
-        else {"number": head.number, "cause": head.cause, "created_at": head.created_at, "actor": head.actor},
+        else {
+            "number": head.number,
+            "cause": head.cause,
+            "created_at": head.created_at,
+            "actor": head.actor,
+            "answers_as": head.answers_as,
+        },
         "edits": found.edits,
         "records": found.records,
         "backlog": found.backlog,
@@ -112,9 +119,17 @@ def _print_status(report: dict[str, Any], found: "Status") -> None:
         ("lag", behind),
         ("backlog", counted(found.backlog, "edit", "waits", "wait")),
         *(("HELD", hold) for hold in held),
+        *(("ROLLBACK", unfinished) for unfinished in _unfinished(head)),
     ]
     console().print(fields(rows))
     _print_tables(found)
+
+
+def _unfinished(head: "GenerationLine | None") -> list[str]:
+    if head is None or head.answers_as is None:
+        return []
+    as_then = f"generation {head.number} answers as generation {head.answers_as} did"
+    return [f"{as_then}; a worker writes down what that changes before anything else is published"]
 
 
 def _work_of(worker: "WorkerStatus") -> str | None:

@@ -61,7 +61,7 @@ class TimelinePages:
         """One generation, and how each fact's answer differs from its parent's."""
         line, cursor = self._line(visit.number("number")), visit.asked("after") or None
         found = None
-        if line.parent is not None:
+        if line.parent is not None and line.answers_as is None:
             found = queries.difference(
                 self._ledger, line.parent, line.number, cursor=cursor, limit=CHANGES_PER_PAGE
             )

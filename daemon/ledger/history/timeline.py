@@ -10,6 +10,7 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import CheckVerdict, Difference, FactChange, GenerationLine, GenerationPage
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
+from daemon.ledger.publication.references import require_finished, unfinished
 from daemon.ledger.store.database import Database
 from daemon.ledger.store.rows import (
     CAUSE_OF_PLAN,
@@ -31,6 +32,7 @@ from daemon.ledger.store.schema import (
     generation_origins,
     generations,
     plans,
+    rollback_references,
 )
 from daemon.ledger.values import GenerationKind, Lane
 from edits.errors import BadRequest
@@ -74,6 +76,7 @@ class Timeline:
 
         Raises:
             NotInLedger: one of the two was never published.
+            RollbackUnfinished: the later one's changes are not all written down.
             BadRequest: the cursor is none of this difference's.
         """
         low, high = min(a, b), max(a, b)
@@ -81,6 +84,8 @@ class Timeline:
         place = _place(cursor) or (high, None)
         with self._database.read() as connection:
             _require(connection, low, high)
+            if (reference := unfinished(connection)) is not None and reference.generation == high:
+                require_finished(connection)
             changes: list[FactChange] = []
             looked_at, more = 0, True
             while more and len(changes) < limit and looked_at < MAX_LOOKED_AT * limit:
@@ -118,12 +123,14 @@ def _select_lines() -> Select[Any]:
             origin.batch_id,
             origin.switched_on,
             origin.switched_off,
+            rollback_references.c.answers_as,
             batch.plan_id,
             batch.lane,
             batch.editor,
             *CAUSE_OF_PLAN,
         )
         .join(generation_origins, origin.generation == generations.c.number)
+        .outerjoin(rollback_references, rollback_references.c.generation == generations.c.number)
         .outerjoin(batches, batch.id == origin.batch_id)
         .outerjoin(plans, plans.c.id == batch.plan_id)
     )

@@ -16,6 +16,7 @@ from daemon.ledger.publication.manifests import (
     load_generations,
     shards_at,
 )
+from daemon.ledger.publication.references import require_finished, unfinished
 from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.store.database import Database, lock_head
 from daemon.ledger.store.rows import select_edits, to_edit
@@ -137,6 +138,8 @@ class Generations:
     def live(self) -> dict[EditId, str]:
         """The live edits at the head: edit id -> digest of the shard that carries it."""
         with self._database.read() as connection:
+            if (reference := unfinished(connection)) is not None:
+                return live_set(connection, reference.generation)
             rows = connection.execute(
                 select(edits.c.id, edits.c.shard)
                 .where(edits.c.state == EditState.LIVE.value)
@@ -165,8 +168,13 @@ class Generations:
             return shards_at(connection, number, edit_ids)
 
     def live_edits(self) -> list[Edit]:
-        """The live edits at the head, by id."""
+        """The live edits at the head, by id.
+
+        Raises:
+            RollbackUnfinished: they are not all known by their states.
+        """
         with self._database.read() as connection:
+            require_finished(connection)
             query = select_edits().where(edits.c.state == EditState.LIVE.value).order_by(edits.c.id)
             return [to_edit(row) for row in connection.execute(query)]
 
@@ -207,6 +215,7 @@ class Generations:
         Raises:
             LeaseLost: the batch belongs to somebody else by now, or is done.
             HeadMoved: the head is not `expected_head`.
+            RollbackUnfinished: the head's changes are not all written down (`Reversals.finish`).
             ValueError: `live` and `rejected` do not fit the batch.
         """
         with self._database.write() as connection:
@@ -219,12 +228,14 @@ class Generations:
     def rollback_to(self, number: int, *, cause: str, actor: str = NOBODY) -> Generation:
         """Publish a generation with the live edits of `number`; the head itself where nothing differs.
 
-        Edits live now but not then become `retracted`, edits live then are live again, except those that somebody
-        took back by hand since. Pending and planned edits go on, and a batch in work finds that the head moved.
-        Retractions stay in force for edits yet to come.
+        Edits live now but not then become `retracted`, edits live then are live again, except those that somebody took
+        back by hand since. Of very many the generation answers at once, and they are moved afterwards (`Reversals.finish`).
+        Pending and planned edits go on, and a batch in work finds that the head moved. Retractions stay in force for
+        edits yet to come.
 
         Raises:
             NotInLedger: that generation was never published.
+            RollbackUnfinished: an earlier one is not all written down.
         """
         return self._reversals.rollback(number, Act(actor, cause), cause=cause)
 

@@ -1,13 +1,14 @@
 """The generations' rows: load them, fold them into a live set, append one and swap the head to it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, insert, literal, select, update
 
 from daemon.ledger.errors import HeadMoved
+from daemon.ledger.publication.references import Reference, unfinished
 from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins, generations, head
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, WORKER_CHARS
@@ -59,9 +60,11 @@ def load_generations(connection: Connection, condition: ColumnElement[bool]) -> 
 
 def live_set(connection: Connection, number: int) -> dict[EditId, str]:
     """Edit id -> shard of the edits live at generation `number`, folded from the changes up to it."""
+    reference = _reference_of(connection, number)
+    upto = number if reference is None else reference.answers_as
     last = (
         select(generation_changes.c.edit_id, func.max(generation_changes.c.generation).label("generation"))
-        .where(generation_changes.c.generation <= number)
+        .where(generation_changes.c.generation <= upto)
         .group_by(generation_changes.c.edit_id)
         .subquery()
     )
@@ -77,7 +80,8 @@ def live_set(connection: Connection, number: int) -> dict[EditId, str]:
         .where(generation_changes.c.shard.is_not(None))
         .order_by(generation_changes.c.edit_id)
     )
-    return {row.edit_id: row.shard for row in rows}
+    live = {row.edit_id: row.shard for row in rows}
+    return live if reference is None else reference.amend(live)
 
 
 def shards_at(connection: Connection, number: int, ids: Collection[EditId]) -> dict[EditId, str]:
@@ -89,6 +93,23 @@ def shards_at_each(
     connection: Connection, numbers: Sequence[int], ids: Collection[EditId]
 ) -> list[dict[EditId, str]]:
     """`shards_at` of several generations, the changes read once."""
+    references = [_reference_of(connection, number) for number in numbers]
+    written = [
+        number if reference is None else reference.answers_as
+        for number, reference in zip(numbers, references, strict=True)
+    ]
+    asked = set(ids)
+    found = written_shards(connection, written, asked)
+    for live, reference in zip(found, references, strict=True):
+        if reference is not None:
+            reference.only(asked).amend(live)
+    return found
+
+
+def written_shards(
+    connection: Connection, numbers: Sequence[int], ids: Collection[EditId]
+) -> list[dict[EditId, str]]:
+    """`shards_at_each` by the changes that are written down, whatever answers by reference."""
     changed = generation_changes.c
     found: list[dict[EditId, str]] = [{} for _ in numbers]
     for part in chunks(by_arrival(set(ids))):
@@ -106,6 +127,22 @@ def shards_at_each(
 
 def changes_between(connection: Connection, before: int, after: int) -> tuple[dict[EditId, str], set[EditId]]:
     """What turns the live set of generation `before` into that of `after`: edit id -> shard switched on, and off."""
+    reference = _reference_of(connection, max(before, after))
+    if before == after or reference is None:
+        return _written_between(connection, before, after)
+    earlier = min(before, after)
+    if after == reference.generation:
+        enabled, disabled = _written_between(connection, earlier, reference.answers_as)
+        excepted = {edit_id for edit_id, shard in reference.exceptions.items() if shard is None}
+        return reference.amend(enabled), (disabled | excepted) - enabled.keys()
+    enabled, disabled = _written_between(connection, reference.answers_as, earlier)
+    back = shards_at(connection, earlier, reference.exceptions.keys())
+    return enabled | back, disabled | (reference.exceptions.keys() - back.keys())
+
+
+def _written_between(
+    connection: Connection, before: int, after: int
+) -> tuple[dict[EditId, str], set[EditId]]:
     between = generation_changes.c.generation.between(min(before, after) + 1, max(before, after))
     if before <= after:
         changes = select(generation_changes).where(between).order_by(generation_changes.c.generation)
@@ -113,22 +150,13 @@ def changes_between(connection: Connection, before: int, after: int) -> tuple[di
         enabled = {edit_id: shard for edit_id, shard in last.items() if shard is not None}
         return enabled, last.keys() - enabled.keys()
     touched = set(connection.execute(select(generation_changes.c.edit_id).where(between)).scalars())
-    enabled = shards_at(connection, after, touched)
+    enabled = written_shards(connection, [after], touched)[0]
     return enabled, touched - enabled.keys()
 
 
-def merge_generations(steps: Sequence[Generation]) -> Generation:
-    """The last of some generations that follow each other, with what all of them together switched on and off."""
-    enabled: dict[EditId, str] = {}
-    disabled: dict[EditId, None] = {}
-    for step in steps:
-        for edit_id in step.disabled:
-            enabled.pop(edit_id, None)
-            disabled[edit_id] = None
-        for edit_id, shard in step.enabled.items():
-            disabled.pop(edit_id, None)
-            enabled[edit_id] = shard
-    return replace(steps[-1], enabled=enabled, disabled=tuple(disabled))
+def _reference_of(connection: Connection, number: int) -> Reference | None:
+    reference = unfinished(connection)
+    return reference if reference is not None and reference.generation == number else None
 
 
 def append(
@@ -160,15 +188,7 @@ def append(
             switched_off=len(generation.disabled),
         )
     )
-    if enabled := [
-        {"generation": generation.number, "edit_id": edit_id, "shard": shard}
-        for edit_id, shard in generation.enabled.items()
-    ]:
-        connection.execute(insert(generation_changes), enabled)
-    number = literal(generation.number, BigInteger)
-    for part in chunks(generation.disabled):
-        off = select(number, edits.c.id).where(edits.c.id.in_(part))
-        connection.execute(insert(generation_changes).from_select(["generation", "edit_id"], off))
+    write_changes(connection, generation.number, generation.enabled, generation.disabled)
     swapped = connection.execute(
         update(head)
         .where(head.c.generation.is_not_distinct_from(expected_head))
@@ -176,6 +196,17 @@ def append(
     ).rowcount
     if swapped != 1:
         raise HeadMoved(f"the head is no longer generation {expected_head}")
+
+
+def write_changes(
+    connection: Connection, number: int, enabled: Mapping[EditId, str], disabled: Sequence[EditId]
+) -> None:
+    """What generation `number` switches on and off."""
+    if rows := [{"generation": number, "edit_id": one, "shard": shard} for one, shard in enabled.items()]:
+        connection.execute(insert(generation_changes), rows)
+    for part in chunks(disabled):
+        off = select(literal(number, BigInteger), edits.c.id).where(edits.c.id.in_(part))
+        connection.execute(insert(generation_changes).from_select(["generation", "edit_id"], off))
 
 
 def child_of(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.manifests import Origin, append, child_of
+from daemon.ledger.publication.references import require_finished
 from daemon.ledger.queue.batches import applying
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.lease_queue import BATCHES
@@ -43,6 +44,7 @@ def publish(connection: Connection, publication: Publication, *, at: datetime) -
     BATCHES.held(connection, publication.batch.id, publication.batch.token)
     if current != publication.expected_head:
         raise HeadMoved(f"the head is generation {current}, not {publication.expected_head}")
+    require_finished(connection)
     members = applying(connection, publication.batch.id)
     _require_verdicts(publication, members)
 

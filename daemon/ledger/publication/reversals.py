@@ -1,35 +1,39 @@
 """Take things back by hand: see what would change, then do it; who did it and why goes into the audit log."""
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import ForbiddenMove, HeadMoved, NotInLedger
 from daemon.ledger.page_values import MAX_LISTED, KeptOff, Preview
-from daemon.ledger.publication.manifests import load_generations, merge_generations
+from daemon.ledger.publication.finishing import (
+    differs,
+    plan_reference,
+    publish_reference,
+    size_of,
+    write_step,
+)
+from daemon.ledger.publication.manifests import load_generations
 from daemon.ledger.publication.pairs import fact_changes, pairs
+from daemon.ledger.publication.references import Reference, require_finished, unfinished
 from daemon.ledger.publication.rollback import (
     Change,
-    Reached,
     carry_out,
-    next_stop,
     plan_rollback,
     plan_undo_fact,
     plan_undo_generation,
 )
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
-from daemon.ledger.store.rows import clip
 from daemon.ledger.store.schema import edits, generations, head
-from daemon.ledger.store.schema.columns import CAUSE_CHARS
 from daemon.ledger.values import Act, Generation
 from edits.ids import EditId
 
-CHANGES_AT_ONCE = 1_000  # of a rollback's first step
-LOCK_SECONDS = 0.25  # with the head's lock: what a rollback's step should take
+CHANGES_AT_ONCE = 1_000  # in one transaction
+LOCK_SECONDS = 0.25  # with the head's lock: what a step of `finish` should take
 # Between two steps on SQLite, whose writers do not queue: one that waits looks again every 0.1 seconds.
 PAUSE_SECONDS = 0.12
 
@@ -43,6 +47,7 @@ class Reversals:
         NotInLedger: there is no such edit or generation.
         ForbiddenMove: it cannot be taken back, or nothing of it is left.
         HeadMoved: another generation was published since `expected_head`.
+        RollbackUnfinished: a rollback of many changes is still being written down.
     """
 
     def __init__(
@@ -55,8 +60,9 @@ class Reversals:
     ) -> None:
         """
         Args:
-            at_once: about how many changes the first transaction of a rollback undoes.
-            lock_seconds: about how long each of the others should take.
+            at_once: with more changes to look at, a rollback is published by reference; about as many are written down in
+                the first step of `finish`.
+            lock_seconds: about how long each of the other steps should take.
         """
         self._at_once, self._lock_seconds = at_once, lock_seconds
         self._database = database
@@ -69,30 +75,53 @@ class Reversals:
     def rollback(self, number: int, act: Act, *, cause: str | None = None) -> Generation:
         """Answer as generation `number` did; the head itself where nothing differs.
 
-        Many edits are taken back in several steps, each a generation (`next_stop`); the last one is told, with what all did.
+        A rollback of many changes is published by reference: it answers at once, and `finish` writes down what it
+        changes, after which `Generations.get` tells it. Until then nothing else can be published.
         """
         cause = cause or f"rollback: {act.reason}"
-        at_once, reached = self._at_once, None
-        steps: list[Generation] = []
-        while reached is None or reached.stop > number:
-            if steps and self._database.is_sqlite:
-                time.sleep(PAUSE_SECONDS)
-            stop = self._next_stop(number, reached, at_once)
-            begun = time.monotonic()
-            made = self._act("rollback", number, _rollback(stop, reached), act, cause, may_be_empty=True)
-            took = time.monotonic() - begun
-            at_once = max(1, int(at_once * min(2.0, max(0.5, self._lock_seconds / took))))
-            act = replace(act, expected_head=None)  # it was as expected
-            reached = Reached(stop, made.number)
-            steps.append(made)
-        # A step that finds nothing to do gives the head, whoever published it.
-        own = {step.number: step for step in steps if step.cause == clip(cause, CAUSE_CHARS)}
-        return merge_generations(list(own.values())) if len(own) > 1 else steps[-1]
+        if not self._is_large(number):
+            return self._act("rollback", number, _rollback(number), act, cause, may_be_empty=True)
+        with self._database.write() as connection:
+            current = self._expected_head(connection, act)
+            reference, at = plan_reference(connection, number, current), self._clock()
+            made = publish_reference(connection, reference, actor=act.actor, cause=cause, at=at)
+            stay_off = sum(shard is None for shard in reference.exceptions.values())
+            changed = {"generation": made.number, "answers_as": number, "kept_off": stay_off}
+            record_act(connection, act, "rollback", target={"generation": number}, changed=changed, at=at)
+            return made
 
-    def _next_stop(self, number: int, reached: Reached | None, at_once: int) -> int:
+    def finish(self, *, seconds: float = math.inf) -> bool:
+        """Write down what a rollback by reference changes, if there is one, for about so long; whether there was one.
+
+        Anybody may, and several at once: each step is a transaction of its own, and whoever comes next goes on from there.
+        """
+        until, at_once, worked = time.monotonic() + seconds, self._at_once, False
+        while not worked or time.monotonic() < until:
+            if worked and self._database.is_sqlite:
+                time.sleep(PAUSE_SECONDS)
+            begun = time.monotonic()
+            if self.unfinished() is None or not self._write_step(at_once):
+                break
+            took, worked = time.monotonic() - begun, True
+            at_once = max(1, int(at_once * min(2.0, max(0.5, self._lock_seconds / took))))
+        return worked
+
+    def unfinished(self) -> Reference | None:
+        """The head's reference while a rollback is being written down."""
         with self._database.read() as connection:
-            below = reached.stop if reached else connection.execute(select(head.c.generation)).scalar_one()
-            return next_stop(connection, number, below=int(below or 0), at_once=at_once)
+            return unfinished(connection)
+
+    def _write_step(self, at_once: int) -> bool:
+        with self._database.write() as connection:
+            return write_step(connection, at_once=at_once, at=self._clock())
+
+    def _is_large(self, number: int) -> bool:
+        """Whether a rollback has too many changes to look at for one transaction, and changes anything at all."""
+        with self._database.read() as connection:
+            current = int(connection.execute(select(head.c.generation)).scalar_one() or 0)
+            return size_of(connection, number, current) > self._at_once and differs(
+                connection, number, current, at_once=self._at_once
+            )
 
     def preview_undo_generation(self, number: int) -> Preview:
         """What `undo_generation` would change."""
@@ -119,6 +148,7 @@ class Reversals:
 
     def _preview(self, action: str, target: int | EditId, plan: _Plan) -> Preview:
         with self._database.read() as connection:
+            require_finished(connection)
             current = connection.execute(select(head.c.generation)).scalar_one()
             change = plan(connection, int(current or 0))
             if current is None:
@@ -147,13 +177,7 @@ class Reversals:
         may_be_empty: bool = False,
     ) -> Generation:
         with self._database.write() as connection:
-            current = lock_head(connection).generation
-            if current is None:
-                raise NotInLedger("there is no generation yet")
-            if act.expected_head is not None and act.expected_head != current:
-                raise HeadMoved(
-                    f"generation {current} was published since generation {act.expected_head}: look again"
-                )
+            current = self._expected_head(connection, act)
             change, at = plan(connection, current), self._clock()
             if change.is_empty:
                 if not may_be_empty:
@@ -175,9 +199,21 @@ class Reversals:
             )
             return made
 
+    @staticmethod
+    def _expected_head(connection: Connection, act: Act) -> int:
+        current = lock_head(connection).generation
+        require_finished(connection)
+        if current is None:
+            raise NotInLedger("there is no generation yet")
+        if act.expected_head is not None and act.expected_head != current:
+            raise HeadMoved(
+                f"generation {current} was published since generation {act.expected_head}: look again"
+            )
+        return current
 
-def _rollback(number: int, reached: Reached | None = None) -> _Plan:
-    return lambda connection, current: plan_rollback(connection, number, current, reached=reached)
+
+def _rollback(number: int) -> _Plan:
+    return lambda connection, current: plan_rollback(connection, number, current)
 
 
 def _undo_generation(number: int) -> _Plan:

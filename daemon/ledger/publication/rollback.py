@@ -3,11 +3,11 @@
 What would change is computed first (`plan_...`), by what is seen before and by what is done alike, and then carried out.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, exists, select, update
 
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.publication.conflicts import settle
@@ -31,13 +31,15 @@ class Change:
         off, on: edits that leave it, and edits that enter it.
         displaced: of what leaves, the edits that give way to a newer one of `on`, with that one.
         kept: edits that were asked back and stay off, with the reason.
+        shards: of what is live afterwards, the shards that carry it then, where others do now.
     """
 
     off: Sequence[Standing] = ()
     on: Sequence[Standing] = ()
     displaced: Sequence[tuple[Standing, Standing]] = ()
     kept: Sequence[tuple[Standing, str]] = ()
-    kind: GenerationKind = field(default=GenerationKind.ROLLBACK)
+    kind: GenerationKind = GenerationKind.ROLLBACK
+    shards: Mapping[EditId, str] = field(default_factory=dict)
 
     @property
     def leaving(self) -> list[Standing]:
@@ -46,66 +48,53 @@ class Change:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.off or self.on or self.displaced)
+        return not (self.off or self.on or self.displaced or self.shards)
+
+    @property
+    def enabled(self) -> dict[EditId, str]:
+        """What the generation that makes the change switches on: edit -> shard."""
+        return {edit.id: edit.shard for edit in self.on if edit.shard is not None} | dict(self.shards)
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far a rollback in several steps has come: `made`, the generation that it published last, answers as `stop` did."""
-
-    stop: int
-    made: int
-
-
-def next_stop(connection: Connection, number: int, *, below: int, at_once: int) -> int:
-    """The generation to go back to first, from `below` on the way to `number`: about `at_once` changes lie between.
-
-    So a rollback of many edits is many short transactions: others get the head's lock in between, and what answers
-    meanwhile was published and verified before. One that dies on the way has gone a part of it, and may be asked for again.
-    """
-    origin = generation_origins.c
-    query = (
-        select(origin.generation, origin.switched_on + origin.switched_off)
-        .where(origin.generation > number, origin.generation <= below)
-        .order_by(origin.generation.desc())
-    )
-    size = 0
-    for generation, changed in connection.execute(query):
-        if size and size + changed > at_once:
-            return int(generation)
-        size += changed
-    return number
-
-
-def plan_rollback(
-    connection: Connection, number: int, current: int, *, reached: Reached | None = None
-) -> Change:
+def plan_rollback(connection: Connection, number: int, current: int) -> Change:
     """Answer as generation `number` did; what was taken back by hand stays off. Costs what was changed since.
-
-    Args:
-        reached: an earlier step of the same rollback: what it has undone is not looked at again.
 
     Raises:
         NotInLedger: that generation was never published.
     """
-    if not 0 <= number <= current:
-        raise NotInLedger(f"there is no generation {number}")
-    if reached is None:
-        touched = set(_touched(connection, number, current))
-    else:  # what lies before the earlier step, and what others have published since
-        touched = {*_touched(connection, number, reached.stop), *_touched(connection, reached.made, current)}
+    require_published(number, current)
+    touched = touched_between(connection, number, current)
     then, now = shards_at_each(connection, [number, current], touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())
     kept = [found[edit_id] for edit_id in by_arrival(by_hand)]
     on = [edit for edit in found.values() if edit.id in then and edit.id not in by_hand]
     off = [edit for edit in found.values() if edit.id not in then]
-    stand_in = _stand_ins(connection, kept, off, on, set(by_hand.values()))
+    stand_in = stand_ins(connection, kept, off, on, set(by_hand.values()))
     return Change(
         off=[edit for edit in off if edit.id not in stand_in],
         on=on,
         kept=[(edit, f"taken back by hand in generation {by_hand[edit.id]}") for edit in kept],
+        shards=other_shards(then, now, on),
     )
+
+
+def other_shards(
+    then: Mapping[EditId, str], now: Mapping[EditId, str], on: Sequence[Standing]
+) -> dict[EditId, str]:
+    """Of edits that are live again or still, the shards that carried them then, where others do now."""
+    again = {edit.id: then[edit.id] for edit in on if edit.shard != then[edit.id]}
+    return again | {i: then[i] for i in then.keys() & now.keys() if then[i] != now[i]}
+
+
+def require_published(number: int, current: int) -> None:
+    """Let the number of a published generation pass.
+
+    Raises:
+        NotInLedger: that generation was never published.
+    """
+    if not 0 <= number <= current:
+        raise NotInLedger(f"there is no generation {number}")
 
 
 def plan_undo_generation(connection: Connection, number: int, current: int) -> Change:
@@ -117,8 +106,7 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
         NotInLedger: that generation was never published.
         ForbiddenMove: it is generation 0.
     """
-    if not 0 <= number <= current:
-        raise NotInLedger(f"there is no generation {number}")
+    require_published(number, current)
     if number == 0:
         raise ForbiddenMove("generation 0 is the base as it is: there is nothing to undo")
     changes = select(generation_changes.c.edit_id, generation_changes.c.shard).where(
@@ -167,15 +155,22 @@ def carry_out(
     generation = child_of(
         connection,
         current,
-        enabled={edit.id: edit.shard for edit in change.on if edit.shard is not None},
+        enabled=change.enabled,
         disabled=[edit.id for edit in change.leaving],
         cause=cause,
         at=at,
     )
-    apply_moves(connection, plan_moves(change, generation.number, cause), cause=cause, at=at)
+    move_edits(connection, change, generation.number, cause, at)
     append(connection, generation, Origin(change.kind, actor=actor), expected_head=current)
     tally(connection, ROLLBACKS, 1)
     return generation
+
+
+def move_edits(connection: Connection, change: Change, number: int, cause: str, at: datetime) -> None:
+    """Give the edits the states and shards that they have in generation `number`."""
+    apply_moves(connection, plan_moves(change, number, cause), cause=cause, at=at)
+    for edit_id, shard in change.shards.items():
+        connection.execute(update(edits).where(edits.c.id == edit_id).values(shard=shard))
 
 
 def plan_moves(change: Change, number: int, cause: str) -> list[Move]:
@@ -190,31 +185,36 @@ def plan_moves(change: Change, number: int, cause: str) -> list[Move]:
 
 def taken_back(connection: Connection, edit_ids: Iterable[EditId]) -> dict[EditId, int]:
     """Those of the edits that somebody took back by hand and nobody brought back since, with the generation of that."""
-    last, later = generation_changes.c, generation_changes.alias()
     found: dict[EditId, int] = {}
     for part in chunks(set(edit_ids)):
-        query = (
-            select(last.edit_id, last.generation)
-            .join(generation_origins, generation_origins.c.generation == last.generation)
-            .where(
-                last.edit_id.in_(part),
-                last.shard.is_(None),
-                generation_origins.c.kind.in_([kind.value for kind in BY_HAND]),
-                ~exists().where(later.c.edit_id == last.edit_id, later.c.generation > last.generation),
-            )
-        )
-        found.update((edit_id, int(number)) for edit_id, number in connection.execute(query))
+        found |= taken_back_where(connection, generation_changes.c.edit_id.in_(part))
     return found
 
 
-def _touched(connection: Connection, after: int, upto: int) -> list[EditId]:
+def taken_back_where(connection: Connection, *conditions: ColumnElement[bool]) -> dict[EditId, int]:
+    """`taken_back` by conditions on what the generations changed."""
+    last, later = generation_changes.c, generation_changes.alias()
+    query = (
+        select(last.edit_id, last.generation)
+        .join(generation_origins, generation_origins.c.generation == last.generation)
+        .where(
+            *conditions,
+            last.shard.is_(None),
+            generation_origins.c.kind.in_([kind.value for kind in BY_HAND]),
+            ~exists().where(later.c.edit_id == last.edit_id, later.c.generation > last.generation),
+        )
+    )
+    return {edit_id: int(number) for edit_id, number in connection.execute(query)}
+
+
+def touched_between(connection: Connection, after: int, upto: int) -> list[EditId]:
     """The edits that the generations after one, up to another, switched on or off."""
     changed = generation_changes.c
     query = select(changed.edit_id).where(changed.generation > after, changed.generation <= upto).distinct()
     return list(connection.execute(query).scalars())
 
 
-def _stand_ins(
+def stand_ins(
     connection: Connection,
     kept: Sequence[Standing],
     off: Sequence[Standing],

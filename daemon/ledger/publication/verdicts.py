@@ -8,7 +8,8 @@ from sqlalchemy import Connection, select
 
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
-from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations, merge_generations
+from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations
+from daemon.ledger.publication.references import require_finished
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import generations, history
@@ -48,6 +49,7 @@ class Effects:
 def settle_blame(connection: Connection, blame: Blame, *, at: datetime) -> Generation | None:
     """See `Generations.settle_blame`."""
     current = lock_head(connection).generation
+    require_finished(connection)
     if current is None:
         raise NotInLedger("there is no generation yet")
     effects = _effects(connection, blame)
@@ -89,16 +91,13 @@ def _effects(connection: Connection, blame: Blame) -> Effects:
 
 
 def _undone(connection: Connection, blame: Blame) -> tuple[frozenset[EditId], frozenset[EditId]]:
-    """The edits that the rollback switched off, and those that it brought back, in however many steps."""
+    """The edits that the rollback switched off, and those that it brought back."""
     if blame.rolled_back is None:
         return frozenset(), frozenset()
-    last = load_generations(connection, generations.c.number == blame.rolled_back)
-    if not last:
+    found = load_generations(connection, generations.c.number == blame.rolled_back)
+    if not found:
         raise NotInLedger(f"there is no generation {blame.rolled_back}")
-    # Its steps have its cause, which names the check's generation and so no other rollback.
-    is_step = (generations.c.cause == last[0].cause) & (generations.c.number <= blame.rolled_back)
-    undone = merge_generations(load_generations(connection, is_step))
-    return frozenset(undone.disabled), frozenset(undone.enabled)
+    return frozenset(found[0].disabled), frozenset(found[0].enabled)
 
 
 def _superseded_by(connection: Connection, edit_ids: Collection[EditId]) -> dict[EditId, EditId]:

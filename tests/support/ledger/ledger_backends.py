@@ -37,8 +37,12 @@ from daemon.ledger.values import (
 TEMPLATE = "upkeep_template"
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
-# Takes what revision 0010 made out of a ledger again; then 0009, 0008, 0007 and 0006.
-BEFORE_0010 = tuple(f"ALTER TABLE plans DROP COLUMN {name}" for name in ("origin", "actor", "reason"))
+# Takes what revision 0011 made out of a ledger again; then 0010, 0009, 0008, 0007 and 0006.
+BEFORE_0011 = ("DROP TABLE rollback_references",)
+BEFORE_0010 = (
+    *BEFORE_0011,
+    *(f"ALTER TABLE plans DROP COLUMN {name}" for name in ("origin", "actor", "reason")),
+)
 BEFORE_0009 = (*BEFORE_0010, "ALTER TABLE check_newest DROP COLUMN failed_result_id")
 BEFORE_0008 = (*BEFORE_0009, *(f"DROP TABLE {table}" for table in ("job_starts", "turns")))
 BEFORE_PROPOSALS = (

@@ -62,7 +62,7 @@ def _check_live_set(ledger: Ledger, found: list[Edit]) -> None:
         assert set(generation.disabled) <= folded.keys()
         for edit_id in generation.disabled:
             del folded[edit_id]
-        assert folded.keys().isdisjoint(generation.enabled)
+        assert all(folded.get(edit_id) != shard for edit_id, shard in generation.enabled.items())
         folded.update(generation.enabled)
     assert ledger.generations.live() == folded == ledger.generations.live_at(len(generations) - 1)
     assert folded.keys() == {edit.id for edit in live}

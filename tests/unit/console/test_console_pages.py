@@ -12,11 +12,12 @@ from threading import Barrier
 import httpx
 import pytest
 from support.console_support import Client, RunningConsole, running_console
-from support.ledger.ledger_backends import START, Clock, event
+from support.ledger.ledger_backends import START, Clock, database_of, event
 from support.waiting import answers, eventually, free_port
 
 from daemon.console.pages.failures import fault_of
 from daemon.console.web.rendering import CELL_CHARS, fact, lasting, long, plain
+from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.values import Act, Lane, Plan, PlannedBatch, RejectedEdit
 from daemon.operations.dead_letters import DeadLetter
 
@@ -154,6 +155,25 @@ def test_the_timeline_says_once_what_published_a_generation_and_the_reason_where
     assert "bad feed" in undo
     assert re.search(r"lane, plan \d+, batch \d+, editor \w+", batch)
     assert len(re.findall(r"batch \d+", batch)) == 1
+
+
+def test_a_rollback_that_is_still_written_down_is_told_and_nothing_is_undone_meanwhile(
+    console: RunningConsole,
+) -> None:
+    [first] = console.story.go_live(event("a", "Norland"))
+    console.story.go_live(event("b", "Norland", "Rungholt", day=2))
+    reversals = Reversals(database_of(console.ledger), console.story.clock, at_once=0)
+    reversals.rollback(1, Act("anna", "bad feed"))
+    client = console.client()
+
+    assert "It answers as generation 1 did, already" in Tags(client.open("/generations/3").text).text
+    for path in (f"/facts/{first.id}/undo", "/generations/2/undo", "/diff?a=2&b=3"):
+        refused = client.open(path)
+        assert (refused.status_code, "try again in a moment" in refused.text) == (503, True)
+    assert client.open("/").status_code == client.open(f"/facts/{first.id}").status_code == 200
+
+    reversals.finish()
+    assert "Rungholt" in Tags(client.open("/generations/3").text).text
 
 
 def test_undo_of_a_generation_shows_what_comes_back_and_what_stays_off_and_keeps_who_did_it(

@@ -3,12 +3,10 @@
 from typing import Any
 
 import pytest
-from support.ledger.ledger_backends import Story, database_of, event
-from support.ledger.ledger_invariants import check_invariants
+from support.ledger.ledger_backends import Story, event
 
 from daemon.events.fact_event import FactEvent
 from daemon.ledger.errors import BaseChanged, ForbiddenMove, NotInLedger
-from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.values import Act, Edit, Lane, RejectedEdit
 
 
@@ -211,46 +209,6 @@ def test_a_rollback_to_a_generation_has_its_live_set_and_is_a_new_one(story: Sto
     assert live_events(story) == []
     with pytest.raises(NotInLedger, match="there is no generation 77"):
         story.ledger.generations.rollback_to(77, cause="x")
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 3, 1_000])
-def test_a_rollback_of_many_edits_goes_step_by_step_and_ends_where_one_step_would(
-    story: Story, at_once: int
-) -> None:
-    apply(story, event("a1", "A", day=1), event("b1", "B", day=1))
-    then = story.ledger.generations.live()
-    apply(story, event("a2", "A", day=2), event("c1", "C", day=1))
-    apply(story, event("a3", "A", day=3), event("d1", "D", day=2))
-    (by_hand,) = apply(story, event("e1", "E", day=2))
-    story.ledger.reversals.undo_fact(by_hand.id, Act("test", "wrong"))
-    apply(story, retract("b gone", 3, "B"), live={})
-    apply(story, event("f1", "F", day=4))
-    before = story.head()
-    reversals = Reversals(database_of(story.ledger), story.clock, at_once=at_once, lock_seconds=0)
-
-    made = reversals.rollback(1, Act("test", "locality fell"))
-
-    assert story.ledger.generations.live() == then
-    assert live_events(story) == ["a1", "b1"]
-    assert story.ledger.generations.live_at(made.number) == then
-    steps = story.ledger.generations.since(before)
-    assert (len(steps) > 1) == (at_once < 1_000)
-    assert all(len(step.enabled) + len(step.disabled) <= max(at_once, 3) for step in steps)
-    assert made.disabled or made.enabled
-    enabled, disabled = story.ledger.generations.changes_between(before, made.number)
-    assert (dict(made.enabled), {*made.disabled} & disabled) == (enabled, disabled)
-    check_invariants(story.ledger)
-
-
-def test_steps_of_a_rollback_grow_while_they_are_quick(story: Story) -> None:
-    for number in range(10):
-        apply(story, event(f"e{number}", f"Land {number}"))
-    before = story.head()
-    patient = Reversals(database_of(story.ledger), story.clock, at_once=1, lock_seconds=3_600)
-    patient.rollback(0, Act("test", "locality fell"))
-    steps = story.ledger.generations.since(before)
-    assert [len(step.disabled) for step in steps] == [1, 2, 4, 3]
-    assert live_events(story) == []
 
 
 def test_after_a_rollback_newer_facts_still_win_by_their_time(story: Story) -> None:

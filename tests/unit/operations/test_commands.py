@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support.cli_support import Upkeep, begun, site, upkeep
-from support.ledger.ledger_backends import Clock, Story, event, record
+from support.ledger.ledger_backends import Clock, Story, database_of, event, record
 
 from daemon.__main__ import build_app
 from daemon.cli.output import table
 from daemon.ledger import open_ledger
-from daemon.ledger.values import Edit
+from daemon.ledger.publication.reversals import Reversals
+from daemon.ledger.values import Act, Edit
 
 __all__ = ["begun", "site", "upkeep"]  # fixtures
 
@@ -125,6 +126,30 @@ def test_a_rollback_is_shown_then_asked_for_and_recorded(
     ]
     assert [one["id"] for one in printed(upkeep, "audit", "--action", "undo_fact")["entries"]] == [1]
     assert "bad feed" in upkeep("audit", "--since", "1h").out or "bad feed" in upkeep("audit").out
+
+
+def test_a_rollback_that_was_broken_off_is_told_and_the_next_one_finishes_it_first(
+    upkeep: Upkeep, reported: tuple[Story, list[Edit]], clock: Clock
+) -> None:
+    story, edits = reported
+    Reversals(database_of(story.ledger), clock, at_once=0).rollback(1, Act("ada", "bad feed"))
+
+    assert printed(upkeep, "status")["generation"]["answers_as"] == 1
+    assert "ROLLBACK" in upkeep("status").out
+    log = upkeep("log", "--facts")
+    assert (log.code, "0 on, 0 off so far; it answers as generation 1 did" in log.out) == (0, True)
+    refused = upkeep("diff", "2", "3")
+    assert (refused.code, "try again in a moment" in refused.err) == (75, True)
+    assert upkeep("rollback", "--to-generation", "2", "--dry-run").code == 75
+
+    made = printed(upkeep, "rollback", "--to-generation", "0", "--yes")
+    assert (made["generation"], made["switched_off"], story.state(edits[0])) == (
+        4,
+        [edits[0].id],
+        "retracted",
+    )
+    assert printed(upkeep, "status")["generation"]["answers_as"] is None
+    assert "generation 3  2026-05-01 13:00:00  1 on, 2 off" in upkeep("log").out
 
 
 def test_apply_that_cannot_finish_its_plan_says_what_is_open_and_to_come_again(

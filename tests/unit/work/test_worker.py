@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from support.ledger.ledger_backends import Clock, Story
+from support.ledger.ledger_backends import Clock, Story, database_of
 from support.worker_support import BASE, FRANCE, Shop, fact
 
 from daemon.events.templates import BadTemplates
 from daemon.ledger import Ledger
 from daemon.ledger.errors import NotInLedger
-from daemon.ledger.values import Generation
+from daemon.ledger.publication.reversals import Reversals
+from daemon.ledger.values import Act, Generation
 from editors.methods.registry import build_editor
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
@@ -124,16 +125,19 @@ def test_what_cannot_be_learned_is_rejected_with_its_reason_and_the_rest_goes_li
     assert "shorten it" in reasons[1]
 
 
+@pytest.mark.parametrize("at_once", [0, 1_000], ids=["by reference", "in one transaction"])
 def test_a_batch_is_verified_again_on_top_of_what_others_published(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    reversals = Reversals(database_of(shop.story.ledger), shop.story.clock, at_once=at_once)
     shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
     shop.work()
     save, moved = AdapterStore.save, list[Generation]()
 
     def save_late(store: AdapterStore, shard: Shard) -> str:
         if not moved:  # meanwhile somebody takes Spain back
-            moved.append(shop.story.ledger.generations.rollback_to(0, cause="test"))
+            moved.append(reversals.rollback(0, Act("test", "test")))
+            assert (reversals.unfinished() is not None) == (at_once == 0)
         return save(store, shard)
 
     monkeypatch.setattr(AdapterStore, "save", save_late)
@@ -142,6 +146,18 @@ def test_a_batch_is_verified_again_on_top_of_what_others_published(
     assert shop.states(edits) == ["live"]
     assert [moved[0].number, shop.story.head()] == [2, 3]
     assert (shop.ask(FRANCE), shop.ask("The capital of Spain is")) == ("Lyon", "Madrid")
+
+
+def test_a_worker_writes_down_what_a_rollback_changed_before_it_does_anything_else(shop: Shop) -> None:
+    spain = shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
+    shop.work()
+    Reversals(database_of(shop.story.ledger), shop.story.clock, at_once=0).rollback(0, Act("test", "test"))
+    assert (shop.states(spain), shop.ask("The capital of Spain is")) == (["live"], "Madrid")
+    france = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
+    assert shop.worker.work_once()
+    assert (shop.states(spain), shop.states(france)) == (["retracted"], ["planned"])
+    shop.work()
+    assert shop.states(france) == ["live"]
 
 
 def test_a_store_that_refuses_costs_no_edit_and_work_goes_on_when_it_is_mended(

@@ -14,6 +14,7 @@ from daemon.ledger.store.schema.generation_tables import (
     generation_origins,
     generations,
     head,
+    rollback_references,
 )
 from daemon.ledger.store.schema.intake import outbox, record_counts, records, tallies
 from daemon.ledger.store.schema.metadata import metadata
@@ -48,6 +49,7 @@ __all__ = [
     "plans",
     "record_counts",
     "records",
+    "rollback_references",
     "tallies",
     "turns",
     "workers",

@@ -46,3 +46,14 @@ generation_origins = Table(
     Column("switched_on", Integer, nullable=False),
     Column("switched_off", Integer, nullable=False),
 )
+
+# A rollback of very many edits is published before its changes are written: until then its generation answers as an earlier
+# one did. There is one row at most, of the head.
+rollback_references = Table(
+    "rollback_references",
+    metadata,
+    Column("generation", ForeignKey("generations.number"), primary_key=True),
+    Column("answers_as", ForeignKey("generations.number"), nullable=False),
+    Column("reached", BigInteger, nullable=False),  # what later generations than this changed is written down
+    Column("exceptions", JSON, nullable=False),  # edit -> its shard; null: stays off
+)

@@ -1,0 +1,133 @@
+"""A rollback of very many edits answers at once; what it changes is written down afterwards, by whoever comes by."""
+
+from collections.abc import Callable
+
+import pytest
+from support.ledger.ledger_backends import Clock, Story, database_of, event
+from support.ledger.ledger_invariants import check_invariants
+
+from daemon.ledger import open_ledger
+from daemon.ledger.errors import RollbackUnfinished
+from daemon.ledger.publication.reversals import Reversals
+from daemon.ledger.values import Act, Blamed, Edit, EditState
+
+WHY = Act("ada", "locality fell")
+
+
+def reversals_of(story: Story, *, at_once: int, lock_seconds: float = 0) -> Reversals:
+    return Reversals(database_of(story.ledger), story.clock, at_once=at_once, lock_seconds=lock_seconds)
+
+
+def much_has_happened(story: Story) -> list[Edit]:
+    """Two facts go live (their edits are given) and are overtaken, taken back by hand and retracted, as are later ones."""
+    first = story.go_live(event("a1", "A", day=1), event("b1", "B", day=1))
+    story.go_live(event("a2", "A", day=2), event("c1", "C", day=1))
+    story.go_live(event("a3", "A", day=3), event("d1", "D", day=2))
+    (by_hand,) = story.go_live(event("e1", "E", day=2))
+    story.ledger.reversals.undo_fact(by_hand.id, Act("test", "wrong"))
+    story.go_live(event("b gone", "B", op="retract", day=3))
+    story.go_live(event("f1", "F", day=4))
+    return first
+
+
+def test_it_answers_as_then_at_once_and_everything_else_waits_until_it_is_written_down(story: Story) -> None:
+    a1, b1 = much_has_happened(story)
+    (waiting,) = story.plan_urgently(event("g1", "G", day=5))
+    batch, before = story.claim(), story.head()
+    then = story.ledger.generations.live_at(1)
+    made = reversals_of(story, at_once=2).rollback(1, WHY)
+
+    generations, reversals = story.ledger.generations, story.ledger.reversals
+    assert made.number == before + 1 == story.head()
+    assert (
+        generations.live() == generations.live_at(made.number) == then == {a1.id: "shard-1", b1.id: "shard-1"}
+    )
+    assert (story.state(a1), story.state(b1)) == ("superseded", "retracted")
+    refused: list[Callable[[], object]] = [
+        lambda: story.publish(batch),
+        lambda: reversals.undo_fact(a1.id, WHY),
+        lambda: reversals.preview_rollback(0),
+        lambda: reversals.rollback(0, WHY),
+        lambda: generations.settle_blame({a1.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x"),
+        lambda: generations.live_edits(),
+        lambda: story.ledger.timeline.difference(1, made.number),
+    ]
+    for ask in refused:
+        with pytest.raises(
+            RollbackUnfinished, match=rf"generation {made.number} answers as generation 1 did.*try again"
+        ):
+            ask()
+    assert story.ledger.timeline.named([made.number])[0].answers_as == 1
+
+    assert reversals.finish()
+    assert not reversals.finish()
+    assert generations.live() == generations.live_at(made.number) == then
+    assert (story.state(a1), story.state(b1)) == ("live", "live")
+    line = story.ledger.timeline.named([made.number])[0]
+    whole = generations.get(made.number)
+    assert (line.answers_as, line.switched_on, line.switched_off) == (None, 2, 4)
+    assert (len(whole.enabled), len(whole.disabled), whole.cause) == (2, 4, "rollback: locality fell")
+    assert story.ledger.timeline.difference(1, made.number).changes == ()
+    published = story.publish(batch, expected_head=made.number)
+    assert published is not None
+    assert waiting.id in published.enabled
+    check_invariants(story.ledger)
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 3])
+def test_who_is_killed_on_the_way_leaves_the_rest_to_the_next(
+    story: Story, url: str, clock: Clock, at_once: int
+) -> None:
+    much_has_happened(story)
+    then = story.ledger.generations.live_at(1)
+    reversals = reversals_of(story, at_once=at_once)
+    made = reversals.rollback(1, WHY)
+    assert reversals.finish(seconds=0)  # one step, and gone
+    assert story.ledger.reversals.unfinished() is not None
+
+    with open_ledger(url, clock=clock) as another:
+        assert another.generations.live() == then
+        assert another.reversals.finish()
+        assert another.reversals.unfinished() is None
+        assert another.generations.live() == another.generations.live_at(made.number) == then
+        check_invariants(another)
+
+
+def test_what_people_took_back_stays_off_and_what_they_put_in_its_place_stays_on(story: Story) -> None:
+    (wrong, old) = (story.go_live(event(name, "A", day=day))[0] for name, day in (("new", 2), ("old", 1)))
+    (wrong,) = story.go_live(event("newest", "A", day=3))
+    story.go_live(event("b1", "B", day=1))
+    then = story.head()
+    story.ledger.reversals.undo_fact(wrong.id, Act("ada", "wrong"), restore_previous=True)
+    story.go_live(event("c1", "C", day=1), event("d1", "D", day=1))
+    made = reversals_of(story, at_once=0).rollback(then, WHY)
+
+    live = {story.ledger.audit.edit(i).event_id for i in story.ledger.generations.live_at(made.number)}
+    assert live == {"new", "b1"}
+    story.ledger.reversals.finish()
+    assert {edit.event_id for edit in story.ledger.generations.live_edits()} == live
+    assert story.state(old) == "superseded"
+    check_invariants(story.ledger)
+
+
+def test_an_edit_that_was_trained_again_answers_from_the_shard_that_it_had_then(story: Story) -> None:
+    (edit,) = story.go_live(event("a1", "A"))
+    story.ledger.generations.settle_blame({edit.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x")
+    story.ledger.control.retry(edit.id, cause="again")
+    story.plan([story.ledger.audit.edit(edit.id)])
+    story.publish(story.claim())
+    assert story.ledger.generations.live() == {edit.id: "shard-2"}
+    for at_once in (0, 1_000):
+        made = reversals_of(story, at_once=at_once).rollback(1 if at_once == 0 else 3, WHY)
+        story.ledger.reversals.finish()
+        assert story.ledger.generations.live() == {edit.id: "shard-1" if at_once == 0 else "shard-2"}
+        assert story.ledger.generations.get(made.number).enabled == story.ledger.generations.live()
+    assert story.state(edit) == EditState.LIVE
+
+
+def test_where_nothing_differs_however_much_was_changed_nothing_is_published(story: Story) -> None:
+    much_has_happened(story)
+    reversals = reversals_of(story, at_once=0)
+    made = reversals.rollback(1, WHY)
+    reversals.finish()
+    assert reversals.rollback(1, WHY).number == made.number == story.head()
