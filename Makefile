@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 # One more than two cores: what waits for a broker, an alert or a process leaves its core to the others. The files are handed
-# out in the order of tests/conftest.py.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not gpu and not real and not vllm"
+# out in the order of tests/conftest.py; the tests of a file run in random order, for none may live on what another left: the
+# order's seed is printed at the start, and --random-order-seed gives it again.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --random-order --random-order-bucket=module --durations=25 -m "not gpu and not real and not vllm"
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test services overlays test-part test-random test-real test-vllm format constraints clean
+.PHONY: help setup demo check test services overlays test-part test-real test-vllm format constraints clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,9 +39,6 @@ overlays: setup
 
 test-part: setup  ## some of it, without the checks: make test-part TESTS=tests/unit
 	$(PYTEST) $(TESTS)
-
-test-random: setup  ## the tests of files in random order: none may live on what another left
-	$(PYTEST) --random-order --random-order-bucket=module $(TESTS)
 
 test-real: setup  ## the same on a real chat model, which it fetches; not part of `make test`
 	@OMP_WAIT_POLICY=PASSIVE bash scripts/test-real.sh

@@ -40,8 +40,7 @@ def work_on_next_check(
     if claimed is None:
         return False
     try:
-        follow_head()
-        _work_on(ledger, settings, model, claimed)
+        _work_on(ledger, settings, model, claimed, follow_head)
     except LeaseLost as error:
         _log.warning("check taken over by another worker", reason=str(error))
     except DeviceBusy:
@@ -59,13 +58,21 @@ def work_on_next_check(
     return True
 
 
-def _work_on(ledger: Ledger, settings: Settings, model: ServedModel, claimed: ClaimedCheck) -> None:
-    lease, until = settings.worker.lease_seconds, time.monotonic() + settings.monitoring.slice_seconds
+def _work_on(
+    ledger: Ledger,
+    settings: Settings,
+    model: ServedModel,
+    claimed: ClaimedCheck,
+    follow_head: Callable[[], None],
+) -> None:
+    lease = settings.worker.lease_seconds
 
     def beat() -> None:
         ledger.checks.heartbeat(claimed.id, claimed.token, lease_seconds=lease)
 
     with keep_alive(beat, every_seconds=lease / 3):
+        follow_head()
+        until = time.monotonic() + settings.monitoring.slice_seconds
         _, outcome = work_on_check(
             ledger, settings, model, claimed, clock=utc_now, time_is_up=lambda: time.monotonic() > until
         )

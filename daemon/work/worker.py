@@ -177,7 +177,7 @@ class Worker:
         """
         asserts = [edit for edit in batch.edits if edit.op == "assert"]
         editor = batch.editor or "none"
-        self._follow_head()
+        self._catch_up()
         trained = self._trial.train(editor, asserts) if asserts else TrainedBatch()
         for _ in range(PUBLISH_ATTEMPTS):
             self._catch_up()

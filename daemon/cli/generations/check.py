@@ -64,6 +64,7 @@ def check(
     with ledger_of(settings) as ledger:
         with console().status("asking the probes ..."):
             model = open_model(settings, ledger)
+            ledger.reversals.finish()  # what is asked goes by the states of edits
             kind = CheckKind.PARITY if parity else CheckKind.FULL if full else CheckKind.SAMPLE
             results, outcome = _check_now(ledger, settings, model, suite, kind=kind)
         if outcome == "not measured":

@@ -10,8 +10,8 @@ from daemon.ledger.errors import NotInLedger
 from daemon.ledger.page_values import CheckVerdict, Difference, FactChange, GenerationLine, GenerationPage
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
-from daemon.ledger.publication.references import require_finished, unfinished
 from daemon.ledger.store.database import Database
+from daemon.ledger.store.references import require_finished, unfinished
 from daemon.ledger.store.rows import (
     CAUSE_OF_PLAN,
     Standing,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from daemon.ledger.errors import BaseChanged, NotInLedger
+from daemon.ledger.errors import BaseChanged, NotInLedger, RollbackUnfinished
 from daemon.ledger.publication import publishing, verdicts
 from daemon.ledger.publication.manifests import (
     Origin,
@@ -16,9 +16,9 @@ from daemon.ledger.publication.manifests import (
     load_generations,
     shards_at,
 )
-from daemon.ledger.publication.references import require_finished, unfinished
 from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.references import require_finished, unfinished
 from daemon.ledger.store.rows import select_edits, to_edit
 from daemon.ledger.store.schema import edits, generation_changes, generations, head
 from daemon.ledger.values import (
@@ -235,9 +235,12 @@ class Generations:
 
         Raises:
             NotInLedger: that generation was never published.
-            RollbackUnfinished: an earlier one is not all written down.
         """
-        return self._reversals.rollback(number, Act(actor, cause), cause=cause)
+        while True:
+            try:
+                return self._reversals.rollback(number, Act(actor, cause), cause=cause)
+            except RollbackUnfinished:  # what must follow from a failed check is not put off
+                self._reversals.finish()
 
     def settle_blame(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, func, insert, literal, select, update
 
 from daemon.ledger.errors import HeadMoved
-from daemon.ledger.publication.references import Reference, unfinished
+from daemon.ledger.store.references import Reference, unfinished
 from daemon.ledger.store.rows import chunks, clip
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins, generations, head
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, WORKER_CHARS

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from daemon.ledger.errors import HeadMoved
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.manifests import Origin, append, child_of
-from daemon.ledger.publication.references import require_finished
 from daemon.ledger.queue.batches import applying
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.lease_queue import BATCHES
+from daemon.ledger.store.references import require_finished
 from daemon.ledger.store.rows import DECIDES, Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede

@@ -18,7 +18,6 @@ from daemon.ledger.publication.finishing import (
 )
 from daemon.ledger.publication.manifests import load_generations
 from daemon.ledger.publication.pairs import fact_changes, pairs
-from daemon.ledger.publication.references import Reference, require_finished, unfinished
 from daemon.ledger.publication.rollback import (
     Change,
     carry_out,
@@ -28,6 +27,7 @@ from daemon.ledger.publication.rollback import (
 )
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.references import Reference, require_finished, unfinished
 from daemon.ledger.store.schema import edits, generations, head
 from daemon.ledger.values import Act, Generation
 from edits.ids import EditId
@@ -79,12 +79,22 @@ class Reversals:
         changes, after which `Generations.get` tells it. Until then nothing else can be published.
         """
         cause = cause or f"rollback: {act.reason}"
-        if not self._is_large(number):
-            return self._act("rollback", number, _rollback(number), act, cause, may_be_empty=True)
+        while True:
+            looked_at, is_large = self._look(number)
+            if not is_large:
+                return self._act("rollback", number, _rollback(number), act, cause, may_be_empty=True)
+            made = self._roll_back_by_reference(number, looked_at, act, cause)
+            if made is not None:
+                return made
+
+    def _roll_back_by_reference(self, number: int, looked_at: int, act: Act, cause: str) -> Generation | None:
+        """None: another generation was published since somebody looked."""
         with self._database.write() as connection:
             current = self._expected_head(connection, act)
-            reference, at = plan_reference(connection, number, current), self._clock()
-            made = publish_reference(connection, reference, actor=act.actor, cause=cause, at=at)
+            if current != looked_at:
+                return None
+            reference, at = plan_reference(connection, number, current, cause), self._clock()
+            made = publish_reference(connection, reference, actor=act.actor, at=at)
             stay_off = sum(shard is None for shard in reference.exceptions.values())
             changed = {"generation": made.number, "answers_as": number, "kept_off": stay_off}
             record_act(connection, act, "rollback", target={"generation": number}, changed=changed, at=at)
@@ -115,13 +125,14 @@ class Reversals:
         with self._database.write() as connection:
             return write_step(connection, at_once=at_once, at=self._clock())
 
-    def _is_large(self, number: int) -> bool:
-        """Whether a rollback has too many changes to look at for one transaction, and changes anything at all."""
+    def _look(self, number: int) -> tuple[int, bool]:
+        """The head, and whether a rollback has too many changes to look at for one transaction, and changes anything."""
         with self._database.read() as connection:
             current = int(connection.execute(select(head.c.generation)).scalar_one() or 0)
-            return size_of(connection, number, current) > self._at_once and differs(
+            is_large = size_of(connection, number, current) > self._at_once and differs(
                 connection, number, current, at_once=self._at_once
             )
+            return current, is_large
 
     def preview_undo_generation(self, number: int) -> Preview:
         """What `undo_generation` would change."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, exists, select, update
 
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.publication.conflicts import settle
-from daemon.ledger.publication.manifests import Origin, append, child_of, shards_at_each
+from daemon.ledger.publication.manifests import Origin, append, child_of, shards_at, shards_at_each
 from daemon.ledger.store.rows import DECIDES, Standing, chunks, rivals_of, standings_by_id, superseded_by
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, Move, apply_moves, supersede, tally
@@ -20,6 +20,8 @@ from edits.ids import EditId
 from edits.recency import by_arrival, newest_first, rival_keys
 
 BY_HAND = (GenerationKind.UNDO_FACT, GenerationKind.UNDO_GENERATION)
+MAY_RETURN = frozenset({EditState.SUPERSEDED, EditState.RETRACTED})
+MAX_UNDONE = 10_000  # edits of one generation, in one transaction
 MAX_SUCCESSORS = 16  # how far it is followed what superseded what
 
 
@@ -67,14 +69,15 @@ def plan_rollback(connection: Connection, number: int, current: int) -> Change:
     then, now = shards_at_each(connection, [number, current], touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())
-    kept = [found[edit_id] for edit_id in by_arrival(by_hand)]
-    on = [edit for edit in found.values() if edit.id in then and edit.id not in by_hand]
+    ended = [found[edit_id] for edit_id in by_arrival(then.keys() - now.keys())]
+    on, kept = _may_return(ended, by_hand)
     off = [edit for edit in found.values() if edit.id not in then]
-    stand_in = stand_ins(connection, kept, off, on, set(by_hand.values()))
+    put_back = [edit for edit, _ in kept if edit.id in by_hand]
+    stand_in = stand_ins(connection, put_back, off, on, set(by_hand.values()))
     return Change(
         off=[edit for edit in off if edit.id not in stand_in],
         on=on,
-        kept=[(edit, f"taken back by hand in generation {by_hand[edit.id]}") for edit in kept],
+        kept=kept,
         shards=other_shards(then, now, on),
     )
 
@@ -85,6 +88,13 @@ def other_shards(
     """Of edits that are live again or still, the shards that carried them then, where others do now."""
     again = {edit.id: then[edit.id] for edit in on if edit.shard != then[edit.id]}
     return again | {i: then[i] for i in then.keys() & now.keys() if then[i] != now[i]}
+
+
+def changes_of(connection: Connection, number: int) -> int:
+    """How many edits generation `number` switched on and off."""
+    origin = generation_origins.c
+    query = select(origin.switched_on + origin.switched_off).where(origin.generation == number)
+    return int(connection.execute(query).scalar_one_or_none() or 0)
 
 
 def require_published(number: int, current: int) -> None:
@@ -109,12 +119,20 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
     require_published(number, current)
     if number == 0:
         raise ForbiddenMove("generation 0 is the base as it is: there is nothing to undo")
+    if changes_of(connection, number) > MAX_UNDONE:
+        raise ForbiddenMove(
+            f"generation {number} changed more than {MAX_UNDONE:,} edits, which cannot be undone in one step: "
+            f"roll back to generation {number - 1}, which takes back what was published since as well"
+        )
     changes = select(generation_changes.c.edit_id, generation_changes.c.shard).where(
         generation_changes.c.generation == number
     )
     switched = {row.edit_id: row.shard for row in connection.execute(changes)}
     found = standings_by_id(connection, switched)
-    off = [e for e in found.values() if switched[e.id] is not None and e.state is EditState.LIVE]
+    live = [e for e in found.values() if switched[e.id] is not None and e.state is EditState.LIVE]
+    # A rollback may have given an edit that was live already the shard of an earlier time.
+    before = shards_at(connection, number - 1, [edit.id for edit in live])
+    off = [edit for edit in live if edit.id not in before]
     ended = [e for e in found.values() if switched[e.id] is None and e.state is not EditState.LIVE]
     by_hand = {i: g for i, g in taken_back(connection, (e.id for e in ended)).items() if g != number}
     back, kept = _may_return(ended, by_hand)
@@ -129,6 +147,7 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
         displaced=[(by_id[i], winner) for i, winner in settled.displaced.items()],
         kept=kept,
         kind=GenerationKind.UNDO_GENERATION,
+        shards={e.id: before[e.id] for e in live if e.id in before and e.shard == switched[e.id]},
     )
 
 
@@ -249,7 +268,7 @@ def _may_return(
     for edit in ended:
         if edit.id in by_hand:
             kept.append((edit, f"taken back by hand in generation {by_hand[edit.id]}"))
-        elif edit.shard is None or edit.state not in (EditState.SUPERSEDED, EditState.RETRACTED):
+        elif edit.shard is None or edit.state not in MAY_RETURN:
             kept.append((edit, f"it is {edit.state.value}"))
         else:
             back.append(edit)

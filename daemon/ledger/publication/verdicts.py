@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.publication.conflicts import Settlement, settle
 from daemon.ledger.publication.manifests import Origin, append, child_of, load_generations
-from daemon.ledger.publication.references import require_finished
 from daemon.ledger.store.database import lock_head
+from daemon.ledger.store.references import require_finished
 from daemon.ledger.store.rows import DECIDES, IN_FORCE, Standing, chunks, rivals_of, standings_by_id
 from daemon.ledger.store.schema import generations, history
 from daemon.ledger.store.transitions import Move, apply_moves, give_way, supersede

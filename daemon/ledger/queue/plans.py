@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select
 from daemon.ledger.errors import NotInLedger
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head
+from daemon.ledger.store.references import require_finished
 from daemon.ledger.store.rows import (
     Standing,
     clip,
@@ -77,6 +78,7 @@ class Plans:
 
         Raises:
             ValueError: an edit stands twice in the plan.
+            RollbackUnfinished: which of the edits are live is not all written down.
         """
         with self._database.write() as connection:
             lock_head(connection)
@@ -109,6 +111,7 @@ class Plans:
 
 def store_plan(connection: Connection, plan: Plan, *, at: datetime) -> int:
     """See `Plans.store`; the caller holds the head's lock."""
+    require_finished(connection)
     planned = [edit_id for batch in plan.batches for edit_id in batch.edit_ids]
     losers = [lost.loser_id for lost in plan.superseded]
     if len({*planned, *losers}) != len(planned) + len(losers):
@@ -216,10 +219,12 @@ def _is_pending(edit: Standing | None) -> bool:
 
 
 def _still_holds(lost: Supersession, found: dict[EditId, Standing]) -> bool:
-    """The loser has not moved on, and the winner has not failed since."""
+    """The loser has not moved on, and the winner has neither failed nor been taken back since."""
     loser, winner = found.get(lost.loser_id), found.get(lost.winner_id)
-    waiting = (EditState.PENDING, EditState.PLANNED)
-    return loser is not None and loser.state in waiting and winner is not None and winner.state not in _LOST
+    if loser is None or winner is None or loser.state not in (EditState.PENDING, EditState.PLANNED):
+        return False
+    is_taken_back = winner.op == "assert" and winner.state is EditState.RETRACTED
+    return winner.state not in _LOST and not is_taken_back
 
 
 def body_of(plan: Plan) -> dict[str, Any]:

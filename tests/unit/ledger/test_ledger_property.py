@@ -15,10 +15,11 @@ from support.ledger.ledger_backends import Clock, Story, database_of, event, rec
 from support.ledger.ledger_invariants import age, check_invariants
 
 from daemon.ledger import Ledger, open_ledger
-from daemon.ledger.errors import HeadMoved, LeaseLost
+from daemon.ledger.errors import ForbiddenMove, HeadMoved, LeaseLost
 from daemon.ledger.publication.reversals import Reversals
 from daemon.ledger.values import (
     Act,
+    Blamed,
     ClaimedBatch,
     ConsumedRecord,
     EditState,
@@ -167,6 +168,22 @@ class LedgerMachine(RuleBasedStateMachine):
             edit = data.draw(st.sampled_from([edit.id for edit in live]))
             self.ledger.reversals.undo_fact(edit, Act("test", "test"), restore_previous=restore)
             self.rolled_back = True
+
+    @rule(data=st.data())
+    def blame(self, data: st.DataObject) -> None:
+        live = [edit.id for edit in self.ledger.generations.live_edits()]
+        if live:
+            culprit = data.draw(st.sampled_from(live))
+            self.ledger.generations.settle_blame(
+                {culprit: Blamed("it did it")}, cleared=(), rolled_back=None, cause="test"
+            )
+
+    @rule(data=st.data())
+    def undo_a_generation(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(0, self.story.head()))
+        with contextlib.suppress(ForbiddenMove):  # nothing of it is left
+            self.ledger.reversals.undo_generation(number, Act("test", "test"))
+        self.rolled_back = True
 
     @rule(data=st.data(), at_once=st.integers(0, 3))
     def take_all_back(self, data: st.DataObject, at_once: int) -> None:

@@ -7,9 +7,10 @@ from support.ledger.ledger_backends import Clock, Story, database_of, event
 from support.ledger.ledger_invariants import check_invariants
 
 from daemon.ledger import open_ledger
-from daemon.ledger.errors import RollbackUnfinished
+from daemon.ledger.errors import ForbiddenMove, RollbackUnfinished
+from daemon.ledger.publication import rollback
 from daemon.ledger.publication.reversals import Reversals
-from daemon.ledger.values import Act, Blamed, Edit, EditState
+from daemon.ledger.values import Act, Blamed, Edit, EditState, Lane, Plan, Supersession
 
 WHY = Act("ada", "locality fell")
 
@@ -131,3 +132,81 @@ def test_where_nothing_differs_however_much_was_changed_nothing_is_published(sto
     made = reversals.rollback(1, WHY)
     reversals.finish()
     assert reversals.rollback(1, WHY).number == made.number == story.head()
+
+
+@pytest.mark.parametrize("at_once", [0, 1_000], ids=["by reference", "in one transaction"])
+def test_a_culprit_that_was_live_then_stays_off_and_the_rest_is_as_then(story: Story, at_once: int) -> None:
+    culprit, other = story.go_live(event("a1", "A"), event("b1", "B"))
+    repaired, newer = story.go_live(event("c1", "C"), event("b2", "B", day=2))
+    blamed = {edit.id: Blamed("it did it", {}) for edit in (culprit, repaired)}
+    story.ledger.generations.settle_blame(blamed, cleared=(), rolled_back=None, cause="blame")
+    story.ledger.control.retry(repaired.id, cause="again")
+    reversals = reversals_of(story, at_once=at_once)
+    kept = {one.edit_id: one.why for one in reversals.preview_rollback(2).kept}
+    assert kept == {culprit.id: "it is quarantined", repaired.id: "it is pending"}
+    for number, wanted in ((2, newer), (1, other)):
+        made = reversals.rollback(number, WHY)
+        assert list(story.ledger.generations.live_at(made.number)) == [wanted.id]
+        reversals.finish()
+        assert [edit.id for edit in story.ledger.generations.live_edits()] == [wanted.id]
+    assert (story.state(culprit), story.state(repaired)) == ("quarantined", "pending")
+    check_invariants(story.ledger)
+
+
+def test_what_one_large_generation_changed_is_written_in_several_steps_and_not_undone_in_one(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = [event(f"e{number}", f"Land {number}") for number in range(12)]
+    story.go_live(*facts[:6])
+    story.go_live(*facts[6:])
+    reversals = reversals_of(story, at_once=4)
+    emptied = reversals.rollback(0, WHY)
+    reversals.finish()
+    made = reversals.rollback(2, WHY)
+    steps = 0
+    while reversals.finish(seconds=0):
+        steps += 1
+        written = story.ledger.generations.get(made.number)
+        assert len(written.enabled) <= 4 * steps
+    assert (len(written.enabled), len(written.disabled)) == (12, 0)
+    check_invariants(story.ledger)
+
+    monkeypatch.setattr(rollback, "MAX_UNDONE", 11)
+    with pytest.raises(ForbiddenMove, match=f"roll back to generation {emptied.number - 1}"):
+        reversals.undo_generation(emptied.number, WHY)
+    assert len(reversals.undo_generation(1, WHY).disabled) == 6
+
+
+def test_no_plan_is_stored_meanwhile_and_none_supersedes_an_edit_by_one_that_was_taken_back(
+    story: Story,
+) -> None:
+    (taken_back,) = story.go_live(event("a3", "A", day=3))
+    (waits,) = story.arrive(event("a2", "A", day=2))
+    drafted = Plan(Lane.BATCH, 0, (), superseded=(Supersession(waits.id, taken_back.id),))
+    reversals = reversals_of(story, at_once=0)
+    reversals.rollback(0, WHY)
+    with pytest.raises(RollbackUnfinished):
+        story.ledger.plans.store(drafted)
+    reversals.finish()
+    story.ledger.plans.store(drafted)
+    assert (story.state(taken_back), story.state(waits)) == ("retracted", "pending")
+
+
+def test_undoing_a_rollback_gives_an_edit_the_shard_back_that_it_had_before(story: Story) -> None:
+    (edit,) = story.go_live(event("a1", "A"))
+    story.ledger.generations.settle_blame({edit.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x")
+    story.ledger.control.retry(edit.id, cause="again")
+    story.plan([story.ledger.audit.edit(edit.id)])
+    story.publish(story.claim())
+    made = story.ledger.generations.rollback_to(1, cause="x")
+    story.ledger.reversals.undo_generation(made.number, WHY)
+    assert story.ledger.generations.live() == {edit.id: "shard-2"}
+    assert story.state(edit) == "live"
+
+
+def test_the_daemons_own_rollback_waits_for_an_earlier_one_instead_of_being_refused(story: Story) -> None:
+    much_has_happened(story)
+    then = story.ledger.generations.live_at(2)
+    reversals_of(story, at_once=0).rollback(1, WHY)
+    made = story.ledger.generations.rollback_to(2, cause="regression failed")
+    assert story.ledger.generations.live() == story.ledger.generations.live_at(made.number) == then

@@ -151,9 +151,9 @@ def test_a_batch_is_verified_again_on_top_of_what_others_published(
 def test_a_worker_writes_down_what_a_rollback_changed_before_it_does_anything_else(shop: Shop) -> None:
     spain = shop.story.plan_urgently(fact("Spain", "The capital of Spain is", "Seville"))
     shop.work()
+    france = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     Reversals(database_of(shop.story.ledger), shop.story.clock, at_once=0).rollback(0, Act("test", "test"))
     assert (shop.states(spain), shop.ask("The capital of Spain is")) == (["live"], "Madrid")
-    france = shop.story.plan_urgently(fact("France", FRANCE, "Lyon"))
     assert shop.worker.work_once()
     assert (shop.states(spain), shop.states(france)) == (["retracted"], ["planned"])
     shop.work()

@@ -1,6 +1,17 @@
 """What was published: the head, the generations, and what each of them changed."""
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+)
 
 from daemon.ledger.store.schema.columns import CAUSE_CHARS, REASON_CHARS, WORKER_CHARS, Moment
 from daemon.ledger.store.schema.metadata import metadata
@@ -54,6 +65,10 @@ rollback_references = Table(
     metadata,
     Column("generation", ForeignKey("generations.number"), primary_key=True),
     Column("answers_as", ForeignKey("generations.number"), nullable=False),
-    Column("reached", BigInteger, nullable=False),  # what later generations than this changed is written down
+    Column("cause", String(REASON_CHARS), nullable=False),
+    # What goes off is written down first, then what comes back; each from the newest change to the oldest, down to this one.
+    Column("is_switching_on", Boolean, nullable=False),
+    Column("reached", BigInteger, nullable=False),
+    Column("reached_edit", BigInteger, nullable=False),
     Column("exceptions", JSON, nullable=False),  # edit -> its shard; null: stays off
 )

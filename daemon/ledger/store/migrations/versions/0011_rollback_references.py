@@ -15,7 +15,10 @@ def upgrade() -> None:
         "rollback_references",
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("answers_as", sa.BigInteger(), nullable=False),
+        sa.Column("cause", sa.String(length=1000), nullable=False),
+        sa.Column("is_switching_on", sa.Boolean(), nullable=False),
         sa.Column("reached", sa.BigInteger(), nullable=False),
+        sa.Column("reached_edit", sa.BigInteger(), nullable=False),
         sa.Column("exceptions", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["generation"], ["generations.number"], name=op.f("fk_rollback_references_generation")
