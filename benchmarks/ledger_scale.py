@@ -165,11 +165,11 @@ def measure(url: str, count: int) -> dict[str, float]:
         begun = time.perf_counter()
         made = ledger.generations.rollback_to(newest // 2, cause="benchmark").number
         figures["rollback"] = time.perf_counter() - begun
-        figures["poll_before_finish"] = seconds_of(lambda: _poll(ledger, made), times=9)
+        figures["poll_after_rollback"] = seconds_of(lambda: _poll(ledger, made), times=9)
         figures["take_over"] = seconds_of(lambda: ledger.generations.changes_between(newest, made))
         figures["finish"] = seconds_of(ledger.reversals.finish)
         figures["lock"] = watch.end()
-        figures["poll_after_rollback"] = seconds_of(lambda: _poll(ledger, made), times=9)
+        figures["poll_after_finish"] = seconds_of(lambda: _poll(ledger, made), times=9)
         if len(ledger.generations.live()) != newest // 2 * PER_GENERATION:
             raise RuntimeError("the live edits are not those of the generation that was asked for")
         return figures
@@ -204,7 +204,7 @@ def main() -> None:
     small, large = found[asked.small], found[asked.large]
     growth = {
         f"{name}_growth": large[name] / small[name]
-        for name in ("live_sample", "rollback", "finish", "poll_after_rollback")
+        for name in ("live_sample", "rollback", "poll_after_rollback", "finish", "poll_after_finish")
     }
     print(json.dumps(growth | {"rollback_lock_seconds": large["lock"]}))
 
