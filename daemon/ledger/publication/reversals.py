@@ -83,6 +83,8 @@ class Reversals:
             looked_at, is_large = self._look(number)
             if not is_large:
                 return self._act("rollback", number, _rollback(number), act, cause, may_be_empty=True)
+            if (same := self._same_as(number, looked_at)) is not None:
+                return same
             made = self._roll_back_by_reference(number, looked_at, act, cause)
             if made is not None:
                 return made
@@ -126,13 +128,17 @@ class Reversals:
             return write_step(connection, at_once=at_once, at=self._clock())
 
     def _look(self, number: int) -> tuple[int, bool]:
-        """The head, and whether a rollback has too many changes to look at for one transaction, and changes anything."""
+        """The head, and whether a rollback has too many changes to look at for one transaction."""
         with self._database.read() as connection:
             current = int(connection.execute(select(head.c.generation)).scalar_one() or 0)
-            is_large = size_of(connection, number, current) > self._at_once and differs(
-                connection, number, current, at_once=self._at_once
-            )
-            return current, is_large
+            return current, size_of(connection, number, current) > self._at_once
+
+    def _same_as(self, number: int, current: int) -> Generation | None:
+        """The generation `current`, if it answers as `number` did."""
+        with self._database.read() as connection:
+            if differs(connection, number, current, at_once=CHANGES_AT_ONCE):
+                return None
+            return load_generations(connection, generations.c.number == current)[0]
 
     def preview_undo_generation(self, number: int) -> Preview:
         """What `undo_generation` would change."""
