@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 # One more than two cores: what waits for a broker, an alert or a process leaves its core to the others. The files are handed
-# out in the order of tests/conftest.py; the tests of a file run in random order, for none may live on what another left: the
-# order's seed is printed at the start, and --random-order-seed gives it again.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --random-order --random-order-bucket=module --durations=25 -m "not gpu and not real and not vllm"
+# out in the order of tests/conftest.py; the tests of a file run in random order, for none may live on what another left:
+# `make test SEED=...` gives the order of a run again, whose command shows its seed.
+SEED := $(or $(SEED),$(shell date +%s))
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --random-order --random-order-bucket=module --random-order-seed=$(SEED) --durations=25 -m "not gpu and not real and not vllm"
 export PYTHON
 
 .DEFAULT_GOAL := help

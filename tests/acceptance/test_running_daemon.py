@@ -150,15 +150,15 @@ def test_a_broker_that_is_away_is_told_once_and_nothing_is_lost(
     assert "consume" not in {line["died"] for line in daemon.logged("role ended")}
 
 
-def test_a_stopped_daemon_ends_its_batch_commits_and_goes_on_after_a_restart(running: Running) -> None:
-    site, daemon = running
+def test_a_stopped_daemon_ends_its_batch_commits_and_goes_on_after_a_restart(site: Site) -> None:
     reported = news("stopped", 8, skip=60)
-    site.publish([item.record for item in reported])
-    eventually(lambda: site.ledger.audit.counts()[EditState.APPLYING] > 0, "a batch is worked on")
-    started = time.monotonic()
-    assert daemon.stop() == 0
-    assert time.monotonic() - started < 30
-    assert daemon.roles() == {}
+    with site.daemon() as daemon:
+        site.publish([item.record for item in reported])
+        eventually(lambda: site.ledger.audit.counts()[EditState.APPLYING] > 0, "a batch is worked on")
+        started = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - started < 30
+        assert daemon.roles() == {}
     assert site.ledger.audit.counts()[EditState.APPLYING] == 0
     taken = site.consumed()
 
@@ -168,11 +168,11 @@ def test_a_stopped_daemon_ends_its_batch_commits_and_goes_on_after_a_restart(run
         _wait_live(site, [item.event_id for item in (*reported, *more)])
         # Every offset was committed: nothing came a second time.
         assert sum(line["redelivered"] for line in again.logged("took records")) == 0
-        assert site.consumed() == taken + len(more)
+        assert site.consumed() == len(reported) + len(more) >= taken + len(more)
         site.wait_served()
         assert site.answers([item.prompt for item in reported]) == [item.value for item in reported]
         assert again.stop() == 0
-    site.require_sound(consumed=taken + len(more))
+    site.require_sound(consumed=len(reported) + len(more))
     errors = [line for line in site.log() if line.get("level") in ("error", "critical")]
     assert errors == []
 
