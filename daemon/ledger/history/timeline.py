@@ -11,7 +11,7 @@ from daemon.ledger.page_values import CheckVerdict, Difference, FactChange, Gene
 from daemon.ledger.publication.manifests import shards_at
 from daemon.ledger.publication.pairs import Pair, fact_changes, pairs
 from daemon.ledger.store.database import Database
-from daemon.ledger.store.references import require_finished, unfinished
+from daemon.ledger.store.references import require_finished
 from daemon.ledger.store.rows import (
     CAUSE_OF_PLAN,
     Standing,
@@ -84,8 +84,7 @@ class Timeline:
         place = _place(cursor) or (high, None)
         with self._database.read() as connection:
             _require(connection, low, high)
-            if (reference := unfinished(connection)) is not None and reference.generation == high:
-                require_finished(connection)
+            require_finished(connection, high)
             changes: list[FactChange] = []
             looked_at, more = 0, True
             while more and len(changes) < limit and looked_at < MAX_LOOKED_AT * limit:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, Integer, func, literal, select, tuple_, type_coerce, update
+from sqlalchemy import BigInteger, Connection, Integer, literal, select, tuple_, type_coerce, update
 
 from daemon.ledger.publication.manifests import (
     Origin,
@@ -25,32 +25,19 @@ from daemon.ledger.publication.rollback import (
     Change,
     move_edits,
     other_shards,
-    require_published,
+    put_on_by,
     stand_ins,
     taken_back_where,
 )
 from daemon.ledger.store.database import lock_head
 from daemon.ledger.store.references import Place, Reference, advance, begin, unfinished
-from daemon.ledger.store.rows import Standing, chunks, rivals_of, standings_by_id
+from daemon.ledger.store.rows import Standing, rivals_of, standings_by_id
 from daemon.ledger.store.schema import edits, generation_changes, generation_origins
 from daemon.ledger.store.transitions import ROLLBACKS, tally
 from daemon.ledger.values import EditState, Generation, GenerationKind
 from edits.ids import EditId
 
 _MOVED_ON = [state.value for state in EditState if state not in {*MAY_RETURN, EditState.LIVE}]
-
-
-def size_of(connection: Connection, number: int, current: int) -> int:
-    """How many changes were made since generation `number`.
-
-    Raises:
-        NotInLedger: that generation was never published.
-    """
-    require_published(number, current)
-    origin = generation_origins.c
-    made = func.coalesce(func.sum(origin.switched_on + origin.switched_off), 0)
-    query = select(made).where(origin.generation > number, origin.generation <= current)
-    return int(connection.execute(query).scalar_one())
 
 
 def differs(connection: Connection, number: int, current: int, *, at_once: int) -> bool:
@@ -164,20 +151,11 @@ def _stay(
     if not by_hand:
         return {}
     kept = list(standings_by_id(connection, by_hand).values())
-    then, now = shards_at_each(connection, [number, current], _put_on_by(connection, set(by_hand.values())))
+    put_on = put_on_by(connection, set(by_hand.values()))
+    then, now = shards_at_each(connection, [number, current], put_on)
     candidates = list(standings_by_id(connection, now.keys() - then.keys()).values())
     on = [edit for edit in _come_back(connection, number, current, candidates) if edit.id not in by_hand]
-    found = stand_ins(connection, kept, candidates, on, set(by_hand.values()))
-    return {edit_id: now[edit_id] for edit_id in found}
-
-
-def _put_on_by(connection: Connection, numbers: Collection[int]) -> set[EditId]:
-    changed = generation_changes.c
-    found: set[EditId] = set()
-    for part in chunks(sorted(numbers)):
-        query = select(changed.edit_id).where(changed.generation.in_(part), changed.shard.is_not(None))
-        found.update(connection.execute(query).scalars())
-    return found
+    return {edit_id: now[edit_id] for edit_id in stand_ins(kept, candidates, on)}
 
 
 def _come_back(

@@ -93,16 +93,15 @@ def shards_at_each(
     connection: Connection, numbers: Sequence[int], ids: Collection[EditId]
 ) -> list[dict[EditId, str]]:
     """`shards_at` of several generations, the changes read once."""
-    references = [_reference_of(connection, number) for number in numbers]
-    written = [
-        number if reference is None else reference.answers_as
-        for number, reference in zip(numbers, references, strict=True)
-    ]
-    asked = set(ids)
+    asked, reference = set(ids), unfinished(connection)
+    if reference is None or reference.generation not in numbers:
+        return written_shards(connection, numbers, asked)
+    written = [reference.answers_as if n == reference.generation else n for n in numbers]
     found = written_shards(connection, written, asked)
-    for live, reference in zip(found, references, strict=True):
-        if reference is not None:
-            reference.only(asked).amend(live)
+    exceptions = reference.only(asked)
+    for number, live in zip(numbers, found, strict=True):
+        if number == reference.generation:
+            exceptions.amend(live)
     return found
 
 

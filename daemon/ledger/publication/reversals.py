@@ -13,7 +13,6 @@ from daemon.ledger.publication.finishing import (
     differs,
     plan_reference,
     publish_reference,
-    size_of,
     write_step,
 )
 from daemon.ledger.publication.manifests import load_generations
@@ -24,6 +23,7 @@ from daemon.ledger.publication.rollback import (
     plan_rollback,
     plan_undo_fact,
     plan_undo_generation,
+    size_of,
 )
 from daemon.ledger.records.audit_log import record_act
 from daemon.ledger.store.database import Database, lock_head

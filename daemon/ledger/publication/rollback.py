@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from daemon.ledger.errors import ForbiddenMove, NotInLedger
 from daemon.ledger.publication.conflicts import settle
@@ -65,15 +65,16 @@ def plan_rollback(connection: Connection, number: int, current: int) -> Change:
         NotInLedger: that generation was never published.
     """
     require_published(number, current)
-    touched = touched_between(connection, number, current)
+    touched = _touched(connection, number, current)
     then, now = shards_at_each(connection, [number, current], touched)
     found = standings_by_id(connection, then.keys() ^ now.keys())
     by_hand = taken_back(connection, then.keys() - now.keys())
     ended = [found[edit_id] for edit_id in by_arrival(then.keys() - now.keys())]
     on, kept = _may_return(ended, by_hand)
     off = [edit for edit in found.values() if edit.id not in then]
-    put_back = [edit for edit, _ in kept if edit.id in by_hand]
-    stand_in = stand_ins(connection, put_back, off, on, set(by_hand.values()))
+    put_on = put_on_by(connection, set(by_hand.values()))
+    kept_by_hand = [edit for edit, _ in kept if edit.id in by_hand]
+    stand_in = stand_ins(kept_by_hand, [edit for edit in off if edit.id in put_on], on)
     return Change(
         off=[edit for edit in off if edit.id not in stand_in],
         on=on,
@@ -90,11 +91,17 @@ def other_shards(
     return again | {i: then[i] for i in then.keys() & now.keys() if then[i] != now[i]}
 
 
-def changes_of(connection: Connection, number: int) -> int:
-    """How many edits generation `number` switched on and off."""
+def size_of(connection: Connection, number: int, current: int) -> int:
+    """How many changes the generations after `number` made, up to `current`.
+
+    Raises:
+        NotInLedger: `number` was never published.
+    """
+    require_published(number, current)
     origin = generation_origins.c
-    query = select(origin.switched_on + origin.switched_off).where(origin.generation == number)
-    return int(connection.execute(query).scalar_one_or_none() or 0)
+    made = func.coalesce(func.sum(origin.switched_on + origin.switched_off), 0)
+    query = select(made).where(origin.generation > number, origin.generation <= current)
+    return int(connection.execute(query).scalar_one())
 
 
 def require_published(number: int, current: int) -> None:
@@ -119,7 +126,7 @@ def plan_undo_generation(connection: Connection, number: int, current: int) -> C
     require_published(number, current)
     if number == 0:
         raise ForbiddenMove("generation 0 is the base as it is: there is nothing to undo")
-    if changes_of(connection, number) > MAX_UNDONE:
+    if size_of(connection, number - 1, number) > MAX_UNDONE:
         raise ForbiddenMove(
             f"generation {number} changed more than {MAX_UNDONE:,} edits, which cannot be undone in one step: "
             f"roll back to generation {number - 1}, which takes back what was published since as well"
@@ -226,38 +233,33 @@ def taken_back_where(connection: Connection, *conditions: ColumnElement[bool]) -
     return {edit_id: int(number) for edit_id, number in connection.execute(query)}
 
 
-def touched_between(connection: Connection, after: int, upto: int) -> list[EditId]:
+def _touched(connection: Connection, after: int, upto: int) -> list[EditId]:
     """The edits that the generations after one, up to another, switched on or off."""
     changed = generation_changes.c
     query = select(changed.edit_id).where(changed.generation > after, changed.generation <= upto).distinct()
     return list(connection.execute(query).scalars())
 
 
-def stand_ins(
-    connection: Connection,
-    kept: Sequence[Standing],
-    off: Sequence[Standing],
-    on: Sequence[Standing],
-    numbers: Collection[int],
-) -> set[EditId]:
-    """Of what would leave, what somebody put by hand in the place of an edit that stays off."""
-    if not kept:
-        return set()
-    restored: set[EditId] = set()
-    for part in chunks(edit.id for edit in off):
-        query = select(generation_changes.c.edit_id).where(
-            generation_changes.c.edit_id.in_(part),
-            generation_changes.c.generation.in_(sorted(numbers)),
-            generation_changes.c.shard.is_not(None),
-        )
-        restored.update(connection.execute(query).scalars())
+def put_on_by(connection: Connection, numbers: Iterable[int]) -> set[EditId]:
+    """The edits that these generations switched on."""
+    changed = generation_changes.c
+    found: set[EditId] = set()
+    for part in chunks(numbers):
+        query = select(changed.edit_id).where(changed.generation.in_(part), changed.shard.is_not(None))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def stand_ins(kept: Sequence[Standing], put_on: Sequence[Standing], on: Sequence[Standing]) -> set[EditId]:
+    """Of what would leave and was put on when edits were taken back by hand, what stands in the place of one that stays off.
+
+    Args:
+        kept: what was taken back by hand and stays off.
+        on: what returns.
+    """
     missing = {key for edit in kept for key in rival_keys(edit)}
     taken = {key for edit in on for key in rival_keys(edit)}
-    return {
-        edit.id
-        for edit in off
-        if edit.id in restored and missing & {*rival_keys(edit)} and not taken & {*rival_keys(edit)}
-    }
+    return {edit.id for edit in put_on if missing & {*rival_keys(edit)} and not taken & {*rival_keys(edit)}}
 
 
 def _may_return(

@@ -68,14 +68,17 @@ def unfinished(connection: Connection) -> Reference | None:
     return Reference(row.generation, row.answers_as, row.cause, place, row.exceptions)
 
 
-def require_finished(connection: Connection) -> None:
+def require_finished(connection: Connection, number: int | None = None) -> None:
     """Let nobody decide by the states of edits while they are not those of the head.
+
+    Args:
+        number: nor by what this generation changed; None: by nothing at all.
 
     Raises:
         RollbackUnfinished: a rollback is still being written down.
     """
     reference = unfinished(connection)
-    if reference is not None:
+    if reference is not None and number in (None, reference.generation):
         raise RollbackUnfinished(
             f"generation {reference.generation} answers as generation {reference.answers_as} did, and what that changes is "
             "still being written down by the workers (by `upkeep rollback` too): try again in a moment",

@@ -1,6 +1,8 @@
 """A rollback of very many edits answers at once; what it changes is written down afterwards, by whoever comes by."""
 
+from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from support.ledger.ledger_backends import Clock, Story, database_of, event
@@ -29,6 +31,16 @@ def much_has_happened(story: Story) -> list[Edit]:
     story.go_live(event("b gone", "B", op="retract", day=3))
     story.go_live(event("f1", "F", day=4))
     return first
+
+
+def trained_twice(story: Story) -> Edit:
+    """An edit that went live in generation 1, was taken out of play and is live in generation 3, by another shard."""
+    (edit,) = story.go_live(event("a1", "A"))
+    story.ledger.generations.settle_blame({edit.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x")
+    story.ledger.control.retry(edit.id, cause="again")
+    story.plan([story.ledger.audit.edit(edit.id)])
+    story.publish(story.claim())
+    return edit
 
 
 def test_it_answers_as_then_at_once_and_everything_else_waits_until_it_is_written_down(story: Story) -> None:
@@ -112,11 +124,7 @@ def test_what_people_took_back_stays_off_and_what_they_put_in_its_place_stays_on
 
 
 def test_an_edit_that_was_trained_again_answers_from_the_shard_that_it_had_then(story: Story) -> None:
-    (edit,) = story.go_live(event("a1", "A"))
-    story.ledger.generations.settle_blame({edit.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x")
-    story.ledger.control.retry(edit.id, cause="again")
-    story.plan([story.ledger.audit.edit(edit.id)])
-    story.publish(story.claim())
+    edit = trained_twice(story)
     assert story.ledger.generations.live() == {edit.id: "shard-2"}
     for at_once in (0, 1_000):
         made = reversals_of(story, at_once=at_once).rollback(1 if at_once == 0 else 3, WHY)
@@ -193,11 +201,7 @@ def test_no_plan_is_stored_meanwhile_and_none_supersedes_an_edit_by_one_that_was
 
 
 def test_undoing_a_rollback_gives_an_edit_the_shard_back_that_it_had_before(story: Story) -> None:
-    (edit,) = story.go_live(event("a1", "A"))
-    story.ledger.generations.settle_blame({edit.id: Blamed("x", {})}, cleared=(), rolled_back=None, cause="x")
-    story.ledger.control.retry(edit.id, cause="again")
-    story.plan([story.ledger.audit.edit(edit.id)])
-    story.publish(story.claim())
+    edit = trained_twice(story)
     made = story.ledger.generations.rollback_to(1, cause="x")
     story.ledger.reversals.undo_generation(made.number, WHY)
     assert story.ledger.generations.live() == {edit.id: "shard-2"}
@@ -210,3 +214,19 @@ def test_the_daemons_own_rollback_waits_for_an_earlier_one_instead_of_being_refu
     reversals_of(story, at_once=0).rollback(1, WHY)
     made = story.ledger.generations.rollback_to(2, cause="regression failed")
     assert story.ledger.generations.live() == story.ledger.generations.live_at(made.number) == then
+
+
+def test_steps_grow_while_they_are_quick(story: Story) -> None:
+    for number in range(10):
+        story.go_live(event(f"e{number}", f"Land {number}"))
+
+    def ticking() -> datetime:
+        story.clock.advance(1)
+        return story.clock()
+
+    patient = Reversals(database_of(story.ledger), ticking, at_once=1, lock_seconds=3_600)
+    patient.rollback(0, WHY)
+    patient.finish()
+    ended = Counter(story.ledger.audit.history(edit.id)[-1].at for edit in story.ledger.audit.facts())
+    assert [ended[moment] for moment in sorted(ended)] == [1, 2, 4, 3]
+    assert story.ledger.generations.live() == {}
