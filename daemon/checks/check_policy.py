@@ -30,7 +30,7 @@ def apply_policy(
     *,
     failures: Mapping[str, Sequence[Failure]] | None = None,
 ) -> CheckOutcome:
-    """Do what `monitoring.on_failure` says about these results, which the ledger already has.
+    """Do what `monitoring.on_failure` says about these results, in the ledger or about to be; doing it twice is harmless.
 
     Rolls back to the newest earlier generation whose newest results all passed, those of each suite that failed
     now among them, and only while an edit published since then is still live; where no such generation is known,

@@ -38,7 +38,7 @@ def work_on_check(
     """Work on a claimed check until it is done or the time is up; at least one step is taken.
 
     When the time is up, what is done is persisted and the check released ("paused"): any worker may go on with it.
-    Otherwise its results are persisted, and what must follow is done.
+    Otherwise what must follow is done, and its results are persisted.
 
     Raises:
         BadSuite: the suite is unknown or its probe file cannot be read; or a suite has a name that it cannot have.
@@ -61,8 +61,13 @@ def work_on_check(
             "no far probe was asked",
             consequence="the check does not say whether unrelated prompts are answered as before: set monitoring.suites.far",
         )
-    ledger.checks.finish(claimed.id, claimed.token, results, worst=run.worst())
-    return results, apply_policy(ledger, settings, results, failures=run.failures())
+    checks = ledger.checks
+    # Nothing follows from a check that is somebody else's by now. What must follow comes first: a check that is done is
+    # claimed by nobody, and a kill in between would lose its consequence.
+    checks.heartbeat(claimed.id, claimed.token, lease_seconds=settings.worker.lease_seconds)
+    outcome = apply_policy(ledger, settings, results, failures=run.failures())
+    checks.finish(claimed.id, claimed.token, results, worst=run.worst())
+    return results, outcome
 
 
 def run_checks(
@@ -111,8 +116,7 @@ def _blame(
     if isinstance(after, Case):
         ledger.checks.pause(claimed.id, claimed.token, after.model_dump(mode="json"))
         return "paused"
+    if after:
+        ledger.checks.request(None, "after blame")  # is it well now?
     ledger.checks.finish(claimed.id, claimed.token, [])
-    if not after:
-        return "nobody is to blame"
-    ledger.checks.request(None, "after blame")  # is it well now?
-    return "blame settled"
+    return "blame settled" if after else "nobody is to blame"

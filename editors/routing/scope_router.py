@@ -228,7 +228,7 @@ class ScopeRouter:
             rank = (words, (one.score if one.fires else 0.0) + LIKENESS_WEIGHT * one.match.likeness)
             if one.fires and rank > best[place]:
                 best[place] = rank
-                routes[place] = Route(one.candidate.edit_id, one.score)
+                routes[place] = Route(one.candidate.edit_id, min(one.score, 1.0))  # without the tie-break
         return routes
 
     def _judged(self, candidate: Candidate, reading: Reading | None, match: TextMatch) -> Judged:

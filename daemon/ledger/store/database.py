@@ -195,7 +195,9 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise LedgerUnavailable("the ledger has no free connection") from error
-    except OverflowError as error:  # of SQLite's driver; PostgreSQL compares any number
+    except OverflowError as error:
+        if "SQLite" not in str(error):  # of its driver; PostgreSQL compares any number
+            raise
         raise NotInLedger("the ledger has nothing under so large a number") from error
     except DBAPIError as error:
         if _is_damage(error.orig):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.checks_support import ScriptedModel, numbered, settings, url
 from support.ledger.ledger_backends import Clock, Story, event
 
@@ -11,6 +12,7 @@ from daemon.checks.check_context import CheckContext
 from daemon.checks.check_facts import FactSample
 from daemon.checks.check_run import CheckRun
 from daemon.checks.claimed_check import work_on_check
+from daemon.ledger.errors import LedgerUnavailable
 from daemon.ledger.values import CheckKind, ClaimedCheck
 
 __all__ = ["url"]  # fixtures
@@ -50,6 +52,33 @@ def test_a_probe_file_that_changes_in_the_middle_of_a_check_is_asked_from_the_be
     assert claimed is not None
     (result,), _ = work_on_check(story.ledger, chosen, ScriptedModel(0), claimed, clock=clock)
     assert result.probes == 100
+
+
+def test_what_must_follow_from_a_failed_check_is_not_lost_with_the_ledger(
+    story: Story, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.go_live(event("e"))
+    chosen = settings(on_failure="hold")
+    story.ledger.checks.request("retention", "test")
+
+    def work() -> None:
+        claimed = story.ledger.checks.claim("w", lease_seconds=60)
+        assert claimed is not None
+        work_on_check(story.ledger, chosen, ScriptedModel(story.head()), claimed, clock=clock)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(story.ledger.control, "hold", _away)
+        with pytest.raises(LedgerUnavailable):
+            work()
+    assert story.ledger.control.held() is None
+    clock.advance(chosen.worker.lease_seconds + 1)
+    work()
+    assert "retention of generation 1" in (story.ledger.control.held() or "")
+    assert [result.passed for result in story.ledger.checks.results(10)] == [False]
+
+
+def _away(*_: object, **__: object) -> None:
+    raise LedgerUnavailable("the ledger is not available")
 
 
 def _as_earlier_releases_stored_it(progress: dict[str, Any]) -> dict[str, Any]:
