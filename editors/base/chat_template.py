@@ -7,44 +7,13 @@ a turn from inside one. Imports no torch.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from editors.base.rendered_text import Reading, RenderedTexts
+from editors.base.skeleton import Skeleton, skeleton_of, stand_ins
 from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Message, Role
-
-_STAND_IN = re.compile("UPKEEP-(\\d+)-CONTENT")
-# A rendered text with more turns is read as plain text.
-MAX_RENDERED_TURNS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Skeleton:
-    """A rendered conversation without its contents: the markup around them, and which message fills each gap."""
-
-    markup: tuple[str, ...]  # one more than gaps
-    gaps: tuple[int, ...]
-
-    def match(self, text: str) -> list[str] | None:
-        """The contents of a text that has this markup, by message; None where it has another.
-
-        A content ends where the markup behind it first stands: one look through the text, whatever it holds.
-        """
-        first, *between, last = self.markup
-        if not text.startswith(first) or sorted(self.gaps) != list(range(len(self.gaps))):
-            return None
-        contents, at = [], len(first)
-        for markup in between:
-            end = text.find(markup, at)
-            if end < 0:
-                return None
-            contents.append(text[at:end])
-            at = end + len(markup)
-        if len(text) < at + len(last) or not text.endswith(last):
-            return None
-        contents.append(text[at : len(text) - len(last)])
-        return [contents[self.gaps.index(number)] for number in range(len(contents))]
 
 
 class ChatTemplate:
@@ -68,7 +37,6 @@ class ChatTemplate:
                 f"the tokenizer's chat template cannot be used: {error}. Correct it, or set model.chat = "
                 '"off" to ask the base in plain text alone'
             ) from error
-        self._closing = one_turn.markup[-1]
         self.end_of_turn = self._first_special(answered.markup[-1])
         self._answer_gap = _gap(one_turn, answered)
 
@@ -83,28 +51,30 @@ class ChatTemplate:
         self._skeleton(_roles(conversation))
         return self._apply(conversation.messages)
 
-    def ids(self, conversation: Conversation, answer: str | None = None) -> list[int]:
+    def ids(self, asked: Conversation | Reading, answer: str | None = None) -> list[int]:
         """Token ids of a conversation as the model reads it, and of the beginning of an answer to it.
 
         They are those of the tokenizer's own `apply_chat_template`, unless a content holds what would become a special
-        token there.
+        token there. A rendered text stays as it is: with its date, its system message, the answer that it begins.
 
         Raises:
             BadRequest: see `render`.
         """
-        text = self.render(conversation)
-        begun = "" if answer is None else self._answer_gap + answer
-        contents = [*(message.content for message in conversation.messages), begun]
-        if any(self._forbidden.intersection(self._encode(content)) for content in contents):
-            return self._ids_as_text(conversation, begun)
-        return self._encode(text + begun)
+        if isinstance(asked, Reading):
+            text, contents = asked.text, asked.contents
+        else:
+            text, contents = self.render(asked), tuple(message.content for message in asked.messages)
+        tail = "" if answer is None else self._gap_before_answer(asked) + answer
+        if any(self._forbidden.intersection(self._encode(content)) for content in (*contents, tail)):
+            return self._ids_as_text(asked, tail)
+        return self._encode(text + tail)
 
-    def answer_ids(self, conversation: Conversation, answer: str, prompt_ids: Sequence[int]) -> list[int]:
+    def answer_ids(self, asked: Conversation | Reading, answer: str, prompt_ids: Sequence[int]) -> list[int]:
         """Token ids that the model must generate after a conversation's to say `answer` and end its turn."""
-        whole = self.ids(conversation, answer)
+        whole = self.ids(asked, answer)
         # A tokenizer may join the prompt's end with the answer's beginning.
         joined = whole[: len(prompt_ids)] != list(prompt_ids)
-        tail = self._as_text(self._answer_gap + answer) if joined else whole[len(prompt_ids) :]
+        tail = self._as_text(self._gap_before_answer(asked) + answer) if joined else whole[len(prompt_ids) :]
         return [*tail, self.end_of_turn]
 
     def without_preamble(self, ids: Sequence[int]) -> list[int]:
@@ -118,49 +88,28 @@ class ChatTemplate:
         begins = [i for i in self._preamble[:1] if i == self._tokenizer.bos_token_id and i != ids[size]]
         return [*begins, *ids[size:]]
 
-    def recognise(self, text: str) -> Conversation | None:
-        """The conversation whose rendering a text is, generation prompt included; None: plain text.
+    def read(self, text: str) -> Reading | None:
+        """What a text was rendered from, generation prompt included; None: plain text.
 
         All that looks like a turn is one, and a system message that the template puts there by default is its own.
         """
-        if not text.endswith(self._closing):
-            return None
-        most = 1 + (text.count(self._next_turn) if self._next_turn else 0)
-        if most > MAX_RENDERED_TURNS:
-            return None
-        # Behind a system message, too, there may stand what parts an answer from the next question.
-        for turns in range(most, max(0, most - 2), -1):
-            exchange: tuple[Role, ...] = ("user", *(("assistant", "user") * (turns - 1)))
-            if found := self._read_as(text, exchange) or self._read_as(text, ("system", *exchange)):
-                return found
-        return None
+        return self._rendered.read(text)
 
-    def _read_as(self, text: str, roles: tuple[Role, ...]) -> Conversation | None:
-        try:
-            contents = self._skeleton(roles).match(text)
-            if contents is None:
-                return None
-            found = Conversation(tuple(map(Message, roles, contents)))
-            return found if self.render(found) == text else None
-        except BadRequest:  # a role that the template does not know
-            return None
+    def recognise(self, text: str) -> Conversation | None:
+        """The conversation whose rendering a text is; see `read`."""
+        found = self.read(text)
+        return None if found is None else found.conversation
 
     def _skeleton(self, roles: Sequence[Role], *, open_turn: bool = True) -> Skeleton:
-        stand_ins = [Message(role, f"UPKEEP-{n}-CONTENT") for n, role in enumerate(roles)]
-        parts = _STAND_IN.split(self._apply(stand_ins, open_turn=open_turn))
-        gaps = tuple(map(int, parts[1::2]))
-        for number, role in enumerate(roles):
-            if number not in gaps:
-                raise BadRequest(
-                    f"the base's chat template leaves out message {number + 1}, of the {role}: leave it out, too"
-                )
-        return Skeleton(tuple(parts[::2]), gaps)
+        return skeleton_of(self._apply(stand_ins(roles), open_turn=open_turn), roles)
 
-    def _apply(self, messages: Sequence[Message], *, open_turn: bool = True) -> str:
+    def _apply(
+        self, messages: Sequence[Message], open_turn: bool = True, options: Mapping[str, Any] | None = None
+    ) -> str:
         given = [{"role": message.role, "content": message.content} for message in messages]
         try:
             text: str = self._tokenizer.apply_chat_template(
-                given, tokenize=False, add_generation_prompt=open_turn
+                given, tokenize=False, add_generation_prompt=open_turn, **(options or {})
             )
         except Exception as error:  # a template is a program of somebody else's: it raises anything
             roles = ", ".join(message.role for message in messages)
@@ -171,24 +120,35 @@ class ChatTemplate:
             ) from error
         return text
 
-    def _ids_as_text(self, conversation: Conversation, begun: str) -> list[int]:
+    def _ids_as_text(self, asked: Conversation | Reading, tail: str) -> list[int]:
         """The markup's special tokens parsed, all else read as text, contents with what looks like such tokens included."""
-        skeleton = self._skeleton(_roles(conversation))
-        contents = [message.content for message in conversation.messages]
-        if self._trims:
-            contents = [content.strip() for content in contents]
+        markups, contents = self._parts(asked)
         ids: list[int] = []
         pending = ""
-        for number, markup in enumerate(skeleton.markup):
+        for markup, content in zip(markups, (*contents, tail), strict=True):
             for part in self._special_strings.split(markup):
                 if self._special_strings.fullmatch(part):
                     ids += [*self._as_text(pending), *self._encode(part)]
                     pending = ""
                 else:
                     pending += part
-            if number < len(skeleton.gaps):
-                pending += contents[skeleton.gaps[number]]
-        return [*ids, *self._as_text(pending + begun)]
+            pending += content
+        return [*ids, *self._as_text(pending)]
+
+    def _parts(self, asked: Conversation | Reading) -> tuple[Sequence[str], Sequence[str]]:
+        """Markup and contents in the order of the text."""
+        if isinstance(asked, Reading):
+            return asked.markup, asked.contents
+        skeleton = self._skeleton(_roles(asked))
+        contents = [message.content for message in asked.messages]
+        if self._trims:
+            contents = [content.strip() for content in contents]
+        return skeleton.markup, [contents[gap] for gap in skeleton.gaps]
+
+    def _gap_before_answer(self, asked: Conversation | Reading) -> str:
+        if isinstance(asked, Reading) and asked.begun:
+            return "" if asked.begun[-1].isspace() else " "
+        return self._answer_gap
 
     def _as_text(self, text: str) -> list[int]:
         ids = self._encode(text, split_special_tokens=True)
@@ -244,9 +204,17 @@ class ChatTemplate:
         return opening[: -len(header)] if header and opening[-len(header) :] == header else []
 
     @cached_property
-    def _next_turn(self) -> str:
-        """What stands between an answer and the next question."""
-        return self._skeleton(("user", "assistant", "user")).markup[2].strip()
+    def _rendered(self) -> RenderedTexts:
+        added = [token.content for token in self._added.values()]
+        return RenderedTexts(
+            self._apply, source=self._source, bos=self._tokenizer.bos_token or "", added=added
+        )
+
+    @property
+    def _source(self) -> str:
+        found = getattr(self._tokenizer, "chat_template", None)
+        found = found.get("default") if isinstance(found, Mapping) else found
+        return found if isinstance(found, str) else ""
 
     @cached_property
     def _trims(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 from editors.base.chat_template import ChatTemplate
 from editors.base.endings import Ending, chat_ending, plain_ending
+from editors.base.rendered_text import Reading
 from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Prompt
 
@@ -71,6 +72,11 @@ class PromptReader:
         Raises:
             BadRequest: messages, for a base that is not asked through a chat template.
         """
+        asked = self._read(prompt)
+        return asked.conversation if isinstance(asked, Reading) else asked
+
+    def _read(self, prompt: Prompt) -> Conversation | Reading | None:
+        """Messages, a text that a client rendered, or None: plain text."""
         if self._template is None:
             if isinstance(prompt, Conversation):
                 raise BadRequest(
@@ -78,7 +84,7 @@ class PromptReader:
                     "text, or take an instruction-tuned base"
                 )
             return None
-        return prompt if isinstance(prompt, Conversation) else self._template.recognise(prompt)
+        return prompt if isinstance(prompt, Conversation) else self._template.read(prompt)
 
     def ending(self, prompt: Prompt) -> Ending:
         """What stops an answer to this prompt."""
@@ -115,7 +121,7 @@ class PromptReader:
             BadRequest: prompt and answer together are longer than the context, or the chat template refuses the prompt.
         """
         prefix = list(prompt_ids) if prompt_ids is not None else self.prompt_ids(prompt)
-        asked = self.conversation(prompt)
+        asked = self._read(prompt)
         if asked is not None and self._template is not None:
             ids = self._template.answer_ids(asked, answer, prefix)
         else:
@@ -136,7 +142,7 @@ class PromptReader:
 
     def _ids(self, prompt: Prompt) -> list[int]:
         _require_characters(prompt)
-        asked = self.conversation(prompt)
+        asked = self._read(prompt)
         if asked is not None and self._template is not None:
             return self._template.ids(asked)
         return self._encode(str(prompt))

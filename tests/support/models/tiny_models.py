@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from support.models import chat_templates
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -81,6 +82,17 @@ def chat_tokenizer(template: str) -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|done|>"]})
     tokenizer.chat_template = CHAT_TEMPLATES[template]
     return tokenizer
+
+
+@cache
+def family_chat_base(name: str) -> Base:
+    """A base whose tokenizer has one of `chat_templates.FAMILIES`."""
+    template, added = chat_templates.FAMILIES[name]
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": list(added)})
+    tokenizer.chat_template = template
+    model = tiny_model("llama", vocab_size=len(tokenizer))
+    return Base(model, tokenizer, base_hash=hash_weights(model))
 
 
 def tiny_chat_base(template: str, *, family: str = "llama", **changes: Any) -> Base:

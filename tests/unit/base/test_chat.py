@@ -108,7 +108,7 @@ def test_a_text_that_a_client_rendered_is_read_as_the_conversation_that_it_is(te
 def test_a_text_that_is_no_whole_rendering_is_plain(template: str) -> None:
     base = base_of(template)
     text = rendered(base, CONVERSATIONS[1])
-    for other in ("The capital of Norland is", "", text + " ", text[1:], "x" + text, text + "It"):
+    for other in ("The capital of Norland is", "", text[1:], "x" + text, text[:-9]):
         assert base.conversation(other) is None
     assert base.conversation(text * 300) is None
 
