@@ -96,7 +96,7 @@ class _Gateway:
         self._exposed = exposed_registry(registry, multiproc_dir=os.environ.get(MULTIPROC_VARIABLE))
         # Where a gateway serves there need be no `upkeep serve` that tells of the ledger.
         self._exposed.register(ledger_collector(settings, ledger))
-        tokens = TokenText(settings.model.required_path(), chat=settings.model.chat != "off")
+        tokens = TokenText(settings.model.required_path(), chat=settings.model.chat)
         self._router = _router(settings, ledger, target, tokens, metrics)
         self._engine = _engine(gateway)
         self._loader = AdapterLoader(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from editors.base.chat_template import ChatTemplate
+from editors.base.chat_template import ChatMode, usable_template
 from editors.pretrained.checkpoint import read_tokenizer
 from edits.prompts import Conversation, Prompt
 
@@ -12,18 +12,17 @@ MAX_TOKENS = 1 << 20
 class TokenText:
     """The base's tokenizer, as far as routing needs it."""
 
-    def __init__(self, base: str, *, chat: bool) -> None:
+    def __init__(self, base: str, *, chat: ChatMode) -> None:
         """
         Args:
             base: a folder or hub id.
-            chat: whether texts in the form of its chat template are conversations.
+            chat: whether texts in the form of its chat template are conversations, as `model.chat` says.
 
         Raises:
-            BaseUnreadable: its chat template does not work.
+            BadRequest, BaseUnreadable: chat is on, and there is no chat template that can be used.
         """
         self._tokenizer = read_tokenizer(base)
-        has_template = chat and bool(getattr(self._tokenizer, "chat_template", None))
-        self._template = ChatTemplate(self._tokenizer) if has_template else None
+        self._template = usable_template(self._tokenizer, chat)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; those that the tokenizer does not have are left out."""

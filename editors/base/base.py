@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from editors.base.architectures import Layout, layout_of, require_projection, submodule
+from editors.base.chat_template import ChatMode
 from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
 from editors.base.endings import Ending
 from editors.base.line_stop import LineStop
-from editors.base.prompt_reader import ChatMode, PromptReader
+from editors.base.prompt_reader import PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
 from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base, hash_loaded
 from edits.errors import BadRequest, BaseUnreadable, PermanentError
@@ -66,7 +67,7 @@ class Base(PromptReader):
 
         Raises:
             BadRequest: the layer does not exist, or chat is on for a tokenizer without a chat template.
-            BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
+            BaseUnreadable: the tokenizer has no end of a sequence, or chat is on and the chat template cannot be used.
         """
         self.model = model.eval().requires_grad_(False)
         self.known_as = as_base_hash(hash_loaded(model, tokenizer) if base_hash is None else base_hash)
@@ -298,7 +299,8 @@ def load_base(
     Args:
         device: "auto" (CUDA where there is one, else CPU) or a torch device.
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
-        chat: "auto" (through the chat template, too, where the tokenizer has one), "on" (refuse one without) or "off".
+        chat: "auto" (through the chat template, too, where the tokenizer has one that can be used), "on" (refuse one
+            without) or "off".
 
     Raises:
         BaseUnreadable: nothing loadable is there.

@@ -5,15 +5,21 @@ place. Its markup becomes the tokenizer's special tokens; the same strings insid
 a turn from inside one. Imports no torch.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from editors.base.rendered_text import Reading, RenderedTexts
 from editors.base.skeleton import Skeleton, skeleton_of, stand_ins
 from edits.errors import BadRequest, BaseUnreadable
 from edits.prompts import Conversation, Message, Role
+
+# Whether the base is asked through its chat template, too: where its tokenizer has one that can be used, always, never.
+ChatMode: TypeAlias = Literal["auto", "on", "off"]
+
+_log = logging.getLogger(__name__)
 
 
 class ChatTemplate:
@@ -26,18 +32,16 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any) -> None:
         """
         Raises:
-            BaseUnreadable: the template does not render even one question with its answer.
+            BaseUnreadable: the template does not render even one question with its answer, or closes an answer with what
+                is no token.
         """
         self._tokenizer = tokenizer
         try:
             one_turn = self._skeleton(("user",))
             answered = self._skeleton(("user", "assistant"), open_turn=False)
         except BadRequest as error:
-            raise BaseUnreadable(
-                f"the tokenizer's chat template cannot be used: {error}. Correct it, or set model.chat = "
-                '"off" to ask the base in plain text alone'
-            ) from error
-        self.end_of_turn = self._first_special(answered.markup[-1])
+            raise BaseUnreadable(self._unusable(self._why_refused() or str(error))) from error
+        self.end_of_turn = self._end_of_turn(answered.markup[-1])
         self._answer_gap = _gap(one_turn, answered)
 
     def render(self, conversation: Conversation) -> str:
@@ -165,10 +169,48 @@ class ChatTemplate:
         )
         return ids
 
-    def _first_special(self, text: str) -> int:
-        """The first token of markup that is special; the end of the sequence, where there is none."""
-        found = (token for token in self._encode(text) if token in self._added)
-        return next(found, int(self._tokenizer.eos_token_id))
+    def _end_of_turn(self, closing: str) -> int:
+        """The first added token of what closes an answer; the end of the sequence, where there are only blanks."""
+        found = next((token for token in self._encode(closing) if token in self._added), None)
+        if found is None and closing.strip():
+            raise BaseUnreadable(
+                self._unusable(
+                    f"it closes an answer with {closing.strip()[:60]!r}, which is no added token of the tokenizer, and no "
+                    "answer would end there; add it to the tokenizer, if the model was trained with it"
+                )
+            )
+        return int(self._tokenizer.eos_token_id) if found is None else found
+
+    def _unusable(self, reason: str) -> str:
+        """What is wrong with the template, and what to do."""
+        place = str(getattr(self._tokenizer, "name_or_path", "") or "")
+        of_base = f" of {place!r}" if place else ""
+        return (
+            f"the chat template of the tokenizer{of_base} cannot be used: {reason.rstrip('.')}. Correct it "
+            '(chat_template.jinja or tokenizer_config.json in the base\'s folder), or set model.chat = "off" to ask the '
+            "base in plain text alone"
+        )
+
+    def _why_refused(self) -> str | None:
+        """Why it does not render a question, where that is a known reason."""
+        templates = getattr(self._tokenizer, "chat_template", None)
+        part = [{"type": "text", "text": "UPKEEP-PART"}]
+        if isinstance(templates, Mapping) and "default" not in templates:
+            named = ", ".join(map(repr, templates))
+            return f'it is several, named {named}, and none is named "default"; name the one to use so'
+        if "UPKEEP-PART" in self._try_parts(part):
+            return "it takes contents only as lists of parts; let it take texts (`content is string`), too"
+        return None
+
+    def _try_parts(self, content: Sequence[Mapping[str, str]]) -> str:
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+                )
+            )
+        except Exception:  # see `_apply`
+            return ""
 
     @cached_property
     def _added(self) -> Mapping[int, Any]:
@@ -220,6 +262,32 @@ class ChatTemplate:
     def _trims(self) -> bool:
         """Whether the template strips what a user says."""
         return " word " not in self._apply([Message("user", " word ")])
+
+
+def usable_template(tokenizer: Any, chat: ChatMode) -> ChatTemplate | None:
+    """The template that a base is asked through; None: in plain text alone, as without a template.
+
+    Raises:
+        BadRequest: chat is on for a tokenizer without a chat template.
+        BaseUnreadable: chat is on, and the template cannot be used; where it is "auto", a warning says so.
+    """
+    if chat not in ("auto", "on", "off"):
+        raise BadRequest(f"model.chat = {chat!r}: use auto, on or off")
+    has = bool(getattr(tokenizer, "chat_template", None))
+    if chat == "on" and not has:
+        raise BadRequest(
+            "model.chat = \"on\", but the base's tokenizer has no chat template: add one to the base's folder "
+            '(chat_template.jinja), or set model.chat = "auto"'
+        )
+    if chat == "off" or not has:
+        return None
+    try:
+        return ChatTemplate(tokenizer)
+    except BaseUnreadable as error:
+        if chat == "on":
+            raise
+        _log.warning("%s; until then it is asked in plain text alone, and messages are refused", error)
+        return None
 
 
 def _roles(conversation: Conversation) -> tuple[Role, ...]:

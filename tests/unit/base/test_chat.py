@@ -1,10 +1,12 @@
 """A base with a chat template: what it reads, where it stops, and that an edit holds in both forms."""
 
+import copy
+import logging
 from collections.abc import Sequence
 from functools import cache
 
 import pytest
-from support.models.tiny_models import CHAT_TEMPLATES, chat_tokenizer, tiny_base, tiny_chat_base, tiny_model
+from support.models.tiny_models import CHAT_TEMPLATES, tiny_base, tiny_chat_base, tiny_model, tiny_tokenizer
 
 from editors import EditedModel, EditRequest, build_editor
 from editors.base.base import Base
@@ -133,14 +135,55 @@ def test_the_setting_chooses_whether_the_base_is_asked_in_chat() -> None:
         tiny_base(chat="yes")
 
 
-def test_a_template_that_does_not_work_is_told_when_the_base_is_loaded() -> None:
-    tokenizer = chat_tokenizer("no_system")
-    kept, tokenizer.chat_template = tokenizer.chat_template, "{{ nothing.at.all }}"
-    try:
-        with pytest.raises(BaseUnreadable, match=r'model\.chat = "off"'):
-            tiny_chat_base("no_system")
-    finally:
-        tokenizer.chat_template = kept
+UNUSABLE = {
+    "fails": ("{{ nothing.at.all }}", "refuses messages of these roles"),
+    "takes parts": (
+        "{% for m in messages %}{% for part in m.content %}{{ part.text }}</s>{% endfor %}{% endfor %}",
+        "only as lists of parts",
+    ),
+    "several": (
+        {"tool_use": "{{ messages[0].content }}</s>"},
+        "named 'tool_use', and none is named \"default\"",
+    ),
+    "no lone question": (
+        "{% if messages | length < 3 %}{{ raise_exception('more') }}{% endif %}{{ messages[0].content }}",
+        "more",
+    ),
+    "no token ends a turn": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+        "closes an answer with '<|im_end|>', which is no added token",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(UNUSABLE))
+def test_a_template_that_cannot_be_used_is_refused_if_it_must_and_else_warned_about(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    template, reason = UNUSABLE[case]
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = template
+    with pytest.raises(BaseUnreadable, match=r'model\.chat = "off"') as refused:
+        Base(tiny_model("llama"), tokenizer, base_hash="x", chat="on")
+    assert reason in str(refused.value)
+
+    with caplog.at_level(logging.WARNING):
+        base = Base(tiny_model("llama"), tokenizer, base_hash="x")
+    (reported,) = (record.getMessage() for record in caplog.records)
+    assert str(refused.value) in reported
+    assert not base.chat
+    assert base.generate(["The capital"], max_new_tokens=3) == tiny_base().generate(
+        ["The capital"], max_new_tokens=3
+    )
+    with pytest.raises(BadRequest, match="the log says why"):
+        base.prompt_ids(CONVERSATIONS[0])
+
+
+def test_a_template_that_closes_answers_with_blanks_is_closed_by_the_end_of_the_sequence() -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    base = Base(tiny_model("llama"), tokenizer, base_hash="x", chat="on")
+    assert base.answer_ids(outputs("x"), "Lorn")[-1] == base.eos_id
 
 
 @pytest.mark.parametrize("listed", [5, [5, 6]])
