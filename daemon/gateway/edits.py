@@ -145,7 +145,7 @@ class GatewayEdits:
         if reason is not None and "lemoe.w_in" in shard.tensors:
             reason = self._why_without_form(edit_id, shard, reason)
         if reason is None and shard.header.entries[row].odds is None:
-            reason = "its index has no text, only the base's own answer: run `upkeep reindex`"
+            reason = "its index has no text, only the base's own answer: send the event again under a new id"
         if reason is not None:
             self.unserved[edit_id] = reason
             return

@@ -20,6 +20,7 @@ from daemon.process import parent_watch
 from daemon.process.listening import free_port
 from daemon.settings.settings import ENV_PREFIX, Settings, load_settings
 from daemon.settings.settings_file import write_settings
+from editors.index.encoder_place import find_encoder
 from edits.errors import PermanentError
 
 STOP_SECONDS = 45.0  # the supervisor gives its roles 30
@@ -110,7 +111,9 @@ def staged(folder: Path, *, far_prompts: Sequence[str]) -> Iterator[Stage]:
     Raises:
         DemoFailed: the folder is in use or cannot be made.
         BrokerMissing: there is no embedded broker for this machine.
+        EncoderUnreadable: the sentence encoder is neither installed nor to be had.
     """
+    find_encoder()  # before anything is started
     _make(folder)
     with EmbeddedBroker() as broker:
         config = folder / "upkeep.toml"

