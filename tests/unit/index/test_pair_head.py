@@ -1,7 +1,9 @@
 """The pair head over many pairs at once, and what is said when an encoder has none."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editors.index import load_matcher, matcher
+from editors.index import DEFAULT_ENCODER, load_matcher, matcher
 from editors.index.head import PairHead
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
@@ -31,6 +33,19 @@ class Letters:
 def head() -> PairHead:
     encoder: Any = Letters()
     return train_head(encoder, Corpus(read_corpus().relations[:8]), pairs=50_000)
+
+
+def test_the_shipped_head_is_small_and_its_card_is_about_it() -> None:
+    data = files("editors.index") / "data"
+    weights, card = (data / "head.safetensors").read_bytes(), (data / "HEAD.md").read_text()
+    assert len(weights) <= 2_000_000
+    told = (
+        f"# The pair head of {DEFAULT_ENCODER.rpartition('/')[2]}",
+        f"{len(weights) / 1e6:.1f} MB",
+        f"{len(load_matcher().head.bank)} questions",
+        f"`{hashlib.sha256(weights).hexdigest()}`",
+    )
+    assert [part for part in told if part not in " ".join(card.split())] == []
 
 
 def test_thresholds_of_many_questions_are_those_of_each_alone() -> None:
