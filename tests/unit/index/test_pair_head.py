@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from support.models.letters import Letters
 
 from editors.index import DEFAULT_ENCODER, load_matcher, matcher
 from editors.index.head import PairHead
@@ -17,16 +16,6 @@ from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
 from editors.index.matcher import QuestionMatcher
 from editors.index.wording.wording import pair_features, read_words
-
-
-class Letters:
-    """An encoder with nothing to load: how often a text has each letter."""
-
-    hash, width = "sha256:letters", 26
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        counts = [[float(text.count(chr(97 + n))) for n in range(self.width)] for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
 
 
 @pytest.fixture(scope="module")
