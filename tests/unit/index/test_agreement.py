@@ -29,7 +29,8 @@ def matcher() -> QuestionMatcher:
 def known_facts(base: Base) -> tuple[list[EditRequest], list[str]]:
     """Edits of facts that the base answers right in two phrasings, and for each the second phrasing."""
     world = World.generate(0)
-    requests, others = [], []
+    requests: list[EditRequest] = []
+    others: list[str] = []
     for fact in world.facts:
         one, two = world.prompts(fact)[:2]
         if base.generate([one, two], max_new_tokens=8) == [fact.value, fact.value]:
