@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetch a real chat model (93 MB, once) and run what must hold on it: the editors' contract, tests/real, then a
-# short evaluation. Some 25 minutes on 2 cores.
+# short evaluation. Half an hour to an hour on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
