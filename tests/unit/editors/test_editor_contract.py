@@ -41,7 +41,8 @@ UNRELATED = ["A plain sentence about", "What is the river of Marrow?"]
 ALL = [*PROMPTS, *UNRELATED]
 TOKENS = 12
 REAL = "real"
-ALSO_REAL = pytest.param(REAL, marks=pytest.mark.real)
+# Thirty layers on a busy core: a batch may take minutes to learn.
+ALSO_REAL = pytest.param(REAL, marks=[pytest.mark.real, pytest.mark.timeout(1800)])
 
 
 def base_of(family: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Base:
