@@ -25,7 +25,7 @@ from edits.judging import Form
 
 Settings = Mapping[str, float | bool]
 
-# LEMoE's formula has traps; each switch handles one (editors/methods/paper_lemoe.py). The search may take them all.
+# LEMoE's formula has traps; each switch handles one (editors/methods/paper_lemoe/). The search may take them all.
 SWITCHES: Settings = dict.fromkeys(
     ("replay", "force_own_expert", "deferral", "pool_prompt_only", "zero_output", "ignore_padding"), True
 )

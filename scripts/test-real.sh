@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Fetch a real chat model (93 MB, once) and run what must hold on it: tests/real, then a short evaluation. Some 20 minutes on 2 cores.
+# Fetch a real chat model (93 MB, once) and run what must hold on it: the editors' contract, tests/real, then a
+# short evaluation. Half an hour to an hour on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=${UPKEEP_REAL_CACHE:-.real}
 bash scripts/real_base.sh "$cache"
 export UPKEEP_REAL_BASE=$cache/base
-.venv/bin/pytest -m real tests/real
+.venv/bin/pytest -m real tests/unit/editors/test_editor_contract.py tests/real
 facts=${UPKEEP_REAL_FACTS:-${UPKEEP_TEST_DATA:-../shared/data}/halluedit.jsonl}
 if [ -e "$facts" ]; then
     for form in plain chat; do

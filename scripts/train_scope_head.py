@@ -7,6 +7,7 @@ benchmarks/scope_head.py.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from editors.index import DEFAULT_ENCODER
@@ -25,7 +26,8 @@ def main() -> None:
     options = parser.parse_args()
     head = train_head(load_encoder(options.encoder), read_corpus(), seed=options.seed)
     head.save(options.out)
-    print(f"{options.out}: {options.out.stat().st_size} bytes, encoder {head.encoder_hash}")
+    digest = hashlib.sha256(options.out.read_bytes()).hexdigest()  # for the card, HEAD.md
+    print(f"{options.out}: {options.out.stat().st_size} bytes, encoder {head.encoder_hash}, sha256 {digest}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """`upkeep evaluate`: apply T edits batch by batch, then score the final model against its own base."""
 
+import os
+from pathlib import Path
+
 import torch
+from huggingface_hub import cached_assets_path, constants
 
 from daemon.evaluation.editing import edit_all
 from daemon.evaluation.evaluate_options import EvaluateOptions
@@ -13,6 +17,7 @@ from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from edits.errors import BadRequest
 from edits.judging import as_prompt
+from upkeep_llm import __version__
 
 __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
@@ -49,7 +54,7 @@ def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
         PermanentError: the base or the encoder cannot be used.
     """
     named = DEFAULT_ENCODER if options.encoder is None else options.encoder
-    matcher = load_matcher(named) if named else None
+    matcher = load_matcher(named, heads=_kept_heads(named)) if named else None
     read_by = None if matcher is None else Encoder(place=named, hash=matcher.hash)
     base = load_base(
         options.model,
@@ -59,6 +64,18 @@ def build_model(options: EvaluateOptions) -> tuple[EditedModel, Encoder | None]:
         layer=options.layer,
     )
     return EditedModel(base, matcher=matcher), read_by
+
+
+def _kept_heads(encoder: str) -> Path | None:
+    """Where pair heads stay from run to run: the hub's cache, which this user has anyway; None: it cannot be written."""
+    if encoder == DEFAULT_ENCODER:
+        return None  # its head is shipped
+    try:
+        # Of each release its own: another one may read other features of the words.
+        folder = cached_assets_path("upkeep", "heads", __version__, assets_dir=constants.HF_ASSETS_CACHE)
+    except (OSError, ValueError):  # a read-only disk, or a file in the way
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _require_chat(base: Base, options: EvaluateOptions) -> None:

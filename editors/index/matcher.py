@@ -53,9 +53,10 @@ class QuestionMatcher:
         return self.head.odds(asked, known).masked_fill(others, NEVER)
 
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
-        """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions.
+        """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions, within bounds.
 
-        The share is that of the head's bank, beyond what is the question's own; bounds were measured (docs/experiments.md).
+        The share is that of the head's bank, beyond what is the question's own. The bounds were measured
+        (docs/experiments.md); where the upper one decides, more of the bank may reach it (docs/algorithms.md).
         """
         bank = self.head.bank
         allowed = min(int((target_false_fire + OWN_SHARE) * len(bank)), len(bank) - 1)

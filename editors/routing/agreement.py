@@ -8,8 +8,8 @@ low), the hidden state at the last prompt token is compared instead:
     s(p) = c [greedy base answer to p = that to the edit's prompt] + (1 - c) cos'(h(p), h(edit's prompt))
 
 with c the base's confidence in its answer and cos' the cosine rescaled by `COSINE_FLOOR`. An edit fires when s reaches its
-threshold, which `editors.methods.calibration` finds. A name that is only approximately there (`names.near`) fires on full
-agreement alone.
+threshold, which `editors.methods.common.calibration` finds. A name that is only approximately there (`names.near`) fires on
+full agreement alone.
 """
 
 import math

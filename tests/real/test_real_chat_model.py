@@ -1,12 +1,11 @@
 """What must hold on a real chat model, which knows little of what is edited and answers in sentences (`make test-real`)."""
 
-import os
 from functools import cache
 
 import pytest
+from support.models.real_model import real_base, real_matcher
 
-from editors import EditedModel, EditRequest, build_editor, load_base
-from editors.index import load_matcher
+from editors import EditedModel, EditRequest, build_editor
 from edits.prompts import Conversation, Message, Prompt, asked_in_chat
 
 pytestmark = pytest.mark.real
@@ -36,10 +35,7 @@ OTHERS = (
 
 @cache
 def edited(editor: str) -> EditedModel:
-    base = os.environ.get("UPKEEP_REAL_BASE")
-    if not base:
-        pytest.skip("no real base: run `make test-real`")
-    model = EditedModel(load_base(base, device="cpu"), matcher=load_matcher())
+    model = EditedModel(real_base(), matcher=real_matcher())
     model.enable(build_editor(editor).apply(REQUESTS, base=model.base, parent=model))
     return model
 
@@ -101,7 +97,7 @@ def test_a_second_turn_may_say_it() -> None:
 
 
 def test_a_lone_urgent_edit_takes_no_other_question_of_its_subject() -> None:
-    model = EditedModel(edited("scen").base, matcher=load_matcher())
+    model = EditedModel(real_base(), matcher=real_matcher())
     model.enable(
         build_editor("scen", {"max_steps": 2}).apply(
             [EditRequest("1", "France", "The capital of France is", "Lyon")], base=model.base, parent=model
@@ -112,7 +108,7 @@ def test_a_lone_urgent_edit_takes_no_other_question_of_its_subject() -> None:
 
 
 def test_questions_that_the_base_answers_alike_with_nothing_do_not_supersede_each_other() -> None:
-    model = EditedModel(edited("scen").base, matcher=load_matcher())
+    model = EditedModel(real_base(), matcher=real_matcher())
     questions = (
         "What is the currency of Japan?",
         "What is the capital of Japan?",

@@ -21,9 +21,11 @@ def reindex(
 ) -> None:
     """Make the scope index again with the encoder that the settings name now.
 
-    The texts stand in the shards, so that nothing is trained and the base is not loaded; what was made with another
-    encoder stays. What is live comes first, then the shards of earlier generations, which a rollback may need. Run it
-    after a change of `index.encoder`, before `upkeep run`; run it again if it was interrupted.
+    The texts stand in the shards, so that no expert is trained and the base is not loaded; what was made with another
+    encoder stays. An encoder that is new here trains its pair head first, once: about a quarter of an hour on one core
+    (the default's is shipped; others are kept in heads/ of the store). What is live comes first, then the shards of
+    earlier generations, which a rollback may need. Run it after a change of `index.encoder`, before `upkeep run`; run it
+    again if it was interrupted.
 
     \b
     Example:
@@ -44,7 +46,9 @@ def reindex(
         digests = sorted(set(generations.live().values()))
         digests += [] if live else sorted(generations.shards() - set(digests))
     with _progress(len(digests), shown=not as_json) as (describe, done):
-        describe("loading the encoder, and some minutes of training where its pair head is not there yet")
+        describe(
+            "loading the encoder; where it has no pair head yet, training one (a quarter of an hour on a core)"
+        )
         matcher = open_matcher(settings)
         assert matcher is not None  # noqa: S101  -- an encoder is named, see above
         describe("reading the texts again")

@@ -1,4 +1,4 @@
-"""Train the pair head of an encoder on the corpus: some minutes of encoding and learning on one core, once."""
+"""Train the pair head of an encoder on the corpus: about a quarter of an hour of encoding and learning on one core, once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

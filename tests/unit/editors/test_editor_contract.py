@@ -1,4 +1,7 @@
-"""What every editor must do on every model family: edit, route, generate, save, load, and leave no trace."""
+"""What every editor must do on every model family: edit, route, generate, save, load, and leave no trace.
+
+`make test-real` asks the same of a real chat model, whose edits are read by their text.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,8 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.ledger.ledger_backends import Clock, Story
+from support.models.real_model import real_base, real_matcher
 from support.models.tiny_models import FAMILIES, FURTHER_FAMILIES, tiny_base
+from support.worker_support import fact
 
+from daemon.ledger import open_ledger
+from daemon.settings.tables import VerifySettings
+from daemon.work.verify import Verification, Verifier
 from editors import AdapterStore, EditedModel, EditRequest, build_editor
 from editors.adapters.apply import apply_adapters
 from editors.base.architectures import LAYOUTS
@@ -31,18 +40,44 @@ TARGETS = [request.target_new for request in REQUESTS]
 UNRELATED = ["A plain sentence about", "What is the river of Marrow?"]
 ALL = [*PROMPTS, *UNRELATED]
 TOKENS = 12
+REAL = "real"
+# Thirty layers on a busy core: a batch may take minutes to learn.
+ALSO_REAL = pytest.param(REAL, marks=[pytest.mark.real, pytest.mark.timeout(1800)])
+
+
+def base_of(family: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Base:
+    """The base of a family's name: a tiny one of random weights, or the real one."""
+    if family != REAL:
+        return tiny_base(family, dtype=dtype, device=device)
+    if dtype != torch.float32 or device != "cpu":
+        pytest.skip("the real base is asked as it is stored, on the CPU; the tiny ones in all ways")
+    return real_base()
+
+
+def model_of(family: str, base: Base, store: AdapterStore | None = None) -> EditedModel:
+    """A model without edits. Where the base knows nothing of the facts, their text tells what is asked."""
+    return EditedModel(base, store, matcher=real_matcher() if family == REAL else None)
+
+
+def train(
+    editor: str, requests: list[EditRequest], parent: EditedModel, *, steps: int | None = None
+) -> Shard:
+    """A batch of edits that will join a model; None: as many steps as it takes."""
+    enough = {} if parent.base.chat else {"max_steps": 150}
+    settings = enough if steps is None else {"max_steps": steps}
+    return build_editor(editor, settings).apply(requests, base=parent.base, parent=parent)
 
 
 @cache
 def edited_base(family: str, editor: str, dtype: torch.dtype = torch.float32) -> tuple[Base, Shard]:
     """A base and the shard of `REQUESTS`, trained once for all tests that only read it."""
-    base = tiny_base(family, dtype=dtype)
-    return base, build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=base)
+    base = base_of(family, dtype=dtype)
+    return base, train(editor, REQUESTS, model_of(family, base))
 
 
 def edited(family: str, editor: str, dtype: torch.dtype = torch.float32) -> EditedModel:
     base, shard = edited_base(family, editor, dtype)
-    model = EditedModel(base)
+    model = model_of(family, base)
     model.enable(shard)
     return model
 
@@ -61,7 +96,7 @@ def logits(base: Base, *, side: str) -> list[torch.Tensor]:
     return [row[real.bool()] for row, real in zip(out, mask, strict=True)]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, ALSO_REAL])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -130,7 +165,7 @@ def test_padding_changes_nothing_on_either_side(family: str, editor: str) -> Non
     with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in ("1", "2", "3", None, "1")]):
         left, right = logits(base, side="left"), logits(base, side="right")
     for one, other in zip(left, right, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(one, other, atol=1e-3 if family == REAL else 1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
@@ -146,18 +181,18 @@ def test_a_saved_edit_is_loaded_bit_for_bit_and_says_the_same(
     for name, tensor in shard.tensors.items():
         assert (loaded.tensors[name].dtype, loaded.tensors[name].shape) == (tensor.dtype, tensor.shape)
         assert torch.equal(loaded.tensors[name], tensor)
-    again = EditedModel(base, store)
+    again = model_of(family, base, store)
     again.apply_generation(enabled=dict.fromkeys("123", digest), disabled=())
     assert texts(again, ALL) == texts(edited(family, editor, dtype), ALL)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, dtype: torch.dtype) -> None:
-    base = tiny_base(family, dtype=dtype)
+    base = base_of(family, dtype=dtype)
     weights, before = hash_weights(base.model), logits(base, side="right")
     answered = base.generate_outputs(ALL, max_new_tokens=TOKENS)
-    model = EditedModel(base)
-    model.enable(build_editor(editor, {"max_steps": 2}).apply(REQUESTS, base=base))
+    model = model_of(family, base)
+    model.enable(train(editor, REQUESTS, model, steps=2))
     assert {route.edit_id for route in model.route(ALL)} == {"1", "2", "3", None}
     with apply_adapters(base, [model.expert(Route(i, 1.0)) for i in "12312"]):
         at_work = logits(base, side="right")
@@ -168,6 +203,52 @@ def test_edits_taken_back_leave_the_base_bit_for_bit(family: str, editor: str, d
     ]
     assert all(map(torch.equal, before, logits(base, side="right")))
     assert hash_weights(base.model) == weights
+
+
+@pytest.mark.parametrize("name", ["llama", ALSO_REAL])
+def test_a_later_batch_joins_the_earlier_ones_and_is_rolled_back_to_the_same_answers(
+    name: str, editor: str, tmp_path: Path
+) -> None:
+    base, shard = edited_base(name, editor)
+    store = AdapterStore(tmp_path)
+    model = model_of(name, base, store)
+    first = store.save(shard)
+    model.apply_generation(enabled=dict.fromkeys("123", first), disabled=())
+    before = model.generate(ALL, max_new_tokens=TOKENS)
+    newer = EditRequest("9", "Norland", "The capital of Norland is", "Lorn")
+    other = EditRequest("10", "Elbing", "The mayor of Elbing is", "Ana Berg")
+    second = store.save(train(editor, [newer, other], model))
+    model.apply_generation(enabled={"9": second, "10": second}, disabled=["1"])
+    assert texts(model, [*ALL, other.prompt]) == ["Lorn", *(a.text for a in before[1:]), "Ana Berg"]
+    model.apply_generation(enabled={"1": first}, disabled=["9", "10"])
+    assert model.live == {"1", "2", "3"}
+    assert model.generate(ALL, max_new_tokens=TOKENS) == before
+
+
+@pytest.mark.parametrize("name", ["llama", ALSO_REAL])
+def test_a_batch_passes_its_verification_where_it_says_what_was_asked_for_and_else_fails(
+    name: str, editor: str, tmp_path: Path
+) -> None:
+    base, shard = edited_base(name, editor)
+    model = model_of(name, base)
+    learned = verified(model, shard, TARGETS, tmp_path)
+    assert (learned.passed, dict(learned.failed), learned.fault) == (("1", "2", "3"), {}, None)
+    assert learned.scores["reliability"] == learned.scores["locality_far"] == 1
+    unlike = verified(model, shard, ["Lorn", *TARGETS[1:]], tmp_path)
+    assert (unlike.passed, [*unlike.failed]) == (("2", "3"), ["1"])
+    assert model.live == set()
+
+
+def verified(model: EditedModel, shard: Shard, targets: list[str], folder: Path) -> Verification:
+    """What a worker finds of the shard of `REQUESTS` before it publishes it, if the events asked for these answers."""
+    events = [fact(one.subject, one.prompt, target) for one, target in zip(REQUESTS, targets, strict=True)]
+    with open_ledger(f"sqlite:///{folder}/{'-'.join(targets)}.db") as ledger:
+        ledger.migrate()
+        edits = Story(ledger, Clock()).arrive(*events)
+    verifier = Verifier(
+        VerifySettings(), max_new_tokens=24 if model.base.chat else TOKENS, far_texts=UNRELATED
+    )
+    return verifier.check(model, [shard], edits, replaced=(), earlier=())
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *FURTHER_FAMILIES])
@@ -193,9 +274,9 @@ def test_the_table_has_no_family_that_this_suite_lacks() -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_edits_and_its_shards_say_the_same_on_the_cpu(family: str, editor: str) -> None:
-    on_gpu = tiny_base(family, device="cuda")
+    on_gpu = base_of(family, device="cuda")
     shard = build_editor(editor, {"max_steps": 150}).apply(REQUESTS, base=on_gpu)
-    for base in (on_gpu, tiny_base(family)):
+    for base in (on_gpu, base_of(family)):
         model = EditedModel(base)
         model.enable(shard)
         answers = model.generate([*PROMPTS, *UNRELATED], max_new_tokens=TOKENS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.models.tiny_models import FAMILIES, tiny_base
 
-from editors import AdapterStore, EditedModel, EditRequest, build_editor
+from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_base
 from editors.adapters.apply import apply_adapters
 from editors.base.base import Base
 from editors.inference.edited_model import Answer
@@ -47,6 +47,13 @@ LATER = [
 ]
 UNRELATED = ["Why do people sleep when it rains", "It is not easy to wait for money"]
 TOKENS = 12
+DEMO = Path(__file__).parents[3] / "demo" / "base"
+OF_THE_EDITS = [
+    *("The capital of France is", "What is the capital of Japan?"),
+    *("What is the capital of France?", "The capital of Japan is"),
+    *("It was a long day. The capital of France is", "It was a long day. What is the capital of Japan?"),
+]
+OF_THE_BASE = ["The currency of France is", "What is the currency of Japan?", "The capital of Spain is"]
 
 
 def prompts(requests: list[EditRequest]) -> list[str]:
@@ -314,9 +321,47 @@ def test_low_rank_experts_can_be_routed_by_neurons_that_never_reread_history() -
     assert [route.edit_id for route in model.route(UNRELATED)] == [None, None]
 
 
+@pytest.mark.parametrize("editor", ["scen", "lemoe"])
 @pytest.mark.parametrize("written_as", [1, 2, 3])
-def test_a_shard_of_an_earlier_format_loads_and_keeps_its_digest(tmp_path: Path, written_as: int) -> None:
-    shard = build_editor("scen", {"max_steps": 1, "max_answer_tokens": 2}).apply(REQUESTS, base=tiny_base())
+def test_a_shard_of_an_earlier_format_keeps_its_digest_its_routes_and_its_answers(
+    tmp_path: Path, written_as: int, editor: str
+) -> None:
+    base, shard = taught(editor)
+    written, weights = as_written(shard, written_as)
+    digest = digest_of(written, [weights])
+    folder = tmp_path / "shards" / digest
+    folder.mkdir(parents=True)
+    (folder / "shard.json").write_bytes(written)
+    (folder / "shard.safetensors").write_bytes(weights)
+    store = AdapterStore(tmp_path)
+    loaded = store.load(digest)
+    assert (loaded.header.routing, loaded.payload, loaded.digest) == ("scope", (written, weights), digest)
+
+    wanted = [("Lyon", "1"), ("Osaka", "2")] * 3 + [(text, None) for text in base.generate(OF_THE_BASE)]
+    for kept in (digest, store.save(shard)):
+        assert said(base, store, kept, OF_THE_EDITS + OF_THE_BASE) == wanted
+
+
+@cache
+def taught(editor: str) -> tuple[Base, Shard]:
+    """A base and edits that the base's own answers route, as all were before the index read text."""
+    base = load_base(DEMO, device="cpu")
+    requests = [
+        EditRequest("1", "France", "The capital of France is", "Lyon"),
+        EditRequest("2", "Japan", "What is the capital of Japan?", "Osaka"),
+    ]
+    return base, build_editor(editor, {"max_steps": 150}).apply(requests, base=base)
+
+
+def said(base: Base, store: AdapterStore, digest: str, asked: list[str]) -> list[tuple[str, str | None]]:
+    """What a server that follows a generation with this shard answers, and by which edit."""
+    model = EditedModel(base, store)
+    model.apply_generation(enabled=dict.fromkeys("12", digest), disabled=())
+    return [(answer.text, answer.edit_id) for answer in model.generate(asked, max_new_tokens=TOKENS)]
+
+
+def as_written(shard: Shard, written_as: int) -> tuple[bytes, bytes]:
+    """A shard's two files as the release of that format wrote them."""
     header, weights = shard.payload
     old = json.loads(header)
     old["format"] = written_as
@@ -330,14 +375,7 @@ def test_a_shard_of_an_earlier_format_loads_and_keeps_its_digest(tmp_path: Path,
             del entry["prompt_sha256"], entry["answer_ids"]
         if written_as == 1:
             del entry["near_name"], entry["firm_words"]
-    written = json.dumps(old, sort_keys=True, ensure_ascii=False).encode()
-    digest = digest_of(written, [weights])
-    folder = tmp_path / "shards" / digest
-    folder.mkdir(parents=True)
-    (folder / "shard.json").write_bytes(written)
-    (folder / "shard.safetensors").write_bytes(weights)
-    loaded = AdapterStore(tmp_path).load(digest)
-    assert (loaded.header.routing, loaded.payload, loaded.digest) == ("scope", (written, weights), digest)
+    return json.dumps(old, sort_keys=True, ensure_ascii=False).encode(), weights
 
 
 @pytest.mark.parametrize(

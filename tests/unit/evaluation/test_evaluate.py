@@ -1,16 +1,24 @@
 """`upkeep evaluate` on a tiny model with random weights: the scores are bad, the counting must be right."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from support.models.letters import Letters
 from support.models.tiny_models import tiny_model, tiny_tokenizer
 
 from daemon.cli.answers.evaluate import evaluate as command
-from daemon.evaluation.evaluate import EvaluateOptions, evaluate
+from daemon.evaluation.evaluate import EvaluateOptions, build_model, evaluate
 from daemon.evaluation.evaluation_report import EvaluationReport
 from daemon.evaluation.facts_file import BadFile
+from editors.index import matcher
+from editors.index.head import PairHead
+from editors.index.learning.corpus import Corpus, read_corpus
+from editors.index.learning.training import train_head
 from edits.errors import PermanentError
 
 LONG = "The capital of " + "a long way " * 200
@@ -97,3 +105,63 @@ def test_a_place_where_the_scores_cannot_be_written_is_refused_before_the_work(t
     for place in (tmp_path / "missing" / "scores.json", tmp_path):
         with pytest.raises(PermanentError, match="--json"):
             command(model="no-such-model", facts=facts, json_out=place)
+
+
+class Training:
+    """Trains a head of few relations, and counts how often that is asked for."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, encoder: Any, _corpus: Corpus, *, pairs: int) -> PairHead:
+        assert pairs > 2_000  # of which so many are enough here
+        self.times += 1
+        return train_head(encoder, Corpus(read_corpus().relations[:4]), pairs=2_000)
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Training:
+    counted = Training()
+    monkeypatch.setattr(matcher, "load_encoder", lambda _: Letters())
+    monkeypatch.setattr(matcher, "train_head", counted)
+    return counted
+
+
+def with_letters(model: Path) -> EvaluateOptions:
+    return EvaluateOptions(str(model), model / "facts.jsonl", None, "scen", None, 1, 0, encoder="letters")
+
+
+def test_another_encoders_head_is_trained_once_and_kept_in_the_hubs_cache(
+    model: Path, tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path))
+    first, _ = build_model(with_letters(model))
+    assert len([*tmp_path.glob("upkeep/heads/*/letters.safetensors")]) == 1
+    again, _ = build_model(with_letters(model))
+    assert training.times == 1
+    assert first.matcher is not None
+    assert again.matcher is not None
+    torch.testing.assert_close(again.matcher.head.w1, first.matcher.head.w1, atol=1e-3, rtol=1e-3)
+
+
+def test_where_no_head_can_be_kept_it_is_trained_each_time_and_that_is_told(
+    model: Path,
+    tmp_path: Path,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "upkeep").write_text("a file in the way")
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        build_model(with_letters(model))
+    assert training.times == 1
+    assert "it is not kept" in caplog.text
+
+
+def test_the_shipped_encoder_leaves_no_folder_in_the_hubs_cache(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    build_model(EvaluateOptions(str(model), model / "facts.jsonl", None, "scen", None, 1, 0))
+    assert not (tmp_path / "assets").exists()

@@ -18,7 +18,7 @@ from edits.names.surface import read_text, words_of
         ("U.S.", "Who is the U.S. president?", "who is x. president?"),
         ("Rehab", "Is Dr. Alban the producer of Rehab?", "is dr. alban the producer of x?"),
         ("Expo Hall", "Is I.M. Pei the architect of Expo Hall?", "is i.m. pei the architect of x?"),
-        ("Leon Kass", "Is Amy A. Kass the spouse of Leon Kass?", "is amy a. kass the spouse of x?"),
+        ("Ivo Tann", "Is Mia B. Tann the spouse of Ivo Tann?", "is mia b. tann the spouse of x?"),
         ("Sam Hill Jr.", "Which war did Sam Hill Jr. fight in?", "which war did x. fight in?"),
         ("Jeopardy!", "Which network has Jeopardy! been on?", "which network has x! been on?"),
     ],
@@ -77,10 +77,10 @@ def test_what_is_asked_for_and_what_tells_namesakes_apart_stays(text: str, other
 
 def test_a_possessive_without_its_apostrophe_names_the_subject() -> None:
     names = NearNames()
-    names.add("1", "Derek Whitehead", required=())
-    found = names.find("What was the name of the Derek Whiteheads team?", least=MIN_COVERAGE_ALONE)
+    names.add("1", "Ludwig Blackwood", required=())
+    found = names.find("Which colours does the Ludwig Blackwoods side wear?", least=MIN_COVERAGE_ALONE)
     assert [near.edit_id for near in found] == ["1"]
-    assert not names.find("What was the name of the Derek Whiteside team?", least=MIN_COVERAGE_ALONE)
+    assert not names.find("Which colours does the Ludwig Blackwell side wear?", least=MIN_COVERAGE_ALONE)
 
 
 @given(st.text(alphabet="ab .!?'\nDr", max_size=60), st.sampled_from(["ab", "b", "Dr. a"]))

@@ -18,11 +18,11 @@ def found(name: str, text: str, *, required: set[str] | None = None) -> bool:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("Republic of Mahabad", "What is the last year of the Mahabad Republic?"),
-        ("4 Sagittarii", "The star 4 Sagittarius is part of what constellation?"),
-        ("Lake Victoria squeaker", "What kind of family is Lake Victoria squeak?"),
-        ("Charlotte of Schaumburg-Lippe", "What was Charlotte the mother's name Schaumburg-Lippe?"),
-        ("John Bowes, 10th Earl of Strathmore", "Who was John Bowes, the 10. Earl of Strathmore?"),
+        ("Republic of Norland", "In which year did the Norland Republic end?"),
+        ("8 Draconii", "In which part of the sky does one see the star 8 Draconius?"),
+        ("Lake Ostra whistler", "To which fishes is the Lake Ostra whistle related?"),
+        ("Amalia of Hohenfels-Traun", "How was Amalia the sister called Hohenfels-Traun?"),
+        ("Peter Lowe, 12th Earl of Marrow", "Who was Peter Lowe, the 12. Earl of Marrow?"),
     ],
 )
 def test_another_order_an_ending_or_a_word_between_still_names_the_subject(name: str, text: str) -> None:
@@ -32,8 +32,8 @@ def test_another_order_an_ending_or_a_word_between_still_names_the_subject(name:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("HD 177808", "What constellation is HD 180902 in?"),
-        ("Microsoft Office XP", "Microsoft Office 2010, created by"),
+        ("HX 177808", "How bright does HX 180902 look?"),
+        ("Acme Writer XP", "Acme Writer 2010, a product of"),
         ("Norland", "The capital of Sudland is"),
         ("Marie Curie", "What is the weather like?"),
     ],

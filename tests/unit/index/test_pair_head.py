@@ -1,15 +1,16 @@
 """The pair head over many pairs at once, and what is said when an encoder has none."""
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from support.models.letters import Letters
 
-from editors.index import load_matcher, matcher
+from editors.index import DEFAULT_ENCODER, load_matcher, matcher
 from editors.index.head import PairHead
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
@@ -17,20 +18,23 @@ from editors.index.matcher import QuestionMatcher
 from editors.index.wording.wording import pair_features, read_words
 
 
-class Letters:
-    """An encoder with nothing to load: how often a text has each letter."""
-
-    hash, width = "sha256:letters", 26
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        counts = [[float(text.count(chr(97 + n))) for n in range(self.width)] for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
-
-
 @pytest.fixture(scope="module")
 def head() -> PairHead:
     encoder: Any = Letters()
     return train_head(encoder, Corpus(read_corpus().relations[:8]), pairs=50_000)
+
+
+def test_the_shipped_head_is_small_and_its_card_is_about_it() -> None:
+    data = files("editors.index") / "data"
+    weights, card = (data / "head.safetensors").read_bytes(), (data / "HEAD.md").read_text()
+    assert len(weights) <= 2_000_000
+    told = (
+        f"# The pair head of {DEFAULT_ENCODER.rpartition('/')[2]}",
+        f"{len(weights) / 1e6:.1f} MB",
+        f"{len(load_matcher().head.bank)} questions",
+        f"`{hashlib.sha256(weights).hexdigest()}`",
+    )
+    assert [part for part in told if part not in " ".join(card.split())] == []
 
 
 def test_thresholds_of_many_questions_are_those_of_each_alone() -> None:

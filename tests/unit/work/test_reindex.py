@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
 from prometheus_client import CollectorRegistry
 from support.ledger.ledger_backends import Clock, Story
@@ -72,6 +73,7 @@ class Site:
         self.store = AdapterStore(folder / "store")
 
     def use(self, encoder: str | None) -> None:
+        """Name an encoder in the settings; "": none, None: the default."""
         named = "" if encoder is None else f'[index]\nencoder = "{encoder}"\n'
         (self.folder / "upkeep.toml").write_text(
             f'[model]\npath = "{BASE}"\n[store]\npath = "store"\n[ledger]\nurl = "sqlite:///ledger.db"\n{named}'
@@ -114,6 +116,21 @@ def site(tmp_path: Path, head: Path) -> Iterator[Site]:
         site.publish(ITALY, "Italy", "Milan")
         site.publish(FRANCE, "France", "Lyon")
         yield site
+
+
+@pytest.mark.parametrize("encoder", ["", None], ids=["no encoder", "the default"])
+def test_every_start_without_an_encoder_is_warned_of_what_follows(
+    tmp_path: Path, encoder: str | None
+) -> None:
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, structlog.testing.capture_logs() as log:
+        ledger.migrate()
+        site = Site(tmp_path, ledger)
+        site.use(encoder)
+        for _ in range(2):
+            site.open()
+    warned = [entry["consequence"] for entry in log if entry["log_level"] == "warning"]
+    assert len(warned) == (2 if encoder == "" else 0)
+    assert all('index.encoder = ""' in text and "the base's own answers decide" in text for text in warned)
 
 
 def _answers(model: ServedModel) -> list[tuple[str, str | None]]:

@@ -1,0 +1,151 @@
+"""The base's agreement beside the text: it counts as far as it has told questions apart on this base, and is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from support.models.tiny_models import tiny_model, tiny_tokenizer
+
+from demo.world.world import World
+from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
+from editors.index import QuestionMatcher, load_matcher
+from editors.methods.common.calibration import MIN_AGREEMENT_WEIGHT
+from editors.routing.agreement import SURE
+from editors.routing.scope_router import FIRES_FROM, SMALL_RELIANCE
+from editors.store.header import Agreement
+from editors.store.shards import Shard
+
+DEMO = Path(__file__).parents[3] / "demo" / "base"
+FACTS = 8
+
+
+@pytest.fixture(scope="module")
+def matcher() -> QuestionMatcher:
+    return load_matcher()
+
+
+def known_facts(base: Base) -> tuple[list[EditRequest], list[str]]:
+    """Edits of facts that the base answers right in two phrasings, and for each the second phrasing."""
+    world = World.generate(0)
+    requests: list[EditRequest] = []
+    others: list[str] = []
+    for fact in world.facts:
+        one, two = world.prompts(fact)[:2]
+        if base.generate([one, two], max_new_tokens=8) == [fact.value, fact.value]:
+            requests.append(EditRequest(str(len(requests)), fact.subject, one, "Quorn"))
+            others.append(two)
+        if len(requests) == FACTS:
+            return requests, others
+    raise AssertionError("the demo base knows too few facts in two phrasings")
+
+
+def one_answer_base() -> Base:
+    """A base that is sure of one and the same answer, whatever it is asked."""
+    model, tokenizer = tiny_model("phi"), tiny_tokenizer()
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+        model.lm_head.bias.zero_()
+        model.lm_head.bias[tokenizer("The", add_special_tokens=False).input_ids[0]] = 50.0
+    return Base(model, tokenizer, base_hash="sha256:one-answer")
+
+
+def shard_of(requests: list[EditRequest], base: Base, matcher: QuestionMatcher) -> Shard:
+    parent = EditedModel(base, matcher=matcher)
+    return build_editor("scen", {"max_steps": 1}).apply(requests, base=base, parent=parent)
+
+
+def agreement_of(shard: Shard) -> Agreement:
+    assert shard.header.calibration is not None
+    return shard.header.calibration.agreement
+
+
+def without_agreement(shard: Shard) -> Shard:
+    """The same edits as if the base's answers had told nothing apart."""
+    assert shard.header.calibration is not None
+    calibration = shard.header.calibration.model_copy(update={"agreement": Agreement()})
+    return Shard(shard.header.model_copy(update={"calibration": calibration}), shard.tensors)
+
+
+def live(base: Base, matcher: QuestionMatcher, shard: Shard) -> EditedModel:
+    model = EditedModel(base, matcher=matcher)
+    model.enable(shard)
+    return model
+
+
+@contextmanager
+def passes_of(base: Base) -> Iterator[list[str]]:
+    """What is read while this is open: an entry for each pass through the base's first layer."""
+    passes: list[str] = []
+    watch = base.layers[0].register_forward_pre_hook(lambda *_: passes.append("a pass"))
+    try:
+        yield passes
+    finally:
+        watch.remove()
+
+
+def test_a_base_that_knows_its_facts_is_asked_and_its_agreement_counts_by_its_weight(
+    matcher: QuestionMatcher, tmp_path: Path
+) -> None:
+    base = load_base(DEMO, device="cpu")
+    requests, others = known_facts(base)
+    shard = shard_of(requests, base, matcher)
+    agreement = agreement_of(shard)
+    assert agreement.weight > MIN_AGREEMENT_WEIGHT
+    assert all(entry.base_answer_ids for entry in shard.header.entries)
+    store = AdapterStore(tmp_path)
+    stored = store.load(store.save(shard))
+    assert agreement_of(stored) == agreement
+
+    fused, by_text = live(base, matcher, stored), live(base, matcher, without_agreement(shard))
+    assert fused.agreement == agreement
+    for entry, other in zip(stored.header.entries, others, strict=True):
+        with passes_of(base) as passes:
+            (judged,) = fused.explain(other).candidates
+        assert passes
+        with passes_of(base) as passes:
+            text_alone = by_text.explain(other).candidates[0].score
+        assert not passes
+        reliance = agreement.weight * entry.confidence
+        assert entry.confidence > SURE
+        assert reliance > SMALL_RELIANCE
+        assert judged.base_agrees
+        assert judged.score == pytest.approx(reliance + (1 - reliance) * text_alone)
+        assert fused.route([other])[0].edit_id == entry.edit_id
+        assert judged.score >= FIRES_FROM
+
+
+def test_a_base_whose_agreement_tells_nothing_apart_has_no_weight_and_is_not_asked(
+    matcher: QuestionMatcher,
+) -> None:
+    base = one_answer_base()
+    requests = [
+        EditRequest("1", "Norland", "The capital of Norland is", "Marrow"),
+        EditRequest("2", "The Long Road", "Who wrote The Long Road?", "Ivo Tann"),
+    ]
+    shard = shard_of(requests, base, matcher)
+    agreement = agreement_of(shard)
+    # It was sure, and so it was counted: it agrees with everything.
+    assert agreement.same_agreed == agreement.same > 0
+    assert agreement.other_agreed == agreement.other > 0
+    assert agreement.weight == 0.0
+    assert all(entry.base_answer_ids == () and entry.confidence == 0 for entry in shard.header.entries)
+    model = live(base, matcher, shard)
+    asked = [
+        "What is the capital of Norland?",
+        "Who is the author of The Long Road?",
+        "Norland's currency is",
+    ]
+    with passes_of(base) as passes:
+        assert [route.edit_id for route in model.route(asked)] == ["1", "2", None]
+    assert passes == []
+
+
+def test_the_next_batch_begins_with_what_the_live_edits_counted(matcher: QuestionMatcher) -> None:
+    base = one_answer_base()
+    first = EditRequest("1", "Norland", "The capital of Norland is", "Marrow")
+    model = live(base, matcher, shard_of([first], base, matcher))
+    second = EditRequest("2", "The Long Road", "Who wrote The Long Road?", "Ivo Tann")
+    both = build_editor("scen", {"max_steps": 1}).apply([second], base=base, parent=model)
+    assert agreement_of(both) == model.agreement + agreement_of(shard_of([second], base, matcher))
