@@ -116,11 +116,6 @@ def read_facts(path: Path, count: int) -> tuple[list[EditRequest], list[str]]:
     return [request for request, _ in found.values()], [rephrase for _, rephrase in found.values()]
 
 
-def openings(base: Base, settings: ScopedSettings) -> int:
-    """As the editors choose where the settings leave it to them."""
-    return int(base.absolute_positions) if settings.openings is None else settings.openings
-
-
 def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
     """The rows that LEMoE trains a batch on."""
     s = LemoeSettings()
@@ -129,7 +124,7 @@ def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
         requests,
         rephrases=s.rephrases,
         seed=s.seed,
-        openings=openings(base, s),
+        openings=s.openings,
         chat_answers=[request.target_new for request in requests],
         chat_rows=s.chat_rows,
     )
@@ -154,7 +149,7 @@ class Asking:
             self._requests,
             rephrases=s.rephrases,
             seed=s.seed,
-            openings=openings(self._base, s),
+            openings=s.openings,
             other_questions=s.other_questions,
             chat_answers=[request.target_new for request in self._requests],
             chat_rows=s.chat_rows,

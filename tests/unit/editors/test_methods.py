@@ -80,11 +80,6 @@ def test_a_lone_fact_is_learned_though_its_answer_is_made_of_rare_pieces(
     assert model.generate(request.prompt)[0].text == target
 
 
-def test_only_bases_that_count_positions_absolutely_learn_a_fact_behind_other_text() -> None:
-    assert tiny_base("gpt2").absolute_positions
-    assert not any(tiny_base(family).absolute_positions for family in ("llama", "gpt_neox", "gemma2"))
-
-
 def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothing_is_left() -> None:
     base = tiny_base("llama")
     rows = [(0, [1, 5, 6], [7]), (1, [1, 8], [9]), (0, [1, 5, 5, 6], [7]), (0, [1, 6, 6], [7])]
