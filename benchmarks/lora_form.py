@@ -34,7 +34,6 @@ from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.inference.given_experts import generate_through
 from editors.methods.common.schedule import form_of_step
-from editors.methods.common.settings import ScopedSettings
 from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.lemoe.lora_form import LoraPair, read_and_added, ridge_map, truncate_by_outputs

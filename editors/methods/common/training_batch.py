@@ -11,8 +11,8 @@ from editors.methods.common.training_rows import Row
 from edits.prompts import Conversation, Prompt, asked_in_chat
 from edits.requests import EditRequest
 
-# Unrelated openings put before a training prompt, so that an expert answers behind other text, too. Short ones teach as much as
-# longer ones and are cheaper to read (docs/experiments.md).
+# Unrelated openings put before a training prompt, so that an expert answers behind other text, too. Short ones teach as
+# much as longer ones and are cheaper to read (docs/experiments.md).
 SHORT_OPENINGS = ("It rained.", "They met.", "He left early.", "Nothing changed.")
 # The same as whole sentences, as prompts have them.
 OPENINGS = (
