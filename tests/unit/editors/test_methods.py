@@ -48,7 +48,7 @@ def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
     shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [None, 2, 1, 0.5, "value", 16]
+    assert [scen[key] for key in shared] == [2, 2, 1, 0.5, "value", 16]
     assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
 
