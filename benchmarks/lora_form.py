@@ -34,7 +34,6 @@ from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.inference.given_experts import generate_through
 from editors.methods.common.schedule import form_of_step
-from editors.methods.common.settings import ScopedSettings
 from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.lemoe.lora_form import LoraPair, read_and_added, ridge_map, truncate_by_outputs
@@ -116,11 +115,6 @@ def read_facts(path: Path, count: int) -> tuple[list[EditRequest], list[str]]:
     return [request for request, _ in found.values()], [rephrase for _, rephrase in found.values()]
 
 
-def openings(base: Base, settings: ScopedSettings) -> int:
-    """As the editors choose where the settings leave it to them."""
-    return int(base.absolute_positions) if settings.openings is None else settings.openings
-
-
 def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
     """The rows that LEMoE trains a batch on."""
     s = LemoeSettings()
@@ -129,7 +123,7 @@ def lemoe_batch(base: Base, requests: Sequence[EditRequest]) -> TrainingBatch:
         requests,
         rephrases=s.rephrases,
         seed=s.seed,
-        openings=openings(base, s),
+        openings=s.openings,
         chat_answers=[request.target_new for request in requests],
         chat_rows=s.chat_rows,
     )
@@ -154,7 +148,7 @@ class Asking:
             self._requests,
             rephrases=s.rephrases,
             seed=s.seed,
-            openings=openings(self._base, s),
+            openings=s.openings,
             other_questions=s.other_questions,
             chat_answers=[request.target_new for request in self._requests],
             chat_rows=s.chat_rows,

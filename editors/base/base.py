@@ -106,16 +106,6 @@ class Base(PromptReader):
         return int(weight.shape[1] if weight.shape[0] == self.hidden_size else weight.shape[0])
 
     @cached_property
-    def absolute_positions(self) -> bool:
-        """Whether it has learned a vector for each place of a text (GPT-2, OPT ...): its words read otherwise elsewhere."""
-        words = self.model.get_input_embeddings()
-        tables = (
-            one for one in self.model.modules() if isinstance(one, torch.nn.Embedding) and one is not words
-        )
-        # OPT keeps two places more than it reads.
-        return any(0 <= table.num_embeddings - self.context <= 2 for table in tables)
-
-    @cached_property
     def adds_directly(self) -> bool:
         """Whether what an FFN puts out is added to the residual stream as it is: no norm or factor stands between.
 

@@ -41,6 +41,11 @@ class ScopeKey:
     confidence: float
     key: Tensor | None
 
+    @property
+    def least_agreeing(self) -> float:
+        """The least threshold that no prompt reaches to which the base answers otherwise (its own words alone, at 1)."""
+        return min(1.0, 1.0 - self.confidence + 2 * TIE_BREAK)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -173,7 +173,9 @@ def _entries(
             surface_forms=request.surface_forms,
             base_answer_ids=keys[edit].base_answer_ids if edit in keys else (),
             confidence=keys[edit].confidence if edit in keys else 0.0,
-            threshold=own_threshold(edit, scored, shared),
+            threshold=_threshold(
+                own_threshold(edit, scored, shared), keys.get(edit), reads_text=text is not None
+            ),
             near_name=near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
             required_words=tuple(sorted(required[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
@@ -182,6 +184,14 @@ def _entries(
         )
         for edit, request in enumerate(requests)
     )
+
+
+def _threshold(found: float, key: ScopeKey | None, *, reads_text: bool) -> float:
+    """Without the text, an edit fires where the base agrees and nowhere else: likeness alone is no reason.
+
+    A base that was not sure of its answer, or gave none, answers other questions about the subject alike.
+    """
+    return found if reads_text or key is None else max(found, key.least_agreeing)
 
 
 def _near_coverage(

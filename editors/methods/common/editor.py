@@ -84,7 +84,7 @@ class Editor(ABC, Generic[Settings]):
             editor=self.name,
             base_hash=base.hash,
             layer=base.layer,
-            settings=self.settings.model_dump(exclude_none=True),  # unset: as the base has it
+            settings=self.settings.model_dump(),
             **of_index,
         )
 

@@ -27,7 +27,7 @@ class ScopedEditor(Editor[_Settings]):
         return make_training_batch(
             base,
             requests,
-            openings=int(base.absolute_positions) if s.openings is None else s.openings,
+            openings=s.openings,
             other_questions=other_questions,
             rephrases=s.rephrases,
             seed=s.seed,

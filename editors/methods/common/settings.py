@@ -14,12 +14,7 @@ class MethodSettings(BaseModel):
 
 
 Openings = Annotated[
-    int | None,
-    Field(
-        ge=0,
-        le=4,
-        description="training rows per fact: its prompt behind other text; unset: one if positions are absolute",
-    ),
+    int, Field(ge=0, le=4, description="training rows per fact: its prompt behind other text")
 ]
 Rephrases = Annotated[int, Field(ge=0, le=32, description="the request's own rephrases to train on")]
 ChatShare = Annotated[

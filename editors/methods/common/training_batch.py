@@ -11,7 +11,10 @@ from editors.methods.common.training_rows import Row
 from edits.prompts import Conversation, Prompt, asked_in_chat
 from edits.requests import EditRequest
 
-# Unrelated openings put before a training prompt, so that an expert answers behind other text too.
+# Unrelated openings put before a training prompt, so that an expert answers behind other text, too. Short ones teach as
+# much as longer ones and are cheaper to read (docs/experiments.md).
+SHORT_OPENINGS = ("It rained.", "They met.", "He left early.", "Nothing changed.")
+# The same as whole sentences, as prompts have them.
 OPENINGS = (
     "The weather stayed dry for most of the week.",
     "Here is another note from the same page.",
@@ -69,7 +72,7 @@ def make_training_batch(
         rng = random.Random(f"{seed}|{request.prompt}|{request.target_new}")  # noqa: S311 - repeatable choice, no secret
         own.append((owner, request.prompt, request.target_new))
         texts = [*request.rephrase_prompts[:rephrases]]
-        texts += [f"{opening} {request.prompt}" for opening in rng.sample(OPENINGS, k=openings)]
+        texts += [f"{opening} {request.prompt}" for opening in rng.sample(SHORT_OPENINGS, k=openings)]
         texts += _other_questions(request, rng, other_questions)
         # A rephrase that comes with the request must fit; what is made here may turn out too long.
         extra += [

@@ -28,7 +28,7 @@ class ScenSettings(ScopedSettings):
     other_questions: int = Field(
         2, ge=0, le=4, description="training rows per fact that ask something else of its subject"
     )
-    openings: Openings = None
+    openings: Openings = 2
     rephrases: Rephrases = 2
     chat_share: ChatShare = 0.5
     batch_size: int = Field(64, ge=1, le=4096, description="facts trained side by side")

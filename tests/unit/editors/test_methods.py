@@ -48,7 +48,7 @@ def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
     shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [None, 2, 1, 0.5, "value", 16]
+    assert [scen[key] for key in shared] == [2, 2, 1, 0.5, "value", 16]
     assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
 
@@ -78,11 +78,6 @@ def test_a_lone_fact_is_learned_though_its_answer_is_made_of_rare_pieces(
     model.enable(build_editor(editor).apply([request], base=demo_base, parent=model))
 
     assert model.generate(request.prompt)[0].text == target
-
-
-def test_only_bases_that_count_positions_absolutely_learn_a_fact_behind_other_text() -> None:
-    assert tiny_base("gpt2").absolute_positions
-    assert not any(tiny_base(family).absolute_positions for family in ("llama", "gpt_neox", "gemma2"))
 
 
 def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothing_is_left() -> None:
