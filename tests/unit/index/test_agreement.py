@@ -149,3 +149,20 @@ def test_the_next_batch_begins_with_what_the_live_edits_counted(matcher: Questio
     second = EditRequest("2", "The Long Road", "Who wrote The Long Road?", "Ivo Tann")
     both = build_editor("scen", {"max_steps": 1}).apply([second], base=base, parent=model)
     assert agreement_of(both) == model.agreement + agreement_of(shard_of([second], base, matcher))
+
+
+def test_without_an_encoder_nothing_fires_to_which_the_base_answers_otherwise_be_it_ever_so_like() -> None:
+    base = Base(tiny_model("llama"), tiny_tokenizer(), base_hash="sha256:unsure")
+    request = EditRequest("1", "Norland", "The capital of Norland is", "Marrow")
+    others = [
+        "The currency of Norland is",
+        "The president of Norland is",
+        "The largest city of Norland is",
+        "What is the official language of Norland?",
+    ]
+    model = EditedModel(base)
+    shard = build_editor("scen", {"max_steps": 1}).apply([request], base=base)
+    model.enable(shard)
+    assert shard.header.entries[0].confidence < SURE
+    assert model.route([request.prompt])[0].edit_id == "1"
+    assert all(route.edit_id is None for route in model.route(others))
