@@ -25,7 +25,8 @@ POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
 _MAY_BE_GENERIC = frozenset(("it", "they", "there"))
 # It means nothing: "What time is it?"
 _EXPLETIVE = re.compile(
-    r"\b(?:what|which) (?:time|day|date|month|year|season) (?:is it|it is)(?=\W*$| (?:now|today|in|at|there)\b)"
+    r"\b(?:what|which) (?:time|day|date|month|year|season) (?:is (?P<it>it)|(?P<it_is>it) is)"
+    r"(?=\W*$| (?:now|today|in|at|there)\b)"
 )
 # Capitals that open a sentence or a title as often as a name, and words of the calendar.
 _NO_NAMES = frozenset(
@@ -41,6 +42,8 @@ _NO_NAMES = frozenset(
     )
 )  # fmt: skip
 _PREPOSITION = re.compile(r"\b(?:in|of|from|at|near|on|by) (?:the )?$")
+_ARTICLE, _NOUN_BEHIND = re.compile(r"\b(?:an?|the) $"), re.compile(r" [a-z]{3}")
+_SPEAKER = re.compile(r"\b(?:i'm|i am|name is|call me) $")  # whom "he" never means
 _LONGEST_PREPOSITION = 12
 _JOINS = re.compile(r"[ \t]+|[-'’&./]")  # between the words of one name
 _NEW_CLAUSE = re.compile(r"[,;:()?!\n–—]| - ")
@@ -51,10 +54,10 @@ _LONGEST_OPENING = 16
 
 @dataclass(frozen=True, slots=True)
 class ProperName:
-    """A name by its capitals: its words and characters, where its sentence starts, and whether it only says where or whose.
+    """A name by its capitals: its words and characters, and where its sentence starts.
 
     Attributes:
-        is_modifier: a preposition stands before it ("the bridge in Norland").
+        is_modifier: it only tells of something else ("the bridge in Norland", "a Norlandic bridge").
     """
 
     words: Words
@@ -66,11 +69,11 @@ class ProperName:
 
 def pronouns(text: ReadText) -> list[Occurrence]:
     """The pronouns of a text that may stand for a name said earlier."""
-    idle = [found.span() for found in _EXPLETIVE.finditer(text.plain)]
+    idle = {found.start(found.lastgroup or 0) for found in _EXPLETIVE.finditer(text.plain)}
     return [
         Occurrence(start, end)
         for word, (start, end) in zip(text.words, text.spans, strict=True)
-        if word in PRONOUNS and not any(a <= start < b for a, b in idle)
+        if word in PRONOUNS and start not in idle
     ]
 
 
@@ -113,6 +116,8 @@ def _is_generic(
 ) -> bool:
     """Whether it means people or the world: "do they use in Norland", "is it in Norland", "are there in Norland"."""
     word = text.plain[pronoun.start : pronoun.end]
+    if text.plain.endswith("did ", 0, pronoun.start):
+        return False  # "when did they play in Norland"
     behind = [one for one in others if pronoun.end <= one.start < part[1]]
     if word not in _MAY_BE_GENERIC or not behind or re.search(r"\w", text.plain[behind[-1].end : part[1]]):
         return False
@@ -143,10 +148,18 @@ def proper_names(text: str) -> tuple[ProperName, ...]:
         for a, b in _runs(read, written)
         for begin, end in [(read.spans[a][0], read.spans[b - 1][1])]
         for sentence in [starts[max(0, bisect_right(starts, begin) - 1)]]
+        if not _SPEAKER.search(read.plain[max(0, begin - _LONGEST_PREPOSITION) : begin])
         if b - a > 1 or not _OPENS.search(read.plain[max(sentence, begin - _LONGEST_OPENING) : begin])
-        for is_modifier in [
-            bool(_PREPOSITION.search(read.plain[max(0, begin - _LONGEST_PREPOSITION) : begin]))
-        ]
+        for is_modifier in [_is_modifier(read.plain, written, begin, end, several=b - a > 1)]
+    )
+
+
+def _is_modifier(plain: str, written: str, begin: int, end: int, *, several: bool) -> bool:
+    before = plain[max(0, begin - _LONGEST_PREPOSITION) : begin]
+    if _PREPOSITION.search(before):
+        return True
+    return (
+        not several and _ARTICLE.search(before) is not None and _NOUN_BEHIND.match(written, end) is not None
     )
 
 

@@ -1,6 +1,7 @@
 """What is put around a question: an instruction with a colon before it, a blank to fill in, thanks and remarks behind it."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from editors.index.wording.carrying import other_names
@@ -23,9 +24,9 @@ _ANSWER_THIS = re.compile(
     r"|in (?:\w+ ){1,3}(?:word|words|sentence|sentences)|briefly|in short)\W*"
 )
 _OTHER_TASK = re.compile(r"\b(?:yes|no|true|false|translat\w+|poem|story|song|code|list|wrong\w*)\b")
-_BLANK = r"(?:_{2,}|\[(?:blank|mask|answer)\]|<(?:blank|mask)>)"
-_BLANK_BEHIND = re.compile(rf"\s*{_BLANK}\W*$")
-_BLANK_BEFORE = re.compile(rf"^\W*?{_BLANK} (?=(?:is|was|are|were)\b)")
+_BLANK = re.compile(r"(?:(?<!_)_{2,}+|\[(?:blank|mask|answer)\]|<(?:blank|mask)>)")
+_BLANK_BEHIND = re.compile(rf"\s?{_BLANK.pattern}\W*$")
+_BLANK_BEFORE = re.compile(rf"^\W*?{_BLANK.pattern} (?=(?:is|was|are|were)\b)")
 # A line of examples that asks anew.
 _LABEL = re.compile(r"\W*(?:q|question|input|prompt|user|human|instruction)\s*\d*\s*:")
 _OF_THE_ANSWER = re.compile(
@@ -58,6 +59,8 @@ def wrapped(text: ReadText, at: Sequence[Occurrence], part: tuple[int, int]) -> 
 
 def filled(question: str) -> str:
     """A masked question without the blank that is to be filled in: "the capital of x is ____." goes on there."""
+    if len(_BLANK.findall(question)) != 1:
+        return question
     return _BLANK_BEFORE.sub("what ", _BLANK_BEHIND.sub("", question)) or question
 
 
@@ -73,22 +76,31 @@ def asks(text: ReadText, part: tuple[int, int], behind: Sequence[tuple[int, int]
     if not behind or (len(behind) == 1 and _BARE_QUESTION.fullmatch(text.plain[slice(*behind[0])].strip())):
         return True
     asking = "?" in text.plain[slice(*part)] or _first_word(text, part) in _REQUESTS
-    if not asking or any(_asks_anew(text, one, part, written) for one in behind):
+    if not asking or _asks_anew(text, part, behind, written):
         return False
     return not _breaks_off(text.plain[slice(*behind[-1])].strip())
 
 
-def _asks_anew(text: ReadText, one: tuple[int, int], part: tuple[int, int], written: str) -> bool:
-    """Whether a sentence asks something else: a question, a further example, a request that has another name."""
-    plain = text.plain[slice(*one)]
-    if "?" in plain or _LABEL.match(plain):
+def _asks_anew(
+    text: ReadText, part: tuple[int, int], behind: Sequence[tuple[int, int]], written: str
+) -> bool:
+    """Whether sentences ask something else: a question, a further example, a request that has another name."""
+    plain = {one: text.plain[slice(*one)] for one in behind}
+    if any("?" in sentence or _LABEL.match(sentence) for sentence in plain.values()):
         return True
-    if _OF_THE_ANSWER.search(plain) or _FACT_REQUESTS.isdisjoint(plain.split(maxsplit=3)[:3]):
+    requests = [one for one, sentence in plain.items() if _is_request(sentence)]
+    if not requests:
         return False
-    known = frozenset(
-        word for word, (at, _) in zip(text.words, text.spans, strict=True) if part[0] <= at < part[1]
-    )
-    return any(one[0] <= name.start < one[1] for name in other_names(written, known))
+    spans = zip(text.words, text.spans, strict=True)
+    known = frozenset(word for word, (at, _) in spans if part[0] <= at < part[1])
+    starts = [name.start for name in other_names(written, known)]
+    return any(bisect_left(starts, begin) < bisect_left(starts, end) for begin, end in requests)
+
+
+def _is_request(sentence: str) -> bool:
+    """Whether it asks for a fact, and not for another form of the answer."""
+    first = sentence.split(maxsplit=3)[:3]
+    return not _FACT_REQUESTS.isdisjoint(first) and not _OF_THE_ANSWER.search(sentence)
 
 
 def _breaks_off(tail: str) -> bool:
