@@ -21,7 +21,8 @@ import torch
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.index.head import Questions
 from editors.index.matcher import QuestionMatcher
-from editors.index.wording.questions import find_name, masked, masked_question, readings, sentences
+from editors.index.wording.questions import find_name, masked, masked_question, readings
+from editors.index.wording.sentences import sentences
 from edits.names.surface import read_text, words_of
 
 FRONT = (

@@ -77,6 +77,21 @@ def fold(text: str) -> str:
     return bare
 
 
+def as_written(text: str) -> str:
+    """A text with its capitals, each character where `fold` leaves it; "" where the two cannot be laid side by side."""
+    if text.isascii():
+        return text
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    written = "".join(map(_case_kept, plain))
+    return written if len(written) == len(fold(text)) else ""
+
+
+def _case_kept(letter: str) -> str:
+    """A letter as it stands, or as many as folding makes of it: two of a German sharp s."""
+    folded = letter.casefold()
+    return letter if len(folded) == 1 else folded.upper() if letter.isupper() else folded
+
+
 def words_of(text: str) -> Words:
     """A text's words, folded; a text without any gives its symbols instead."""
     if text.isascii():

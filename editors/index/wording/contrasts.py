@@ -15,9 +15,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-# A group and one of its meanings, each by its place in the list; of a year, the year.
+from editors.index.wording.asked_for import kind_asked_for, several_asked_for
+
+# A group and one of its meanings, each by its place in the list; of a year, the year; of a form, what it asks for.
 Meaning: TypeAlias = tuple[int, int | str]
-_YEARS = -1
+_YEARS, _KINDS, _NUMBERS = -1, -2, -3
 _YEAR = r"(?:1\d|20)\d\d"
 
 
@@ -28,11 +30,15 @@ class _Lists:
     Attributes:
         meanings: of each word, in which groups it has which meaning; none where it is harmless.
         qualifying: the groups of which one word on one side alone makes the difference.
+        single: what there is one of.
+        within: of such a group, the words beside which its words have a meaning.
     """
 
     pattern: re.Pattern[str]
     meanings: Mapping[str, tuple[Meaning, ...]]
     qualifying: frozenset[int]
+    within: Mapping[int, frozenset[str]]
+    single: frozenset[str]
 
 
 def contradictions(texts: Sequence[str], others: Sequence[str]) -> Tensor:
@@ -60,9 +66,16 @@ def excluding_words(text: str, other: str) -> tuple[str, str] | None:
 def meanings(text: str) -> Mapping[Meaning, str]:
     """The meanings that a masked text has in the groups of the lists, with the words that say them."""
     lists, found = _lists(), dict[Meaning, str]()
-    for word in lists.pattern.findall(text):
+    words = lists.pattern.findall(text)
+    for word in words:
         found |= dict.fromkeys(lists.meanings.get(word, ((_YEARS, word),)), word)
-    return found
+    found |= {(_KINDS, kind): word for kind, word in kind_asked_for(text)}
+    if several := several_asked_for(text):
+        found[_NUMBERS, "several"] = several
+    elif single := next((word for word in words if word in lists.single), None):
+        found[_NUMBERS, "one"] = single
+    idle = {group for group, beside in lists.within.items() if beside.isdisjoint(words)}
+    return {meaning: word for meaning, word in found.items() if meaning[0] not in idle}
 
 
 @lru_cache(maxsize=1 << 14)
@@ -77,15 +90,20 @@ def _excluding_group(one: frozenset[Meaning], other: frozenset[Meaning]) -> int 
 @cache
 def _lists() -> _Lists:
     read = tomllib.loads((files("editors.index") / "data" / "contrasts.toml").read_text(encoding="utf-8"))
-    groups = [*read["exclusive"], *read["qualifying"]]
+    within = read["within"]
+    groups = [*read["exclusive"], *read["qualifying"], *(one["meanings"] for one in within)]
     found: dict[str, tuple[Meaning, ...]] = dict.fromkeys(read["harmless"], ())
+    found |= {word: () for words in (read["single"], *(one["of"] for one in within)) for word in words}
     for n, group in enumerate(groups):
         for meaning, words in enumerate(group):
             for word in words:
                 found[word] = (*found.get(word, ()), (n, meaning))
     longest_first = sorted(map(re.escape, found), key=len, reverse=True)
+    first_within = len(groups) - len(within)
     return _Lists(
         re.compile(rf"\b(?:{'|'.join(longest_first)}|{_YEAR})\b"),
         found,
         frozenset((*range(len(read["exclusive"]), len(groups)), _YEARS)),
+        {first_within + n: frozenset(one["of"]) for n, one in enumerate(within)},
+        frozenset(read["single"]),
     )

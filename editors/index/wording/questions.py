@@ -1,49 +1,22 @@
 """What a text asks, apart from whom it asks about: the part that is read, with the name masked."""
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from editors.index.wording.abbreviations import ends_abbreviation, goes_on
+from editors.index.wording.carrying import POSSESSIVE, may_mean, pronouns_in
 from editors.index.wording.plain_wording import plain_wording
+from editors.index.wording.sentences import Occurrence, sentences
+from editors.index.wording.wrappings import asks, filled, wrapped
 from edits.names.attached import all_keys
 from edits.names.segmentation import ReadText, Words, read_text, recent, words_of
 from edits.names.surface import find_keys
 
 # What stands in a text in place of the name. Measured against others (docs/experiments.md).
 MASK = "x"
-# Under these words a later turn means what an earlier one named.
-PRONOUNS = frozenset(
-    (
-        *("it", "its", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"),
-        *("there", "this", "that", "these", "those"),
-    )
-)
 _RUN = re.compile(rf"\b{MASK}(?:\W{{1,2}}{MASK}\b)+")
-# With these a sentence asks, though it is no question.
-_REQUESTS = frozenset(
-    (
-        *("tell", "name", "give", "state", "say", "list", "please", "explain", "identify", "find"),
-        *("i", "i'd", "answer", "complete"),
-    )
-)
-SHORT_TAIL = 3  # words that lead to an answer: "the answer is"
-# It asks nothing by itself: "The capital of Spain? Which?", "The mayor of Lyon. Who is it?"
-_BARE_QUESTION = re.compile(
-    r"(?:and )?(?:who|what|when|where|which|how much|how many)(?: (?:is|was) (?:it|he|she|that|this))?\s*\?"
-)
-_POSSESSIVE = frozenset(("its", "his", "her", "hers", "their", "theirs"))
-# A sentence ends at a line break, or at a mark that something follows.
-_SENTENCE_END = re.compile(r"(?<![.?!])[.?!]++[\"')\]]*+\s+|\n+")
-
-
-@dataclass(frozen=True, slots=True)
-class Occurrence:
-    """A name in a text: characters `start` to `end` of its normalised form."""
-
-    start: int
-    end: int
+# Of an earlier turn so much is read for the name that a pronoun means.
+MAX_EARLIER = 4096
 
 
 def find_name(text: ReadText, names: Iterable[Words]) -> list[Occurrence]:
@@ -87,76 +60,40 @@ def masked_question(text: str, names: Iterable[str]) -> str:
     return masked(read, find_name(read, [words_of(name) for name in names]))
 
 
-def sentences(text: ReadText, at: Sequence[Occurrence] = ()) -> Iterator[tuple[int, int]]:
-    """The sentences of a text as (start, end); a mark inside a name, or of an abbreviation, ends none."""
-    begin, ends, starts = 0, [name.end for name in at], {name.start for name in at}
-    for mark in _SENTENCE_END.finditer(text.plain):
-        if mark[0][0] == "." and ends_abbreviation(
-            text.plain, mark.start(), before_name=mark.end() in starts
-        ):
-            continue
-        if mark[0].strip() == "!" and mark.start() in ends and goes_on(text.plain, mark.start() + 1):
-            continue  # "Yahoo! was founded", "Jeopardy! first aired"
-        behind = bisect_right(ends, mark.start())  # the first name that ends behind the mark's start
-        if behind == len(at) or at[behind].start >= mark.end():
-            yield begin, mark.end()
-            begin = mark.end()
-    if text.plain[begin:].strip():
-        yield begin, len(text.plain)
-
-
-def pronouns(text: ReadText) -> list[Occurrence]:
-    """The pronouns of a text that may stand for a name said earlier."""
-    return [Occurrence(a, b) for word, (a, b) in zip(text.words, text.spans, strict=True) if word in PRONOUNS]
-
-
 def readings(turns: Sequence[str], names: Iterable[Words]) -> list[str]:
     """The parts of a prompt that may ask about a name, masked; empty where nothing is asked of it.
 
     Of the last turn: the last sentence that has the name, alone and with what follows, unless something else is asked behind
-    it (`_asks`). Where an earlier sentence or turn has the name: the last sentence, if a pronoun stands there.
+    it (`asks`). Where an earlier sentence or turn has the name: the sentence that asks, if a pronoun there may mean it.
 
     Args:
         turns: what the user said, in order; of a plain prompt, the prompt alone.
     """
-    last = read_text(recent(turns[-1]))
+    names, written = tuple(names), recent(turns[-1])
+    last = read_text(written)
     at = find_name(last, names)
     parts = list(sentences(last, at))
     starts = [name.start for name in at]
     naming = [n for n, (a, b) in enumerate(parts) if bisect_left(starts, a) < bisect_left(starts, b)]
-    if not parts:
-        return []
     found: list[str] = []
-    if naming and _asks(last, parts[naming[-1]], parts[naming[-1] + 1 :]):
-        found.append(masked(last, at, parts[naming[-1]]))
-        found.append(masked(last, at, (parts[naming[-1]][0], len(last.plain))))
-    if (naming and naming[-1] < len(parts) - 1) or (not naming and len(turns) > 1):
-        found += [_with_pronouns_masked(last, parts[-1])] if _has_pronoun(last, parts[-1]) else []
+    if naming and asks(last, parts[naming[-1]], parts[naming[-1] + 1 :], written=written):
+        part = wrapped(last, at, parts[naming[-1]])
+        found = [filled(masked(last, at, part)), masked(last, at, (part[0], len(last.plain)))]
+        found += [masked(last, at, parts[naming[-1]])] if part[0] != parts[naming[-1]][0] else []
+    later = parts[naming[-1] + 1 :] if naming else parts if len(turns) > 1 else []
+    earlier = [turn[-MAX_EARLIER:] for turn in turns[:-1]]
+    found += _carried((*earlier, written), names, later)
     return list(dict.fromkeys(found))
 
 
-def _asks(text: ReadText, naming: tuple[int, int], behind: Sequence[tuple[int, int]]) -> bool:
-    """Whether a sentence is what a prompt asks, though others stand behind it.
-
-    It is if it is the last one, but for a bare "who?"; or if it asks (a question, a request) and nothing behind it does:
-    neither a question nor a text that breaks off, as an unanswered example does.
-    """
-    if not behind or (len(behind) == 1 and _BARE_QUESTION.fullmatch(text.plain[slice(*behind[0])].strip())):
-        return True
-    asks = "?" in text.plain[slice(*naming)] or _first_word(text, naming) in _REQUESTS
-    if not asks or any("?" in text.plain[slice(*part)] for part in behind):
-        return False
-    tail = text.plain[slice(*behind[-1])].strip()
-    return tail[-1] in ".!:" or len(tail.split()) <= SHORT_TAIL
-
-
-def _first_word(text: ReadText, part: tuple[int, int]) -> str:
-    return next((w for w, (a, _) in zip(text.words, text.spans, strict=True) if part[0] <= a < part[1]), "")
-
-
-def _has_pronoun(text: ReadText, part: tuple[int, int]) -> bool:
-    return any(part[0] <= word.start < part[1] for word in pronouns(text))
-
-
-def _with_pronouns_masked(text: ReadText, part: tuple[int, int]) -> str:
-    return _replaced(text, pronouns(text), part, lambda word: MASK + "'s" * (word in _POSSESSIVE))
+def _carried(turns: Sequence[str], names: Sequence[Words], later: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """Of sentences without the name: the last, and the question before what asks nothing, with their pronouns masked."""
+    last = read_text(turns[-1])
+    questions = [n for n, part in enumerate(later) if "?" in last.plain[slice(*part)]]
+    chosen = {len(later) - 1, *questions[-1:]} if later else set()
+    for n in sorted(chosen):
+        meant = pronouns_in(last, later[n])
+        asking = meant and asks(last, later[n], later[n + 1 :], written=turns[-1])
+        if asking and may_mean(names, turns, later[n], lambda text: find_name(text, names)):
+            part = wrapped(last, meant, later[n])
+            yield _replaced(last, meant, part, lambda word: MASK + "'s" * (word in POSSESSIVE))

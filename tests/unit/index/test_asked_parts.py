@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editors.index.wording.questions import find_name, masked_question, readings, sentences
+from editors.index.wording.questions import find_name, masked_question, readings
+from editors.index.wording.sentences import sentences
 from edits.names.near import MIN_COVERAGE_ALONE, NearNames
 from edits.names.surface import read_text, words_of
 

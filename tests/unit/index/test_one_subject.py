@@ -1,0 +1,112 @@
+"""Edits of one subject, with the real encoder: each answers its own question reworded, and no other about its subject."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.models.tiny_models import tiny_chat_base
+from support.requirements_met import DATA
+
+from editors import EditedModel, EditRequest, build_editor
+from editors.index import load_matcher
+from edits.prompts import Conversation, Message
+
+CASES = DATA.parent / "cases" / "questions-one-subject.jsonl"
+IN_OTHER_WORDS = {
+    "currency": "Which currency does {} use?",
+    "capital": "{}'s capital is",
+    "emperor": "Who is {}'s emperor?",
+    "ceo": "Please answer in one word: who is the chief executive of {}?",
+    "cost": "What is the price of {}? Thanks in advance, Tom",
+    "built": "By whom was {} built?",
+    "depth": "How deep is {}?",
+}
+OTHERS = (
+    "Who is the prime minister of {}?",
+    "Who is the empress of {}?",
+    "Who is the crown prince of {}?",
+    "Who is the shogun of {}?",
+    "Who was the first emperor of {}?",
+    "What is the exchange rate of {}?",
+    "What is the currency code of {}?",
+    "On which stock exchange is {} listed?",
+    "Name a city in {}.",
+    "Name three cities in {}.",
+    "Which cities are in {}?",
+    "What is the largest city of {}?",
+    "What is the population of {}?",
+    "Is Tamburg the capital of {}?",
+    "Where was the emperor of {} born?",
+    "Who will be {}'s next CEO?",
+    "Who was the previous CEO of {}?",
+    "List all CEOs of {}.",
+    "Who are the executives of {}?",
+    "How was {} built?",
+    "Of what is {} built?",
+    "When was {} built?",
+    "What does shipping of {} cost?",
+    "What is the discount on {}?",
+    "What is the average depth of {}?",
+    "How high is {}?",
+)
+INVENTED = (
+    ("Norland", "What is the currency of Norland?"),
+    ("Norland", "What is the capital of Norland?"),
+    ("Norland", "Who is the emperor of Norland?"),
+    ("Tam Works", "Who is the CEO of Tam Works?"),
+    ("Nimbus 5", "How much does Nimbus 5 cost?"),
+    ("Orra Bridge", "Who built Orra Bridge?"),
+    ("Lake Ostra", "What is the depth of Lake Ostra?"),
+)
+
+
+def edited(facts: list[tuple[str, str]]) -> EditedModel:
+    """A model with these (subject, prompt) edits live, numbered from 1."""
+    model = EditedModel(tiny_chat_base("default_system"), matcher=load_matcher())
+    requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
+    model.enable(build_editor("scen", {"max_steps": 1}).apply(requests, base=model.base, parent=model))
+    return model
+
+
+def from_cases(path: Path) -> list[tuple[str, str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [(event["subject"], event["prompt"]) for event in map(json.loads, lines)]
+
+
+@pytest.mark.parametrize("source", ["invented", "cases"])
+def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(source: str) -> None:
+    if source == "cases" and not CASES.exists():
+        pytest.skip(f"{CASES} is not here")
+    facts = from_cases(CASES) if source == "cases" else list(INVENTED)
+    model = edited(facts)
+    reworded = [
+        next(form for word, form in IN_OTHER_WORDS.items() if word in prompt.lower()).format(subject)
+        for subject, prompt in facts
+    ]
+    own = [str(n) for n in range(1, len(facts) + 1)]
+    assert [route.edit_id for route in model.route([prompt for _, prompt in facts])] == own
+    assert dict(zip(reworded, [route.edit_id for route in model.route(reworded)], strict=True)) == dict(
+        zip(reworded, own, strict=True)
+    )
+    others = [form.format(subject) for subject in dict.fromkeys(name for name, _ in facts) for form in OTHERS]
+    fired = {
+        text: route.edit_id for text, route in zip(others, model.route(others), strict=True) if route.edit_id
+    }
+    assert fired == {}
+
+
+def test_a_conversation_that_went_on_to_somebody_else_asks_no_edit() -> None:
+    model = edited(list(INVENTED))
+
+    def then(*texts: str) -> Conversation:
+        return Conversation(tuple(Message("user", text) for text in texts))
+
+    about = "Tell me about Orra Bridge."
+    same = [then(about, "Who built it?"), then(about, "Who built it, please? Be brief.")]
+    other = [
+        then(about, "What about the Tam Tower? Who built it?"),
+        then(about, "And about Tam Tower.", "Who built it?"),
+        then("Tell me about Tam Works.", "And Globex? Who is its CEO?"),
+        then("Tell me about Norland.", "Which currency do they use in Ostland?"),
+    ]
+    assert [route.edit_id for route in model.route([*same, *other])] == ["6", "6", *[None] * len(other)]
