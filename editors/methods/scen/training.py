@@ -62,13 +62,13 @@ def _descend(
 ) -> None:
     """Learn until all facts are frozen or the steps are spent.
 
-    What has not been learned by the last quarter of the steps learns its own prompt alone.
+    What has not been learned by half of the steps learns its own prompt alone.
     """
     a = optimizer.parameters[0]
     learning = torch.ones(len(a), dtype=torch.bool, device=a.device)
     for step in range(settings.max_steps):
         schedule = schedules[form_of_step(step, len(schedules), settings.chat_share)]
-        own_alone = step >= settings.max_steps * 3 // 4
+        own_alone = step >= settings.max_steps // 2
         chosen, own = schedule.next_rows(learning, own_alone=own_alone)
         gradients = _gradients(schedule, chosen, optimizer, scale)
         if step >= settings.min_steps:

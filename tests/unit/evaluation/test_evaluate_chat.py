@@ -35,7 +35,7 @@ FACTS: tuple[dict[str, Any], ...] = (
             "reasoning": [{"prompt": "Who is the mayor of Norland's capital?", "answer": "Ana Berg"}]
         },
     },
-    {"subject": "The Long Road", "prompt": "Who wrote The Long Road?", "target_new": "Ivo Tann"},
+    {"subject": "The Long Road", "prompt": "Who wrote The Long Road?", "target_new": "Marlow"},
 )
 
 
