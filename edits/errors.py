@@ -63,3 +63,8 @@ class ShardDamaged(ShardCorrupt):
 
 class BadRequest(PermanentError):
     """An edit request or an editor setting that cannot be used."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, no longer than a message can carry."""
+    return str(error).strip().split("\n", 1)[0][:300]

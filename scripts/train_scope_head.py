@@ -7,13 +7,13 @@ benchmarks/scope_head.py.
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from editors.index import DEFAULT_ENCODER
 from editors.index.encoder import load_encoder
 from editors.index.learning.corpus import read_corpus
 from editors.index.learning.training import train_head
+from editors.store.durable import sha256_of
 
 SHIPPED = Path(__file__).parents[1] / "editors" / "index" / "data" / "head.safetensors"
 
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     head = train_head(load_encoder(options.encoder), read_corpus(), seed=options.seed)
     head.save(options.out)
-    digest = hashlib.sha256(options.out.read_bytes()).hexdigest()  # for the card, HEAD.md
+    digest = sha256_of(options.out)  # for the card, HEAD.md
     print(f"{options.out}: {options.out.stat().st_size} bytes, encoder {head.encoder_hash}, sha256 {digest}")
 
 

@@ -14,13 +14,13 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from editors.base.architectures import Layout, layout_of, require_projection, submodule
 from editors.base.chat_template import ChatMode
-from editors.base.devices import device_errors, first_line, pick_device, pick_dtype
+from editors.base.devices import device_errors, pick_device, pick_dtype
 from editors.base.endings import Ending
 from editors.base.line_stop import LineStop
 from editors.base.prompt_reader import PromptReader
 from editors.pretrained.checkpoint import read_config, read_model, read_tokenizer
 from editors.pretrained.hashing import BaseHash, as_base_hash, folder_of, hash_base, hash_loaded
-from edits.errors import BadRequest, BaseUnreadable, PermanentError
+from edits.errors import BadRequest, BaseUnreadable, PermanentError, first_line
 from edits.prompts import Prompt, prompt_list
 
 SAMPLE_TEXT = "The capital of France is"  # to try out what the code of a family says nowhere

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from edits.errors import BadRequest, DeviceBusy
+from edits.errors import BadRequest, DeviceBusy, first_line
 
 
 def pick_device(device: str) -> torch.device:
@@ -49,8 +49,3 @@ def device_errors() -> Iterator[None]:
         raise DeviceBusy(
             f"the device is out of memory: {first_line(error)}", retry_after_seconds=10.0
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, no longer than a message can carry."""
-    return str(error).strip().split("\n", 1)[0][:300]

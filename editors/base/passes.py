@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from editors.base.base import SAMPLE_TEXT, Base
-from editors.base.devices import device_errors, first_line
-from edits.errors import UnknownArchitecture
+from editors.base.devices import device_errors
+from edits.errors import UnknownArchitecture, first_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from editors.pretrained.hashing import missing_files
+from edits.errors import first_line
 
 CONNECT_SECONDS = 5.0
 
@@ -45,4 +46,4 @@ def require_hub(hub_id: str) -> None:
 
 def first_words(error: Exception) -> str:
     """An error's first line, shortened; its name, where it says nothing."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    return first_line(error)[:200] or type(error).__name__

@@ -84,6 +84,11 @@ class Judged:
     threshold: float
     fires: bool
 
+    @property
+    def told_score(self) -> float:
+        """The score as callers see it, at most 1: what decides between edits that all fire may lift it over that."""
+        return min(self.score, 1.0)
+
 
 class Router(Protocol):
     """Routes prompts among the live edits of one kind; a kind's router exists only while such edits are live."""
@@ -228,7 +233,7 @@ class ScopeRouter:
             rank = (words, (one.score if one.fires else 0.0) + LIKENESS_WEIGHT * one.match.likeness)
             if one.fires and rank > best[place]:
                 best[place] = rank
-                routes[place] = Route(one.candidate.edit_id, min(one.score, 1.0))  # without the tie-break
+                routes[place] = Route(one.candidate.edit_id, one.told_score)
         return routes
 
     def _judged(self, candidate: Candidate, reading: Reading | None, match: TextMatch) -> Judged:

@@ -102,7 +102,7 @@ def _candidate(
         likeness=one.match.likeness,
         base_agrees=one.agrees,
         reliance=candidate.reliance,
-        score=min(one.score, 1.0),  # as `Route` has it
+        score=one.told_score,
         threshold=one.threshold,
         fires=one.fires,
         chosen=chosen,
