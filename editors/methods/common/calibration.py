@@ -23,11 +23,13 @@ from editors.routing.parent import ParentModel
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import Agreement, Calibration, IndexedQuestion, ShardEntry
 from editors.store.shards import STORED_DTYPE, prompt_sha256
+from edits.judging import share
 from edits.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
 from edits.requests import EditRequest
 
-# From this weight on, agreement is worth its passes.
+# From this weight on, and where the base is sure of such a share of the sample, agreement is worth its passes.
 MIN_AGREEMENT_WEIGHT = 0.25
+MIN_SURE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,9 @@ def calibrate(
     agreement = Agreement() if parent is None else parent.agreement
     if text is not None:
         agreement += answers.agreement(sampled, probes)
-    if text is not None and agreement.weight < MIN_AGREEMENT_WEIGHT:
-        answers = _BaseAnswers(
-            base, requests, max_answer_tokens
-        )  # the sample showed that nothing follows from them
+    if text is not None and (agreement.weight < MIN_AGREEMENT_WEIGHT or answers.sure_share < MIN_SURE_SHARE):
+        # The sample showed that nothing follows from them, or too seldom to ask for all.
+        answers = _BaseAnswers(base, requests, max_answer_tokens)
     else:
         answers.ask(range(len(requests)))
         answers.read(probes)
@@ -109,6 +110,11 @@ class _BaseAnswers:
         same = [reading.agrees for probe, reading in self.readings.items() if probe.must_fire]
         other = [reading.agrees for probe, reading in self.readings.items() if not probe.must_fire]
         return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
+
+    @property
+    def sure_share(self) -> float:
+        """The share of the answers so far that the base was sure of."""
+        return share([key.confidence >= SURE for key in self.keys.values()]) or 0.0
 
     @property
     def scored(self) -> list[ScoredProbe]:

@@ -1,7 +1,6 @@
 """Which rows a training step learns: plain ones or those in chat, and of each edit the row whose turn it is."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,44 +31,49 @@ class LastLosses:
 
 
 class RowSchedule(LastLosses):
-    """The rows of one form, learned one of each edit at a time: the hardest.
+    """The rows of all forms, learned one of each edit at a time: the hardest.
 
-    That is the row that lost most when it was last learned, one that was not learned yet before all others, each edit's own
-    prompt first; where none of an edit's rows loses more than `stop_loss`, its own prompt.
+    That is the row that lost most when it was last learned, one that was not learned yet before all others; where none of an
+    edit's rows loses more than `stop_loss`, its own prompt, of two forms the one that was not asked for longer.
     """
 
-    def __init__(self, rows: CachedRows, edits: int, *, stop_loss: float) -> None:
+    def __init__(self, rows: CachedRows, edits: int, *, forms: int, stop_loss: float) -> None:
+        """
+        Args:
+            rows: each edit's own prompt in each form before its other rows.
+        """
         super().__init__(rows)
         self._edits, self._stop_loss = edits, stop_loss
-        self._place = places_by_owner(rows.owner, edits)
+        self._own = places_by_owner(rows.owner, edits) < forms
+        self._asked = torch.zeros_like(self.values)
+        self._steps = 0
 
     def next_rows(self, learning: Tensor, *, own_alone: bool) -> tuple[Tensor, Tensor]:
-        """The next row (C,) of each edit that is `learning` (n,), and for which edits (n,) that is the own prompt."""
+        """The next row (C,) of each edit that is `learning` (n,), and for which edits (n,) that is an own prompt."""
         owner = self.rows.owner
-        due = self._place == 0 if own_alone else self._hardest()
-        chosen = (learning[owner] & due).nonzero().squeeze(1)
+        chosen = (learning[owner] & self._hardest(own_alone=own_alone)).nonzero().squeeze(1)
         own = torch.zeros_like(learning)
-        own[owner[chosen]] = self._place[chosen] == 0
+        own[owner[chosen]] = self._own[chosen]
+        self._steps += 1
+        self._asked[chosen] = self._steps
         return chosen, own
 
-    def _hardest(self) -> Tensor:
+    def _hardest(self, *, own_alone: bool) -> Tensor:
         """(R,) one row of each edit."""
-        left = self.values.where(self.values > self._stop_loss, 0.0)
-        order = left.argsort(descending=True, stable=True)  # of equal losses the first row: the own prompt
-        due = torch.zeros_like(left, dtype=torch.bool)
+        never = torch.full_like(self.values, -torch.inf)
+        learned = torch.where(self._own, -self._asked, never)
+        rank = torch.where(self.values > self._stop_loss, self.values, learned)
+        order = torch.where(self._own, rank, never) if own_alone else rank
+        order = order.argsort(descending=True, stable=True)  # of rows that were never learned the first
+        due = torch.zeros_like(self._own)
         due[order[places_by_owner(self.rows.owner[order], self._edits) == 0]] = True
         return due
 
     def largest_losses(self, *, own_alone: bool) -> Tensor:
-        """(n,) the largest of each edit's losses; `own_alone`: its own prompt's."""
-        judged = self.values.where(self._place == 0, 0.0) if own_alone else self.values
+        """(n,) the largest of each edit's losses; `own_alone`: its own prompts'."""
+        judged = self.values.where(self._own, 0.0) if own_alone else self.values
         none = torch.zeros(self._edits, device=judged.device)
         return none.scatter_reduce(0, self.rows.owner, judged, reduce="amax")
-
-
-def largest_losses(schedules: Sequence[RowSchedule], *, own_alone: bool) -> Tensor:
-    """(n,) the same over the rows of all forms."""
-    return torch.stack([one.largest_losses(own_alone=own_alone) for one in schedules]).amax(0)
 
 
 def places_by_owner(owner: Tensor, edits: int) -> Tensor:

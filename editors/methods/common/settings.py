@@ -17,10 +17,6 @@ Openings = Annotated[
     int, Field(ge=0, le=4, description="training rows per fact: its prompt behind other text")
 ]
 Rephrases = Annotated[int, Field(ge=0, le=32, description="the request's own rephrases to train on")]
-ChatShare = Annotated[
-    float,
-    Field(gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"),
-]
 
 
 class ScopedSettings(MethodSettings):
@@ -31,7 +27,6 @@ class ScopedSettings(MethodSettings):
     chat_rows: int = Field(
         1, ge=1, le=8, description="training rows per fact through the base's chat template, if it has one"
     )
-    chat_share: ChatShare
     chat_answer: ChatAnswer = Field(
         "value", description="the target in chat: the bare value, or the base's own sentence with it"
     )

@@ -39,6 +39,12 @@ class TrainingBatch:
         """The rows of each form that there is, plain ones first."""
         return [rows for rows in (self.plain, self.chat) if rows]
 
+    @property
+    def own_first(self) -> list[Row]:
+        """All rows, each edit's own prompt in each form before the others."""
+        own = [row for rows in self.forms for row in rows[: self.edits]]
+        return own + [row for rows in self.forms for row in rows[self.edits :]]
+
 
 # Before it is tokenized: which edit a row belongs to, the prompt, the target.
 _TextRow = tuple[int, Prompt, str]

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from editors.methods.common.settings import ChatShare, Openings, Rephrases, ScopedSettings
+from editors.methods.common.settings import Openings, Rephrases, ScopedSettings
 
 
 class LemoeSettings(ScopedSettings):
@@ -24,4 +24,6 @@ class LemoeSettings(ScopedSettings):
     )
     openings: Openings = 0
     rephrases: Rephrases = 1
-    chat_share: ChatShare = 0.6
+    chat_share: float = Field(
+        0.6, gt=0, lt=1, description="share of the training steps that learn rows in chat, if there are any"
+    )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from editors.methods.common.settings import ChatShare, Openings, Rephrases, ScopedSettings
+from editors.methods.common.settings import Openings, Rephrases, ScopedSettings
 
 
 class ScenSettings(ScopedSettings):
@@ -12,7 +12,7 @@ class ScenSettings(ScopedSettings):
 
     rank: int = Field(4, ge=1, le=256, description="rank of each expert")
     learning_rate: float = Field(
-        0.03, gt=0, lt=1, description="Adam step, in units of the residual stream's size"
+        0.02, gt=0, lt=1, description="Adam step, in units of the residual stream's size"
     )
     read_scale: float = Field(
         0.3,
@@ -23,14 +23,13 @@ class ScenSettings(ScopedSettings):
     max_steps: int = Field(240, ge=1, le=1000)
     min_steps: int = Field(9, ge=1, le=1000, description="steps before a fact may leave the batch")
     stop_loss: float = Field(
-        0.01, gt=0, description="a fact leaves the batch when all its rows are under this loss"
+        0.02, gt=0, description="a fact leaves the batch when all its rows are under this loss"
     )
     other_questions: int = Field(
         2, ge=0, le=4, description="training rows per fact that ask something else of its subject"
     )
     openings: Openings = 2
     rephrases: Rephrases = 2
-    chat_share: ChatShare = 0.5
     batch_size: int = Field(64, ge=1, le=4096, description="facts trained side by side")
     routing: Literal["scope", "neuron"] = Field(
         "scope", description="what decides that an edit fires: the scope index, or the paper's neurons"

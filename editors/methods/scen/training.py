@@ -1,7 +1,6 @@
 """SCEN's training: by schedule, each step learns the hardest row of each fact; a fact that has converged is frozen."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from editors.adapters.apply import low_rank_delta
 from editors.base.base import Base
 from editors.methods.common.optimizer import RowAdam
-from editors.methods.common.schedule import RowSchedule, form_of_step, largest_losses
+from editors.methods.common.schedule import RowSchedule
 from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.scen.settings import ScenSettings
@@ -37,13 +36,11 @@ class _Scale:
 
 def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> tuple[Tensor, Tensor]:
     """Experts of one batch on the CPU: A (n, r, f) and B (n, d, r)."""
-    schedules = [
-        RowSchedule(CachedRows(base, base.down_proj, rows), batch.edits, stop_loss=settings.stop_loss)
-        for rows in batch.forms
-    ]
-    scale = _Scale.of(schedules[0].rows, batch.edits, read_scale=settings.read_scale)
+    rows = CachedRows(base, base.down_proj, batch.own_first)
+    schedule = RowSchedule(rows, batch.edits, forms=len(batch.forms), stop_loss=settings.stop_loss)
+    scale = _Scale.of(rows, batch.edits, read_scale=settings.read_scale)
     optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rate=settings.learning_rate)
-    _descend(schedules, optimizer, scale, settings)
+    _descend(schedule, optimizer, scale, settings)
     a, b = optimizer.parameters
     return (a / scale.read).cpu(), (b * scale.added).cpu()
 
@@ -57,9 +54,7 @@ def _initial(base: Base, edits: int, settings: ScenSettings) -> list[Tensor]:
     return [a.to(base.device), b.to(base.device)]
 
 
-def _descend(
-    schedules: Sequence[RowSchedule], optimizer: RowAdam, scale: _Scale, settings: ScenSettings
-) -> None:
+def _descend(schedule: RowSchedule, optimizer: RowAdam, scale: _Scale, settings: ScenSettings) -> None:
     """Learn until all facts are frozen or the steps are spent.
 
     What has not been learned by half of the steps learns its own prompt alone.
@@ -67,12 +62,11 @@ def _descend(
     a = optimizer.parameters[0]
     learning = torch.ones(len(a), dtype=torch.bool, device=a.device)
     for step in range(settings.max_steps):
-        schedule = schedules[form_of_step(step, len(schedules), settings.chat_share)]
         own_alone = step >= settings.max_steps // 2
         chosen, own = schedule.next_rows(learning, own_alone=own_alone)
         gradients = _gradients(schedule, chosen, optimizer, scale)
         if step >= settings.min_steps:
-            largest = largest_losses(schedules, own_alone=own_alone)
+            largest = schedule.largest_losses(own_alone=own_alone)
             # Only when its own prompt was just asked: the other rows may have moved the expert since it last was.
             learning &= (largest > settings.stop_loss) | ~own
             if not learning.any():

@@ -45,11 +45,11 @@ def test_an_unknown_name_or_mode_is_refused_with_those_that_there_are() -> None:
 
 
 def test_settings_that_methods_share_keep_each_methods_own_default() -> None:
-    shared = ("openings", "rephrases", "chat_rows", "chat_share", "chat_answer", "max_answer_tokens")
+    shared = ("openings", "rephrases", "chat_rows", "chat_answer", "max_answer_tokens")
     scen, lemoe = (build_editor(name).settings.model_dump() for name in ("scen", "lemoe"))
 
-    assert [scen[key] for key in shared] == [2, 2, 1, 0.5, "value", 16]
-    assert [lemoe[key] for key in shared] == [0, 1, 1, 0.6, "value", 16]
+    assert [scen[key] for key in shared] == [2, 2, 1, "value", 16]
+    assert [lemoe[key] for key in shared] == [0, 1, 1, "value", 16]
     assert scen["target_false_fire"] == lemoe["target_false_fire"] == 0.01
 
 
@@ -83,7 +83,7 @@ def test_a_lone_fact_is_learned_though_its_answer_is_made_of_rare_pieces(
 def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothing_is_left() -> None:
     base = tiny_base("llama")
     rows = [(0, [1, 5, 6], [7]), (1, [1, 8], [9]), (0, [1, 5, 5, 6], [7]), (0, [1, 6, 6], [7])]
-    schedule = RowSchedule(CachedRows(base, base.down_proj, rows), 2, stop_loss=0.1)
+    schedule = RowSchedule(CachedRows(base, base.down_proj, rows), 2, forms=1, stop_loss=0.1)
     learning = torch.ones(2, dtype=torch.bool)
 
     def step(*losses: float) -> list[int]:
@@ -100,6 +100,26 @@ def test_a_step_learns_of_each_fact_what_lost_most_and_its_own_prompt_once_nothi
     assert step(0.05, 0.05) == [0, 1]
     assert step(0.05, 0.05) == [0, 1]
     assert schedule.largest_losses(own_alone=False).tolist() == pytest.approx([0.05, 0.05])
+
+
+def test_of_two_forms_the_hardest_row_is_learned_and_the_own_prompts_take_turns_once_nothing_is_left() -> (
+    None
+):
+    base = tiny_base("llama")
+    plain, chat, other = (0, [1, 5, 6], [7]), (0, [1, 4, 5, 6], [7]), (0, [1, 5, 5, 6], [7])
+    rows = CachedRows(base, base.down_proj, [plain, chat, other])
+    schedule = RowSchedule(rows, 1, forms=2, stop_loss=0.1)
+
+    def step(loss: float, *, own_alone: bool = False) -> int:
+        chosen, own = schedule.next_rows(torch.ones(1, dtype=torch.bool), own_alone=own_alone)
+        assert own.tolist() == [chosen.item() in (0, 1)]
+        schedule.record(chosen, torch.tensor([loss]))
+        return int(chosen)
+
+    assert [step(0.2), step(0.3), step(0.9)] == [0, 1, 2]
+    assert step(0.8, own_alone=True) == 1
+    assert [step(0.05), step(0.05), step(0.05)] == [2, 1, 0]
+    assert [step(0.05), step(0.05), step(0.05)] == [1, 0, 1]
 
 
 def test_required_words_keep_the_name_on_disk_that_earlier_releases_gave_them() -> None:
