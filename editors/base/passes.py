@@ -6,7 +6,7 @@ any subset of the rows, with gradients.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,13 @@ class Replay:
     Attributes:
         entering: (B, T, d) hidden states that enter the edited layer.
         leaving: (B, T, d) hidden states that leave it, as the base has them.
-        final: (B, T, d) the base's hidden states after the final norm.
     """
 
-    def __init__(self, base: Base, ids: Tensor, mask: Tensor) -> None:
+    def __init__(self, base: Base, ids: Tensor, mask: Tensor, *, to_the_end: bool = True) -> None:
+        """
+        Args:
+            to_the_end: False: the layers above the edited one do not run, for who will run them with a change; no `final`.
+        """
         self.base = base
         self.rows = int(ids.shape[0])
         calls: list[_LayerCall] = []
@@ -54,6 +57,7 @@ class Replay:
                 torch.no_grad(),
                 capture(upper[0], "output") as leaving,
                 capture(base.final_norm, "output") as final,
+                nullcontext() if to_the_end else _passed_by(upper[0], upper[1:]),
             ):
                 # Without the head: logits at every position would cost as much as all layers of a small base.
                 base.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
@@ -64,7 +68,18 @@ class Replay:
         self._calls = calls
         self.entering = entering[0]
         self.leaving = leaving[0]
-        self.final = final[0]
+        self._final = final[0] if to_the_end else None
+
+    @property
+    def final(self) -> Tensor:
+        """(B, T, d) the base's hidden states after the final norm.
+
+        Raises:
+            ValueError: the upper layers were not run.
+        """
+        if self._final is None:
+            raise ValueError("a replay that stopped at the edited layer has no final hidden states")
+        return self._final
 
     def hidden(self, rows: Tensor | None = None) -> Tensor:
         """Final hidden states (R, T, d) of the chosen rows, computed anew from the edited layer up."""
@@ -128,6 +143,32 @@ class Replay:
         if isinstance(value, tuple):
             return tuple(self._select(part, rows) for part in value)
         return value[rows] if value.ndim >= 2 and value.shape[0] == self.rows and self.rows > 1 else value
+
+
+@contextmanager
+def _passed_by(before: torch.nn.Module, layers: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """While the block runs, these layers give on what they are given, in the form that the one before them has."""
+    rest: list[tuple[Any, ...] | None] = [None]
+
+    def note(_: Any, __: Any, out: Any) -> None:
+        rest[0] = out[1:] if isinstance(out, tuple) else None
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return hidden if rest[0] is None else (hidden, *rest[0])
+
+    own = [layer.__dict__.get("forward") for layer in layers]
+    try:
+        for layer in layers:
+            layer.forward = forward
+        with hooked(before, note):
+            yield
+    finally:
+        for layer, kept in zip(layers, own, strict=True):
+            if kept is None:
+                layer.__dict__.pop("forward", None)
+            else:
+                layer.forward = kept
 
 
 def prove_replayable(base: Base) -> None:

@@ -15,11 +15,15 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 class RowAdam:
     """Holds parameters (n, ...) in float32 and moves the rows it is told to."""
 
-    def __init__(self, parameters: Sequence[Tensor], *, learning_rate: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], *, learning_rates: Sequence[float]) -> None:
+        """
+        Args:
+            learning_rates: of each parameter.
+        """
         self.parameters = [p.detach().float().clone() for p in parameters]
         self._first = [torch.zeros_like(p) for p in self.parameters]
         self._second = [torch.zeros_like(p) for p in self.parameters]
-        self._learning_rate = learning_rate
+        self._learning_rates = learning_rates
         self._steps = 0
 
     @torch.no_grad()
@@ -32,4 +36,4 @@ class RowAdam:
             self._second[i].lerp_(gradient.square(), 1 - BETA2)
             update = (self._first[i] / scale1) / ((self._second[i] / scale2).sqrt() + EPSILON)
             mask = moving.view(-1, *[1] * (gradient.ndim - 1))
-            self.parameters[i] = self.parameters[i].detach() - self._learning_rate * update * mask
+            self.parameters[i] = self.parameters[i].detach() - self._learning_rates[i] * update * mask

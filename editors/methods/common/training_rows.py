@@ -61,7 +61,7 @@ class CachedRows:
     def _read(self, rows: Sequence[Row], places: Sequence[int]) -> _RowGroup:
         laid = training_rows(self._base, rows)
         with capture(self._module, "input") as reads:
-            replay = Replay(self._base, laid.ids, laid.mask)
+            replay = Replay(self._base, laid.ids, laid.mask, to_the_end=False)
         return _RowGroup(laid, replay, reads[0], torch.tensor(places, device=self._base.device))
 
     def losses(self, delta_of: DeltaOf, chosen: Tensor | None = None) -> Tensor:

@@ -12,7 +12,10 @@ class ScenSettings(ScopedSettings):
 
     rank: int = Field(4, ge=1, le=256, description="rank of each expert")
     learning_rate: float = Field(
-        0.02, gt=0, lt=1, description="Adam step, in units of the residual stream's size"
+        0.03,
+        gt=0,
+        lt=1,
+        description="Adam step, in units of the residual stream's size; A's is less the wider the FFN is",
     )
     read_scale: float = Field(
         0.3,

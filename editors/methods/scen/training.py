@@ -14,6 +14,10 @@ from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.scen.settings import ScenSettings
 
+# A's step is the learning rate at this width of the FFN and falls with the width: Adam moves all that A reads at once, so
+# that what one step adds to A x grows with it (muP, arXiv 2203.03466, table 3). B reads `rank` numbers on every base.
+REFERENCE_WIDTH = 528
+
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
@@ -39,7 +43,10 @@ def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> t
     rows = CachedRows(base, base.down_proj, batch.own_first)
     schedule = RowSchedule(rows, batch.edits, forms=len(batch.forms), stop_loss=settings.stop_loss)
     scale = _Scale.of(rows, batch.edits, read_scale=settings.read_scale)
-    optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rate=settings.learning_rate)
+    optimizer = RowAdam(
+        _initial(base, batch.edits, settings),
+        learning_rates=[settings.learning_rate * REFERENCE_WIDTH / base.ffn_width, settings.learning_rate],
+    )
     _descend(schedule, optimizer, scale, settings)
     a, b = optimizer.parameters
     return (a / scale.read).cpu(), (b * scale.added).cpu()
