@@ -260,6 +260,12 @@ def test_replaying_the_upper_layers_gives_the_models_own_hidden_states(name: str
         rows = torch.tensor([2, 0])
         real = mask[rows].bool()
         torch.testing.assert_close(replay.hidden(rows)[real], replay.final[rows][real])
+        stopped = Replay(base, ids, mask, to_the_end=False)
+        torch.testing.assert_close(stopped.leaving, replay.leaving)
+        torch.testing.assert_close(stopped.hidden(rows)[real], replay.final[rows][real])
+        with pytest.raises(ValueError, match="stopped"):
+            stopped.final  # noqa: B018 - asked for what it does not have
+    torch.testing.assert_close(Replay(base, ids, mask).final, replay.final)  # all layers run again
 
 
 @pytest.mark.parametrize("name", FURTHER_FAMILIES)
