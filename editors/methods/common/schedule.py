@@ -51,20 +51,18 @@ class RowSchedule(LastLosses):
     def next_rows(self, learning: Tensor, *, own_alone: bool) -> tuple[Tensor, Tensor]:
         """The next row (C,) of each edit that is `learning` (n,), and for which edits (n,) that is an own prompt."""
         owner = self.rows.owner
-        chosen = (learning[owner] & self._hardest(own_alone=own_alone)).nonzero().squeeze(1)
+        chosen = (learning[owner] & self._due(own_alone=own_alone)).nonzero().squeeze(1)
         own = torch.zeros_like(learning)
         own[owner[chosen]] = self._own[chosen]
         self._steps += 1
         self._asked[chosen] = self._steps
         return chosen, own
 
-    def _hardest(self, *, own_alone: bool) -> Tensor:
-        """(R,) one row of each edit."""
-        never = torch.full_like(self.values, -torch.inf)
-        learned = torch.where(self._own, -self._asked, never)
-        rank = torch.where(self.values > self._stop_loss, self.values, learned)
-        order = torch.where(self._own, rank, never) if own_alone else rank
-        order = order.argsort(descending=True, stable=True)  # of rows that were never learned the first
+    def _due(self, *, own_alone: bool) -> Tensor:
+        """(R,) one row of each edit; of own prompts alone the one that was not asked for longest."""
+        waiting = -self._asked.where(self._own, torch.inf)
+        due_first = waiting if own_alone else self.values.where(self.values > self._stop_loss, waiting)
+        order = due_first.argsort(descending=True, stable=True)  # of rows that were never learned the first
         due = torch.zeros_like(self._own)
         due[order[places_by_owner(self.rows.owner[order], self._edits) == 0]] = True
         return due

@@ -14,9 +14,9 @@ from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.scen.settings import ScenSettings
 
-# A's step is the learning rate at this width of the FFN and falls with the width: Adam moves all that A reads at once, so
-# that what one step adds to A x grows with it (muP, arXiv 2203.03466, table 3). B reads `rank` numbers on every base.
-REFERENCE_WIDTH = 528
+# A's step is the learning rate up to this width of the FFN and falls with the width: Adam moves all that A reads at once,
+# so that what one step adds to A x grows with it (muP, arXiv 2203.03466, table 3). B reads `rank` numbers on every base.
+WIDTH_OF_RATE = 528
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,9 @@ def train_experts(base: Base, batch: TrainingBatch, settings: ScenSettings) -> t
     rows = CachedRows(base, base.down_proj, batch.own_first)
     schedule = RowSchedule(rows, batch.edits, forms=len(batch.forms), stop_loss=settings.stop_loss)
     scale = _Scale.of(rows, batch.edits, read_scale=settings.read_scale)
-    optimizer = RowAdam(
-        _initial(base, batch.edits, settings),
-        learning_rates=[settings.learning_rate * REFERENCE_WIDTH / base.ffn_width, settings.learning_rate],
-    )
+    rate = settings.learning_rate
+    rates = (rate * min(1.0, WIDTH_OF_RATE / base.ffn_width), rate)
+    optimizer = RowAdam(_initial(base, batch.edits, settings), learning_rates=rates)
     _descend(schedule, optimizer, scale, settings)
     a, b = optimizer.parameters
     return (a / scale.read).cpu(), (b * scale.added).cpu()
@@ -64,7 +63,7 @@ def _initial(base: Base, edits: int, settings: ScenSettings) -> list[Tensor]:
 def _descend(schedule: RowSchedule, optimizer: RowAdam, scale: _Scale, settings: ScenSettings) -> None:
     """Learn until all facts are frozen or the steps are spent.
 
-    What has not been learned by half of the steps learns its own prompt alone.
+    What has not been learned by half of the steps learns its own prompts alone, in turn.
     """
     a = optimizer.parameters[0]
     learning = torch.ones(len(a), dtype=torch.bool, device=a.device)
