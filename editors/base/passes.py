@@ -68,7 +68,7 @@ class Replay:
         self._calls = calls
         self.entering = entering[0]
         self.leaving = leaving[0]
-        self._final = final[0] if to_the_end else None
+        self._final: Tensor | None = final[0] if to_the_end else None
 
     @property
     def final(self) -> Tensor:
