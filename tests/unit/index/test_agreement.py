@@ -12,13 +12,15 @@ from demo.world.world import World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
 from editors.index import QuestionMatcher, load_matcher
 from editors.methods.common.calibration import MIN_AGREEMENT_WEIGHT
-from editors.routing.agreement import SURE
+from editors.routing.agreement import SURE, make_keys
 from editors.routing.scope_router import FIRES_FROM, SMALL_RELIANCE
 from editors.store.header import Agreement
 from editors.store.shards import Shard
 
 DEMO = Path(__file__).parents[3] / "demo" / "base"
 FACTS = 8
+# What it may know nothing of: how it is asked, and of names that end so.
+QUESTIONS = {"Why": "abcdefgh", "Tell a story of": "ijklmnop", "So what of": "qrstuvwx"}
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,29 @@ def test_a_base_whose_agreement_tells_nothing_apart_has_no_weight_and_is_not_ask
     with passes_of(base) as passes:
         assert [route.edit_id for route in model.route(asked)] == ["1", "2", None]
     assert passes == []
+
+
+def test_a_base_that_is_sure_of_few_edits_is_not_asked_about_all_though_its_agreement_counts(
+    matcher: QuestionMatcher,
+) -> None:
+    base = load_base(DEMO, device="cpu")
+    requests, _ = known_facts(base)
+    parent = live(base, matcher, shard_of(requests, base, matcher))
+    known = EditRequest("known", requests[0].subject, requests[0].prompt, "Marrow")
+    prompts = {f"Varn{end}": f"{ask} Varn{end}?" for ask, ends in QUESTIONS.items() for end in ends}
+    keys = make_keys(base, [*prompts.values()], max_answer_tokens=16)
+    unsure = [name for name, key in zip(prompts, keys, strict=True) if key.confidence < SURE][:6]
+    assert len(unsure) == 6
+    unknown = [EditRequest(name, name, prompts[name], "Quorn") for name in unsure]
+    editor = build_editor("scen", {"max_steps": 1})
+
+    alone = editor.apply([known], base=base, parent=parent)
+    among = editor.apply([known, *unknown], base=base, parent=parent)
+
+    assert agreement_of(alone).weight > MIN_AGREEMENT_WEIGHT
+    assert agreement_of(among).weight > MIN_AGREEMENT_WEIGHT
+    assert alone.header.entries[0].confidence > SURE
+    assert [entry.base_answer_ids for entry in among.header.entries] == [()] * len(among.header.entries)
 
 
 def test_the_next_batch_begins_with_what_the_live_edits_counted(matcher: QuestionMatcher) -> None:
