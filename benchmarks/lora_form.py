@@ -33,12 +33,11 @@ from editors import load_base
 from editors.adapters.bank import ExpertRow
 from editors.base.base import Base
 from editors.inference.given_experts import generate_through
-from editors.methods.common.schedule import form_of_step
 from editors.methods.common.training_batch import TrainingBatch, make_training_batch
 from editors.methods.common.training_rows import CachedRows, Delta, rms
 from editors.methods.lemoe.lora_form import LoraPair, read_and_added, ridge_map, truncate_by_outputs
 from editors.methods.lemoe.settings import LemoeSettings
-from editors.methods.lemoe.training import TrainedExpert, train_expert
+from editors.methods.lemoe.training import TrainedExpert, form_of_step, train_expert
 from editors.methods.scen.settings import ScenSettings
 from editors.methods.scen.training import train_experts
 from editors.store.header import ShardEntry, ShardHeader

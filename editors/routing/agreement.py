@@ -42,6 +42,11 @@ class ScopeKey:
     key: Tensor | None
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the base's answer alone tells what was asked."""
+        return self.confidence >= SURE
+
+    @property
     def least_agreeing(self) -> float:
         """The least threshold that no prompt reaches to which the base answers otherwise (its own words alone, at 1)."""
         return min(1.0, 1.0 - self.confidence + 2 * TIE_BREAK)
@@ -62,7 +67,7 @@ class Reading:
 
 def is_duplicate_question(one: ScopeKey, other: ScopeKey) -> bool:
     """Whether two edits of one subject ask one question: the base, which is sure of both, answers both the same way."""
-    if one.base_answer_ids != other.base_answer_ids or min(one.confidence, other.confidence) < SURE:
+    if one.base_answer_ids != other.base_answer_ids or not (one.is_sure and other.is_sure):
         return False
     if one.key is None or other.key is None:
         return False

@@ -18,7 +18,7 @@ from editors.base.base import Base
 from editors.index.entries import TextEntries, text_entries
 from editors.methods.common.probes import ScopeProbe, make_probes, near_name, sampled_edits
 from editors.methods.common.thresholds import ScoredProbe, own_threshold, shared_threshold
-from editors.routing.agreement import SURE, Reading, ScopeKey, make_keys, read_pairs
+from editors.routing.agreement import Reading, ScopeKey, make_keys, read_pairs
 from editors.routing.parent import ParentModel
 from editors.store.derived_index import TEXT_VECTORS
 from editors.store.header import Agreement, Calibration, IndexedQuestion, ShardEntry
@@ -106,7 +106,7 @@ class _BaseAnswers:
     def agreement(self, sampled: Sequence[int], probes: Sequence[ScopeProbe]) -> Agreement:
         """How often the base gave the edit's own answer, over shared probes of edits whose answer it was sure of."""
         self.ask(sampled)
-        self.read([probe for probe in probes if probe.shared and self.keys[probe.edit].confidence >= SURE])
+        self.read([probe for probe in probes if probe.shared and self.keys[probe.edit].is_sure])
         same = [reading.agrees for probe, reading in self.readings.items() if probe.must_fire]
         other = [reading.agrees for probe, reading in self.readings.items() if not probe.must_fire]
         return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
@@ -114,7 +114,7 @@ class _BaseAnswers:
     @property
     def sure_share(self) -> float:
         """The share of the answers so far that the base was sure of."""
-        return share([key.confidence >= SURE for key in self.keys.values()]) or 0.0
+        return share([key.is_sure for key in self.keys.values()]) or 0.0
 
     @property
     def scored(self) -> list[ScoredProbe]:
@@ -182,7 +182,7 @@ def _entries(
             threshold=_threshold(
                 own_threshold(edit, scored, shared), keys.get(edit), reads_text=text is not None
             ),
-            near_name=near_name(request) if text is not None or keys[edit].confidence >= SURE else None,
+            near_name=near_name(request) if text is not None or keys[edit].is_sure else None,
             required_words=tuple(sorted(required[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
             relation=None if text is None else text.relations[edit],

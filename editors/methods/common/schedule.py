@@ -1,6 +1,4 @@
-"""Which rows a training step learns: plain ones or those in chat, and of each edit the row whose turn it is."""
-
-import math
+"""Which rows a training step learns: what each lost when it was last learned, and of each edit the row that is due."""
 
 import torch
 from torch import Tensor
@@ -8,13 +6,8 @@ from torch import Tensor
 from editors.methods.common.training_rows import CachedRows
 
 
-def form_of_step(step: int, forms: int, chat_share: float) -> int:
-    """Which form's rows a step learns: 0 plain ones, 1 those in chat, whose steps are this share and evenly spread."""
-    return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
-
-
 class LastLosses:
-    """What each row of one form lost when it was last learned; infinite before.
+    """What each row lost when it was last learned; infinite before.
 
     Attributes:
         rows: all of them.
@@ -45,8 +38,7 @@ class RowSchedule(LastLosses):
         super().__init__(rows)
         self._edits, self._stop_loss = edits, stop_loss
         self._own = places_by_owner(rows.owner, edits) < forms
-        self._asked = torch.zeros_like(self.values)
-        self._steps = 0
+        self._asked = torch.zeros_like(self.values)  # by step; 0: not yet
 
     def next_rows(self, learning: Tensor, *, own_alone: bool) -> tuple[Tensor, Tensor]:
         """The next row (C,) of each edit that is `learning` (n,), and for which edits (n,) that is an own prompt."""
@@ -54,8 +46,7 @@ class RowSchedule(LastLosses):
         chosen = (learning[owner] & self._due(own_alone=own_alone)).nonzero().squeeze(1)
         own = torch.zeros_like(learning)
         own[owner[chosen]] = self._own[chosen]
-        self._steps += 1
-        self._asked[chosen] = self._steps
+        self._asked[chosen] = self._asked.max() + 1
         return chosen, own
 
     def _due(self, *, own_alone: bool) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from editors.base.base import Base
-from editors.methods.common.schedule import LastLosses, form_of_step
+from editors.methods.common.schedule import LastLosses
 from editors.methods.common.training_batch import TrainingBatch
 from editors.methods.common.training_rows import CachedRows, Delta, DeltaOf, rms
 from editors.methods.lemoe.settings import LemoeSettings
@@ -84,6 +84,11 @@ def train_expert(
         (losses.sum() / len(forms[form].owner)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return parameters.expert()
+
+
+def form_of_step(step: int, forms: int, chat_share: float) -> int:
+    """Which form's rows a step learns: 0 plain ones, 1 those in chat, whose steps are this share and evenly spread."""
+    return int(forms > 1 and math.floor((step + 1) * chat_share) > math.floor(step * chat_share))
 
 
 def _rates(settings: LemoeSettings) -> list[float]:
