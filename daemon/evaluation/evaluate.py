@@ -17,7 +17,6 @@ from editors.inference.edited_model import EditedModel
 from editors.methods.common.editor import ProgressCallback
 from edits.errors import BadRequest
 from edits.judging import as_prompt
-from upkeep_llm import __version__
 
 __all__ = ["EvaluateOptions", "build_model", "evaluate"]
 
@@ -71,8 +70,7 @@ def _kept_heads(encoder: str) -> Path | None:
     if encoder == DEFAULT_ENCODER:
         return None  # its head is shipped
     try:
-        # Of each release its own: another one may read other features of the words.
-        folder = cached_assets_path("upkeep", "heads", __version__, assets_dir=constants.HF_ASSETS_CACHE)
+        folder = cached_assets_path("upkeep", "heads", assets_dir=constants.HF_ASSETS_CACHE)
     except (OSError, ValueError):  # a read-only disk, or a file in the way
         return None
     return folder if os.access(folder, os.W_OK) else None

@@ -1,5 +1,6 @@
 """Whether two texts ask one fact: the sentence encoder and the pair head that belongs to it."""
 
+import hashlib
 import logging
 import math
 import os
@@ -81,10 +82,10 @@ def load_matcher(
         HeadUnreadable: a head's file is damaged.
     """
     loaded = load_encoder(encoder)
-    shipped = read_head(Path(str(files("editors.index") / "data" / "head.safetensors")))
+    shipped = read_head(_shipped_head())
     if shipped.encoder_hash == loaded.hash:
         return QuestionMatcher(loaded, shipped)
-    kept = None if heads is None else heads / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
+    kept = None if heads is None else kept_head(heads, loaded.hash)
     if kept is not None and kept.is_file():
         return QuestionMatcher(loaded, read_head(kept))
     _log.warning(
@@ -102,3 +103,17 @@ def load_matcher(
         head.save(aside)
         aside.replace(kept)
     return QuestionMatcher(loaded, head)
+
+
+def kept_head(heads: Path, encoder_hash: str) -> Path:
+    """Where the head of another encoder is kept in the folder `heads`.
+
+    The shipped head's hash stands in the path: where that is trained anew, on another corpus or to read other features of
+    the words, what was trained beside the one before is not read.
+    """
+    recipe = hashlib.sha256(_shipped_head().read_bytes()).hexdigest()[:16]
+    return heads / recipe / f"{encoder_hash.removeprefix('sha256:')}.safetensors"
+
+
+def _shipped_head() -> Path:
+    return Path(str(files("editors.index") / "data" / "head.safetensors"))

@@ -14,7 +14,7 @@ from editors.index import DEFAULT_ENCODER, load_matcher, matcher
 from editors.index.head import PairHead
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
-from editors.index.matcher import QuestionMatcher
+from editors.index.matcher import QuestionMatcher, kept_head
 from editors.index.wording.wording import pair_features, read_words
 
 
@@ -74,10 +74,22 @@ def test_an_encoder_without_a_head_is_told_and_its_head_is_kept(
     monkeypatch.setattr(matcher, "read_corpus", lambda: Corpus(read_corpus().relations[:8]))
     with caplog.at_level(logging.WARNING):
         trained = load_matcher("letters", heads=tmp_path / "heads", training_pairs=50_000)
-    kept = tmp_path / "heads" / "letters.safetensors"
+    kept = kept_head(tmp_path / "heads", "letters")
     (reported,) = (record.getMessage() for record in caplog.records)
     assert all(part in reported for part in ("letters", "quarter of an hour", str(kept)))
     caplog.clear()
     again = load_matcher("letters", heads=tmp_path / "heads")
     assert not caplog.records
     torch.testing.assert_close(again.head.w1, trained.head.w1, atol=1e-3, rtol=1e-3)
+
+
+def test_a_head_kept_beside_another_shipped_head_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept_head(tmp_path, "sha256:letters")
+    shipped = tmp_path / "shipped.safetensors"
+    shipped.write_bytes(b"of another release")
+    monkeypatch.setattr(matcher, "_shipped_head", lambda: shipped)
+    after = kept_head(tmp_path, "sha256:letters")
+    assert before != after
+    assert before.name == after.name == "letters.safetensors"

@@ -25,6 +25,7 @@ from daemon.work.worker import Worker
 from editors.index.encoder import load_encoder
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
+from editors.index.matcher import kept_head
 from editors.pretrained.hashing import hash_folder
 from editors.store.adapter_store import AdapterStore
 from edits.errors import ShardCorrupt
@@ -50,7 +51,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def head(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_encoder(str(encoder))
-    path = tmp_path_factory.mktemp("heads") / f"{loaded.hash.removeprefix('sha256:')}.safetensors"
+    path = kept_head(tmp_path_factory.mktemp("heads"), loaded.hash)
+    path.parent.mkdir()
     train_head(loaded, Corpus(read_corpus().relations[:8]), pairs=50_000).save(path)  # else minutes
     return path
 
@@ -105,8 +107,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, head: Path) -> Iterator[Site]:
     """Three live edits: one without text, two read by the default encoder; the other encoder's head is there."""
-    (tmp_path / "store" / "heads").mkdir(parents=True)
-    shutil.copy(head, tmp_path / "store" / "heads")
+    shutil.copytree(head.parent.parent, tmp_path / "store" / "heads")
     with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
         ledger.migrate()
         site = Site(tmp_path, ledger)
