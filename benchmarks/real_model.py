@@ -42,8 +42,9 @@ SEARCH: Mapping[str, Sequence[Sequence[Settings]]] = {
             {"neuron_learning_rate": 4e-4, "neuron_steps": 100},
             {"neuron_learning_rate": 1e-3, "neuron_steps": 100},
             {"neuron_learning_rate": 1e-3, "neuron_steps": 1000},
+            {"neuron_learning_rate": 1e-3, "neuron_steps": 3000},
         ),
-        ({"theta": 0.5}, {"theta": 0.8}),
+        ({"theta": 0.5}, {"theta": 0.8}, {"theta": 0.9}),
     ),
     "lemoe": (
         (
