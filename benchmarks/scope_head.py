@@ -7,11 +7,15 @@ For each file the share of (edit's prompt, other prompt) pairs that fire, each e
 text, before an instruction, after examples; and with the edited question as an example only (should be 0). Each for the ways
 of reading a prompt that were compared: its part that asks (what the index does), the whole, the last sentence. Prints one
 JSON object.
+
+`known`: of all questions of these facts, the share whose words, the name masked, stand in the corpus that the head learned
+from. `unknown_to_the_corpus`: the facts of which it holds neither the relation, by name, nor the prompt, nor a paraphrase.
 """
 
 import argparse
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ import torch
 
 from editors.index import DEFAULT_ENCODER, load_matcher
 from editors.index.head import Questions
+from editors.index.learning.corpus import read_corpus
 from editors.index.matcher import QuestionMatcher
 from editors.index.wording.questions import find_name, masked, masked_question, readings
 from editors.index.wording.sentences import sentences
@@ -50,20 +55,56 @@ def main() -> None:
     print(json.dumps({"encoder": matcher.hash, "files": found}))
 
 
-def _file(matcher: QuestionMatcher, path: Path, limit: int, target: float) -> dict[str, dict[str, float]]:
+def _file(matcher: QuestionMatcher, path: Path, limit: int, target: float) -> dict[str, Any]:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     facts = [json.loads(line) for line in random.Random(0).sample(lines, min(limit, len(lines)))]
+    scores: dict[str, Any] = {
+        name: _scores(matcher, facts, target, reader) for name, reader in READERS.items()
+    }
+    texts, relations = known_to_the_corpus()
+    asked = [
+        [wording(fact, prompt) for prompt in (fact["prompt"], *fact["rephrase_prompts"])] for fact in facts
+    ]
+    unknown = [
+        fact
+        for fact, words in zip(facts, asked, strict=True)
+        if plain(fact.get("relation") or "") not in relations and texts.isdisjoint(words)
+    ]
+    every = [words for one in asked for words in one]
+    scores["known"] = round(sum(words in texts for words in every) / len(every), 4)
+    scores["unknown_to_the_corpus"] = {
+        "facts": len(unknown),
+        **_scores(matcher, unknown, target, READERS["asking"]),
+    }
+    return scores
+
+
+def _scores(
+    matcher: QuestionMatcher, facts: Sequence[Fact], target: float, reader: Reader
+) -> dict[str, float]:
     own = matcher.encode([masked_question(fact["prompt"], [fact["subject"]]) for fact in facts])
     odds = matcher.thresholds(own, target_false_fire=target).tolist()
-    scores: dict[str, dict[str, float]] = {}
-    for name, reader in READERS.items():
-        kinds = {kind: list(_pairs(facts, kind)) for kind in KINDS}
-        scores[name] = {
-            kind: round(_share(matcher, own, odds, pairs, reader), 4)
-            for kind, pairs in kinds.items()
-            if pairs
-        }
-    return scores
+    kinds = {kind: list(_pairs(facts, kind)) for kind in KINDS}
+    return {
+        kind: round(_share(matcher, own, odds, pairs, reader), 4) for kind, pairs in kinds.items() if pairs
+    }
+
+
+def known_to_the_corpus() -> tuple[set[str], set[str]]:
+    """The corpus' phrasings, names masked, and the names of its relations: words alone."""
+    relations = read_corpus().relations
+    texts = {plain(text) for one in relations for text in (*one.phrasings, *one.near_misses)}
+    return texts, {plain(one.name) for one in relations}
+
+
+def wording(fact: Fact, prompt: str) -> str:
+    """A question with the name masked: its words alone."""
+    read = read_text(prompt)
+    return plain(masked(read, find_name(read, [words_of(fact["subject"])])))
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def _pairs(facts: Sequence[Fact], kind: str) -> Iterator[tuple[int, str, str]]:
