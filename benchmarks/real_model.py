@@ -29,21 +29,18 @@ Settings = Mapping[str, float | bool]
 SWITCHES: Settings = dict.fromkeys(
     ("replay", "force_own_expert", "deferral", "pool_prompt_only", "zero_output", "ignore_padding"), True
 )
+FIRING: Settings = {"neuron_learning_rate": 1e-3, "neuron_steps": 1000}
 # As published first, then around what teaches this base. One axis is searched at the best point of those before.
 SEARCH: Mapping[str, Sequence[Sequence[Settings]]] = {
     "scen": (
+        # As published; then experts beside neurons that fire, for an expert that no neuron calls looks like none.
         (
-            {"learning_rate": 1e-4, "steps": 10, "neuron_learning_rate": 1e-4},  # as published
-            {"learning_rate": 2e-3, "steps": 10},
-            {"learning_rate": 1e-3, "steps": 30},
+            {"learning_rate": 1e-4, "steps": 10, "neuron_learning_rate": 1e-4},
+            {"learning_rate": 2e-3, "steps": 10, **FIRING},
+            {"learning_rate": 1e-3, "steps": 30, **FIRING},
+            {"learning_rate": 4e-3, "steps": 10, **FIRING},
         ),
-        (
-            {"neuron_learning_rate": 1e-4, "neuron_steps": 100},
-            {"neuron_learning_rate": 4e-4, "neuron_steps": 100},
-            {"neuron_learning_rate": 1e-3, "neuron_steps": 100},
-            {"neuron_learning_rate": 1e-3, "neuron_steps": 1000},
-            {"neuron_learning_rate": 1e-3, "neuron_steps": 3000},
-        ),
+        ({"neuron_learning_rate": 4e-4}, {"neuron_steps": 300}),
         ({"theta": 0.5}, {"theta": 0.8}, {"theta": 0.9}),
     ),
     "lemoe": (

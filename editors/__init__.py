@@ -2,13 +2,14 @@
 
 Usable as a library on its own, without the daemon:
 
-    from editors import AdapterStore, EditedModel, EditRequest, build_editor, load_base
+    from editors import EditedModel, EditRequest, build_editor, load_base
+    from editors.index import load_matcher
 
     base = load_base("path/or/hub-id")
-    model = EditedModel(base)
-    shard = build_editor("scen").apply([EditRequest("1", "France", "The capital of France is", "Lyon")], base=base)
-    model.enable(shard)
-    model.generate(["The capital of France is"])
+    model = EditedModel(base, matcher=load_matcher())
+    request = EditRequest("1", "France", "The capital of France is", "Lyon")
+    model.enable(build_editor("scen").apply([request], base=base, parent=model))
+    model.generate(["What is the capital of France?"])
 
 Names load on first use: the planner and the consumer import the vocabulary from here and must not pay for torch.
 """

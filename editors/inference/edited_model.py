@@ -75,6 +75,7 @@ class EditedModel:
         self.bank = ExpertBank(base, limit_bytes=device_expert_bytes)
         self._store = store
         self._live: dict[str, ExpertRow] = {}
+        self._told: set[bool] = set()  # of which two kinds of shards a warning was given: with text, without
         self._unserved: dict[str, str] = {}  # edit id -> digest of the damaged shard that carries it
         self._names = SurfaceIndex()
         self._routers: dict[Routing, Router] = {}
@@ -136,6 +137,7 @@ class EditedModel:
         """
         require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash)
         self._check_entries(shard)
+        self._warn_of_text(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
@@ -148,6 +150,25 @@ class EditedModel:
                 expert = self._live[edit_id] = ExpertRow(shard, row)
                 self._names.add(edit_id, shard.header.entries[row].surface_forms)
                 self._router(shard.header.routing).add(edit_id, expert)
+
+    def _warn_of_text(self, shard: Shard) -> None:
+        """Say once where paraphrases are not found, as either the shard has no text or the model reads none."""
+        has_text = shard.header.encoder_hash is not None
+        if (
+            shard.header.routing != "scope"
+            or has_text == (self.matcher is not None)
+            or has_text in self._told
+        ):
+            return
+        self._told.add(has_text)
+        _log.warning(
+            "shard %s was indexed by the text of its edits, which this model does not read: pass "
+            "matcher=load_matcher() (editors.index), or an edit may fire on its own words alone"
+            if has_text
+            else "shard %s has no text to find its edits by, though this model reads texts: pass parent=model to apply(), "
+            "or an edit fires only where the base's own answers agree",
+            shard.digest,
+        )
 
     def _check_entries(self, shard: Shard) -> None:
         """Refuse token ids that the base does not have: a device that looks one up is lost to its process."""

@@ -35,5 +35,9 @@ class ScopedSettings(MethodSettings):
         16, ge=1, le=256, description="how much of the base's answer the scope index keeps"
     )
     target_false_fire: float = Field(
-        0.01, ge=0, le=0.5, description="share of prompts out of scope that may fire; sets the thresholds"
+        0.01,
+        ge=0,
+        le=0.5,
+        description="share of prompts out of scope that may fire; sets the thresholds. By the text: of the head's bank beyond "
+        "the edit's own relation, within measured bounds (editors/index/matcher.py)",
     )

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from editors.index import DEFAULT_ENCODER, load_matcher, matcher
 from editors.index.head import PairHead
 from editors.index.learning.corpus import Corpus, read_corpus
 from editors.index.learning.training import train_head
-from editors.index.matcher import QuestionMatcher, kept_head
+from editors.index.matcher import MAX_ODDS, MIN_ODDS, OWN_SHARE, TARGET, QuestionMatcher, kept_head
 from editors.index.wording.wording import pair_features, read_words
 
 
@@ -45,6 +46,19 @@ def test_thresholds_of_many_questions_are_those_of_each_alone() -> None:
         alone = [loaded.thresholds(questions.rows([n]), target_false_fire=target) for n in range(40)]
         torch.testing.assert_close(together, torch.cat(alone))
     assert loaded.thresholds(questions.rows([]), target_false_fire=0.01).shape == (0,)
+
+
+def test_a_stricter_target_never_lowers_a_threshold_and_all_lie_within_the_bounds() -> None:
+    loaded = load_matcher()
+    questions = loaded.encode(loaded.head.bank.texts[::9])
+    targets = (0.2, 0.05, TARGET, 0.002, 0.0005)
+    found = [loaded.thresholds(questions, target_false_fire=target) for target in targets]
+    assert all(bool((stricter >= one).all()) for one, stricter in pairwise(found))
+    ours = found[targets.index(TARGET)]
+    assert MIN_ODDS <= float(ours.min()) < float(ours.max()) <= MAX_ODDS
+    # Few questions of the bank, each asked of one that stands in it, are let through: its own, and what is like it.
+    fired = (loaded.odds(questions, loaded.head.bank) >= ours[:, None]).float().mean(1)
+    assert float(fired.median()) <= TARGET + OWN_SHARE
 
 
 def test_odds_of_all_pairs_are_those_of_each_pair_and_symmetric(head: PairHead) -> None:
