@@ -14,7 +14,7 @@ from daemon.__main__ import build_app
 pytestmark = pytest.mark.real
 
 EDITS = 40
-# The bars are for 200 facts (docs/benchmarks.md). What just holds them falls under these on 40 facts about once in fifty runs.
+# The bars are for 200 facts (docs/benchmarks.md): what just holds them falls under these on 40 facts once in fifty runs.
 LEAST = {"reliability": 0.92, "generality": 0.8, "ended": 0.92}
 MOST = {"yes_no": 0.15, "two_hop": 0.15}
 

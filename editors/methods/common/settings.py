@@ -38,6 +38,6 @@ class ScopedSettings(MethodSettings):
         0.01,
         ge=0,
         le=0.5,
-        description="share of prompts out of scope that may fire; sets the thresholds. By the text: of the head's bank beyond "
-        "the edit's own relation, within measured bounds (editors/index/matcher.py)",
+        description="share of prompts out of scope that may fire; sets the thresholds. By the text: of the head's bank "
+        "beyond the edit's own relation, within measured bounds (editors/index/matcher.py)",
     )

@@ -7,11 +7,19 @@ import pytest
 from support.models.tiny_models import tiny_chat_base
 from support.requirements_met import DATA
 
-from editors import EditedModel, EditRequest, build_editor
+from editors import EditedModel, EditRequest, build_editor, load_base
 from editors.index import load_matcher
 from edits.prompts import Conversation, Message
 
 CASES = DATA.parent / "cases" / "questions-one-subject.jsonl"
+DEMO = Path(__file__).parents[3] / "demo" / "base"
+# The demo's base gives both questions of a pair one answer, and is sure of it.
+ANSWERED_ALIKE = (
+    ("Brazil", "The capital of Brazil is"),
+    ("Brazil", "The head of government of Brazil is"),
+    ("France", "The capital of France is"),
+    ("France", "The largest city of France is"),
+)
 IN_OTHER_WORDS = {
     "currency": "Which currency does {} use?",
     "capital": "{}'s capital is",
@@ -110,3 +118,58 @@ def test_a_conversation_that_went_on_to_somebody_else_asks_no_edit() -> None:
         then("Tell me about Norland.", "Which currency do they use in Ostland?"),
     ]
     assert [route.edit_id for route in model.route([*same, *other])] == ["6", "6", *[None] * len(other)]
+
+
+@pytest.mark.parametrize("source", ["general", "cases"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "urgent, one by one"])
+def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(source: str, at_once: bool) -> None:
+    path = CASES.with_name("same-base-answer.jsonl")
+    if source == "cases" and not path.exists():
+        pytest.skip(f"{path} is not here")
+    facts = from_cases(path) if source == "cases" else list(ANSWERED_ALIKE)
+    requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
+    model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher())
+    editor = build_editor("scen", {"max_steps": 1})
+    duplicates = {}
+    for batch in [requests] if at_once else [[request] for request in requests]:
+        shard = editor.apply(batch, base=model.base, parent=model)
+        model.enable(shard)
+        duplicates |= model.duplicate_questions(shard)
+    assert duplicates == {request.edit_id: [] for request in requests}
+    routes = model.route([request.prompt for request in requests])
+    assert [route.edit_id for route in routes] == [request.edit_id for request in requests]
+
+
+def test_a_lone_urgent_edit_takes_no_other_question_of_its_subject_on_a_base_that_knows_it() -> None:
+    model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher())
+    lone = EditRequest("1", "France", "The capital of France is", "Lyon")
+    model.enable(build_editor("scen", {"max_steps": 1}).apply([lone], base=model.base, parent=model))
+    others = [form.format("France") for form in OTHERS]
+    others += ["The currency of France is", "The president of France is", "The largest city of France is"]
+    fired = [text for text, route in zip(others, model.route(others), strict=True) if route.edit_id]
+    assert fired == []
+    assert model.route("Which city is the capital of France?")[0].edit_id == "1"
+
+
+def test_a_model_says_once_where_its_edits_are_found_by_their_own_words_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    base, matcher, editor = (
+        load_base(DEMO, device="cpu"),
+        load_matcher(),
+        build_editor("scen", {"max_steps": 1}),
+    )
+    requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(INVENTED, start=1)]
+    reading = EditedModel(base, matcher=matcher)
+    with_text, more = (editor.apply([one], base=base, parent=reading) for one in requests[:2])
+    without_text = editor.apply([requests[2]], base=base)
+    reading.enable(with_text)
+    assert not caplog.records, "all is as it should be"
+    reading.enable(without_text)
+    blind = EditedModel(base)
+    blind.enable(with_text)
+    blind.enable(more)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "parent=model" in told[0]
+    assert "matcher=load_matcher()" in told[1]

@@ -55,7 +55,7 @@ def test_a_stricter_target_never_lowers_a_threshold_and_all_lie_within_the_bound
     found = [loaded.thresholds(questions, target_false_fire=target) for target in targets]
     assert all(bool((stricter >= one).all()) for one, stricter in pairwise(found))
     ours = found[targets.index(TARGET)]
-    assert MIN_ODDS <= float(ours.min()) < float(ours.max()) <= MAX_ODDS
+    assert MIN_ODDS - 1e-6 <= float(ours.min()) < float(ours.max()) <= MAX_ODDS + 1e-6
     # Few questions of the bank, each asked of one that stands in it, are let through: its own, and what is like it.
     fired = (loaded.odds(questions, loaded.head.bank) >= ours[:, None]).float().mean(1)
     assert float(fired.median()) <= TARGET + OWN_SHARE

@@ -191,6 +191,19 @@ def test_of_several_facts_in_one_prompt_the_one_that_is_asked_fires(matcher: Que
     ) == ["2", "1", None]
 
 
+def test_one_edit_at_most_answers_a_prompt_of_two_questions_about_edited_facts(
+    matcher: QuestionMatcher,
+) -> None:
+    model = edited(matcher, CAPITAL, edit(2, "Japan", "What is the currency of Japan?"))
+    asked_last, asked_at_once = fired(
+        model,
+        "What is the capital of France? What is the currency of Japan?",
+        "What is the capital of France and what is the currency of Japan?",
+    )
+    assert asked_last == "2"
+    assert asked_at_once is None, "one value would stand for the answer to both"
+
+
 def test_a_long_text_that_names_very_many_subjects_costs_few_passes_of_the_encoder(
     matcher: QuestionMatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
