@@ -130,7 +130,7 @@ def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(source: s
     requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
     model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher())
     editor = build_editor("scen", {"max_steps": 1})
-    duplicates = {}
+    duplicates: dict[str, list[str]] = {}
     for batch in [requests] if at_once else [[request] for request in requests]:
         shard = editor.apply(batch, base=model.base, parent=model)
         model.enable(shard)
