@@ -191,13 +191,19 @@ def test_what_is_not_installed_is_named_with_its_extra(upkeep: Run, library: Pat
         assert reported.stderr.count("\n") == 1
 
 
-def test_the_library_of_the_readme_needs_no_extra(library: Path, tmp_path: Path) -> None:
+def test_the_library_of_the_readme_needs_no_extra_but_the_encoder_that_it_names(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     assert '"demo/base"' in example
     (tmp_path / "example.py").write_text(example.replace('"demo/base"', repr(str(BASE))), encoding="utf-8")
+    (named,) = re.findall(r"pip install --no-deps ([\w-]+)", readme)
+    python = _environment(tmp_path / "venv", wheels, set())
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    _link(metadata.distribution(named), site)
 
-    done = _run(library, "example.py", cwd=tmp_path)
+    done = _run(python, "example.py", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "Karol Nawrocki" in done.stdout
