@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from editors.pretrained.hashing import has_tokenizer
 from edits.errors import BaseUnreadable
 
 # The class of every tokenizer that transformers 5 saves from a tokenizer.json.
@@ -94,7 +95,13 @@ def read_encoder(place: str) -> Any:
 
 
 def read_tokenizer(place: str) -> Any:
-    """The tokenizer of a checkpoint."""
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        BaseUnreadable: its folder has none, where transformers 5 would make an empty one.
+    """
+    if Path(place).is_dir() and not has_tokenizer(Path(place)):
+        raise BaseUnreadable(f"{place} has no tokenizer: save it beside the weights (tokenizer.json)")
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 

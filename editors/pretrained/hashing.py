@@ -160,5 +160,9 @@ def missing_files(folder: Path) -> list[str]:
     if index.is_file():
         weights = sorted({*json.loads(index.read_bytes())["weight_map"].values()})
     missing = [name for name in weights if not (folder / name).is_file()]
-    found = any(file.is_file() for pattern in _TOKENIZERS for file in folder.glob(pattern))
-    return missing if found else [*missing, "tokenizer.json"]
+    return missing if has_tokenizer(folder) else [*missing, "tokenizer.json"]
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint's folder has files that a tokenizer is made of."""
+    return any(file.is_file() for pattern in _TOKENIZERS for file in folder.glob(pattern))

@@ -55,6 +55,16 @@ def test_a_saved_tokenizer_keeps_its_special_tokens(saved: Path) -> None:
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<s>", "</s>", "<pad>")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_without_a_tokenizer_is_refused_and_says_so(
+    saved: Path, family: str, tmp_path: Path
+) -> None:
+    bare = tmp_path / family
+    shutil.copytree(saved / family, bare, ignore=shutil.ignore_patterns("tokenizer*", "special_tokens*"))
+    with pytest.raises(BaseUnreadable, match="tokenizer"):
+        load_base(bare, device="cpu")
+
+
 def test_the_demos_base_says_the_same(saved: Path) -> None:
     assert load_base(DEMO, device="cpu").generate(QUESTIONS) == json.loads(
         (saved / "answers.json").read_text()
