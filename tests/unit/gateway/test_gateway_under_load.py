@@ -83,8 +83,9 @@ def test_a_client_that_does_not_read_holds_up_the_engines_stream_and_nobody_else
             replies = list(others.map(lambda _: front.post(PATH, asked), range(40)))
         assert {reply.status_code for reply in replies} == {200}
         assert engine.sent == before  # it waits
-        received = 1
+        received, end = 1, b""
         while piece := client.recv(1 << 20):
-            received += len(piece)
-    assert engine.sent > EVENTS * EVENT_BYTES
-    assert received > engine.sent
+            received, end = received + len(piece), (end + piece)[-100:]
+    # Not against the engine's bytes: how a stream is framed is each server's own.
+    assert min(engine.sent, received) > EVENTS * EVENT_BYTES
+    assert b"[DONE]" in end
