@@ -1,4 +1,4 @@
-"""How the scope index tells paraphrases from other questions, on facts files that its head never saw; no base is asked.
+"""How the scope index tells paraphrases from other questions, on facts files; no base is asked.
 
     python benchmarks/scope_head.py --facts FACTS.jsonl [MORE.jsonl ...] [--encoder DIR] [--limit 500]
 
@@ -8,8 +8,9 @@ text, before an instruction, after examples; and with the edited question as an 
 of reading a prompt that were compared: its part that asks (what the index does), the whole, the last sentence. Prints one
 JSON object.
 
-`known`: of all questions of these facts, the share whose words, the name masked, stand in the corpus that the head learned
-from. `unknown_to_the_corpus`: the facts of which it holds neither the relation, by name, nor the prompt, nor a paraphrase.
+What the head's corpus holds of them, the name masked, words alone: `known`, the share of each kind of question that stands
+there; `known_facts`, those whose prompt or a paraphrase stands there or whose relation it names; `unknown_facts`, the others
+(where a file names no relation, by the questions alone). Of both their number and the shares that fire, as the index reads.
 """
 
 import argparse
@@ -61,22 +62,34 @@ def _file(matcher: QuestionMatcher, path: Path, limit: int, target: float) -> di
     scores: dict[str, Any] = {
         name: _scores(matcher, facts, target, reader) for name, reader in READERS.items()
     }
+    return scores | _by_corpus(matcher, facts, target)
+
+
+def _by_corpus(matcher: QuestionMatcher, facts: Sequence[Fact], target: float) -> dict[str, Any]:
+    """What the corpus holds of these facts, and how those that it knows do beside the others."""
     texts, relations = known_to_the_corpus()
-    asked = [
-        [wording(fact, prompt) for prompt in (fact["prompt"], *fact["rephrase_prompts"])] for fact in facts
-    ]
-    unknown = [
-        fact
-        for fact, words in zip(facts, asked, strict=True)
-        if plain(fact.get("relation") or "") not in relations and texts.isdisjoint(words)
-    ]
-    every = [words for one in asked for words in one]
-    scores["known"] = round(sum(words in texts for words in every) / len(every), 4)
-    scores["unknown_to_the_corpus"] = {
-        "facts": len(unknown),
-        **_scores(matcher, unknown, target, READERS["asking"]),
+    groups: dict[str, list[Fact]] = {"known_facts": [], "unknown_facts": []}
+    for fact in facts:
+        named = plain(fact.get("relation") or "") in relations
+        known = named or any(
+            wording(fact, prompt) in texts for prompt in (fact["prompt"], *fact["rephrase_prompts"])
+        )
+        groups["known_facts" if known else "unknown_facts"].append(fact)
+    return {"known": _known_shares(facts, texts)} | {
+        name: {"facts": len(group), **_scores(matcher, group, target, READERS["asking"])}
+        for name, group in groups.items()
+        if group
     }
-    return scores
+
+
+def _known_shares(facts: Sequence[Fact], texts: set[str]) -> dict[str, float]:
+    asked: dict[str, Callable[[Fact], list[str]]] = {"prompt": lambda fact: [fact["prompt"]]}
+    asked |= {kind: KINDS[kind] for kind in ("paraphrase", "subject", "yes_no", "two_hop")}
+    found = {
+        kind: [wording(fact, prompt) in texts for fact in facts for prompt in prompts(fact)]
+        for kind, prompts in asked.items()
+    }
+    return {kind: round(sum(hits) / len(hits), 4) for kind, hits in found.items() if hits}
 
 
 def _scores(
@@ -91,7 +104,7 @@ def _scores(
 
 
 def known_to_the_corpus() -> tuple[set[str], set[str]]:
-    """The corpus' phrasings, names masked, and the names of its relations: words alone."""
+    """The corpus' texts, names masked, and the names of its relations: words alone."""
     relations = read_corpus().relations
     texts = {plain(text) for one in relations for text in (*one.phrasings, *one.near_misses)}
     return texts, {plain(one.name) for one in relations}

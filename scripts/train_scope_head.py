@@ -2,8 +2,8 @@
 
     python scripts/train_scope_head.py [--encoder DIR] [--out FILE] [--seed 0]
 
-Takes about a quarter of an hour on one core. How the result does on questions that it never saw:
-benchmarks/scope_head.py.
+Takes about a quarter of an hour on one core. How the result does on facts files, and what of
+them its corpus holds: benchmarks/scope_head.py.
 """
 
 import argparse
