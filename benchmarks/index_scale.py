@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/index_scale.py --model demo/base
 
-Prints one JSON object. Each size runs in a process of its own, over shards written directly: invented names (two words, now
-and then a third or an alias, three edits for two subjects), questions of `--relations` relations in eight phrasings, random
-unit vectors, and what a base that was asked leaves in an entry (its answer, the target, required words); no experts.
+Prints one JSON object. Each size runs in a process of its own, over shards written directly, of `--batch` edits (50, as
+production's: each shard that is held takes memory of its own): invented names (two words, now and then a third or an alias,
+three edits for two subjects), questions of `--relations` relations in eight phrasings, random unit vectors, and what a base
+that was asked leaves in an entry (its answer, the target, required words); no experts.
 
     memory_bytes_per_edit    growth of the process' anonymous memory from before opening to after, over the edits
     file_bytes_per_edit      of the shards' files: headers and vectors, which are read where they lie
@@ -65,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="demo/base", help="any base: nothing is asked of it")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--batch", type=int, default=1_000, help="edits of a shard")
+    parser.add_argument("--batch", type=int, default=50, help="edits of a shard")
     parser.add_argument("--relations", type=int, default=500)
     parser.add_argument("--distinct", action="store_true", help="every question in words of its own")
     parser.add_argument("--encoder", default="", help="an encoder's folder or hub id; unset: the default one")
@@ -111,7 +112,7 @@ def measure(count: int, options: argparse.Namespace) -> dict[str, Any]:
             str(count),
             folder,
         ]
-        subprocess.run([*command, matcher.hash], check=True)  # noqa: S603
+        subprocess.run([*command, matcher.hash, str(Path(__file__).parent)], check=True)  # noqa: S603
         files = [path for path in root.rglob("shard.*") if path.is_file()]
         file_bytes = sum(path.stat().st_size for path in files)
         hash_seconds = _seconds(lambda: [hashlib.sha256(path.read_bytes()).digest() for path in files])
@@ -200,6 +201,7 @@ def memory_bytes() -> int:
 _WRITE = """
 import argparse, json, sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[5])
 from index_scale import write_store
 write_store(int(sys.argv[2]), argparse.Namespace(**json.loads(sys.argv[1])), Path(sys.argv[3]), sys.argv[4])
 """

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from editors.index.encoder import MAX_TOKENS
 from editors.index.head import Questions, joined
@@ -33,37 +34,14 @@ MAX_READ_CHARACTERS, MAX_READ_TOKENS = 1 << 17, 8 * MAX_TOKENS
 _COMPARED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedEdit:
-    """What the index knows of one edit: its place in a shard; all else is read from there when it is asked for."""
-
-    shard: Shard
-    row: int
+class IndexedEdit(Protocol):
+    """One edit's place in a shard: what the index knows of it is read from there when it is asked for."""
 
     @property
-    def relation(self) -> str | None:
-        """Its relation; None where the event named none."""
-        return self.shard.header.entries[self.row].relation
+    def shard(self) -> Shard: ...
 
     @property
-    def odds(self) -> float:
-        """Log odds from which a prompt asks it."""
-        return self.shard.header.entries[self.row].odds or 0.0
-
-    @property
-    def own(self) -> VectorRows:
-        """The vectors of its own question and of the phrasings that came with it."""
-        rows = self.shard.own_questions(self.row)
-        return VectorRows(self.shard.tensors, self.shard.header.questions, rows.start, len(rows))
-
-    @property
-    def phrasings(self) -> Iterator[tuple[str, VectorRows]]:
-        """The masked texts that it adds to what is known of its relation, with their vectors."""
-        relation, texts = self.relation, self.shard.header.questions
-        if relation is not None:
-            more = self.shard.relation_questions.get(relation, ())
-            for row in (*self.shard.own_questions(self.row), *more):
-                yield texts[row].text, VectorRows(self.shard.tensors, texts, row)
+    def row(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +104,14 @@ class TextIndex:
         if not edit.shard.own_questions(edit.row):
             raise ValueError(f"edit {edit_id} has no text in its shard")
         self._edits[edit_id] = edit
-        if edit.relation is not None:
-            self._relations.add(edit.relation, edit.phrasings)
+        if (relation := _relation(edit)) is not None:
+            self._relations.add(relation, _phrasings(edit))
 
     def remove(self, edit_id: str) -> None:
         """Forget an edit; one that was never added is passed over."""
         edit = self._edits.pop(edit_id, None)
-        if edit is not None and edit.relation is not None:
-            self._relations.remove(edit.relation, edit.phrasings)
+        if edit is not None and (relation := _relation(edit)) is not None:
+            self._relations.remove(relation, _phrasings(edit))
 
     def matches(self, pairs: Sequence[TextPair]) -> list[TextMatch]:
         """How well each prompt asks the edit's question.
@@ -172,12 +150,12 @@ class TextIndex:
     def duplicate_questions(self, one: IndexedEdit, others: Sequence[str]) -> list[str]:
         """Which of the others, of one subject, have this edit's question in other words, by the stricter threshold."""
         found: list[str] = []
-        asked, least = one.own.read(), one.odds
+        asked, least = _own(one).read(), _odds(one)
         for start in range(0, len(others), _COMPARED):
             chunk = [(edit_id, self._edits[edit_id]) for edit_id in others[start : start + _COMPARED]]
-            likest = self._likest(asked, [edit.own.read() for _, edit in chunk])
+            likest = self._likest(asked, [_own(edit).read() for _, edit in chunk])
             pairs = zip(chunk, likest, strict=True)
-            found += [edit_id for (edit_id, edit), (odds, _) in pairs if odds >= max(least, edit.odds)]
+            found += [edit_id for (edit_id, edit), (odds, _) in pairs if odds >= max(least, _odds(edit))]
         return found
 
     def _likest(self, asked: Questions, parts: Sequence[Questions]) -> list[tuple[float, float]]:
@@ -193,23 +171,47 @@ class TextIndex:
         An edit is known by its own questions and by those of its relation, which may be other edits' too.
         """
         edits = [self._edits[edit_id] for edit_id in edit_ids]
-        relations = [edit.relation for edit in edits]
+        relations = [_relation(edit) for edit in edits]
         shared = {
             name: self._relations.questions(name) for name in dict.fromkeys(relations) if name is not None
         }
         of_relation = {name: questions for name, questions in shared.items() if questions is not None}
-        likest = self._likest(asked, [*(edit.own.read() for edit in edits), *of_relation.values()])
+        likest = self._likest(asked, [*(_own(edit).read() for edit in edits), *of_relation.values()])
         best = dict(zip(of_relation, likest[len(edits) :], strict=True))
         matches = []
         for own, relation, edit in zip(likest, relations, edits, strict=False):
             odds, likeness = map(max, zip(own, best.get(relation, own) if relation else own, strict=True))
-            matches.append(TextMatch(_probability(odds - edit.odds), likeness))
+            matches.append(TextMatch(_probability(odds - _odds(edit)), likeness))
         return matches
 
 
 def asked_parts(prompt: Prompt, names: Sequence[Words]) -> list[str]:
     """The parts of a prompt that may ask about a name, masked, as they are compared with the edits' questions."""
     return [part[:MAX_PART] for part in readings(user_turns(prompt)[-MAX_TURNS:], names)]
+
+
+def _relation(edit: IndexedEdit) -> str | None:
+    return edit.shard.header.entries[edit.row].relation
+
+
+def _odds(edit: IndexedEdit) -> float:
+    """Log odds from which a prompt asks it."""
+    return edit.shard.header.entries[edit.row].odds or 0.0
+
+
+def _own(edit: IndexedEdit) -> VectorRows:
+    """The vectors of its own question and of the phrasings that came with it."""
+    rows = edit.shard.own_questions(edit.row)
+    return VectorRows(edit.shard.tensors, edit.shard.header.questions, rows.start, len(rows))
+
+
+def _phrasings(edit: IndexedEdit) -> Iterator[tuple[str, VectorRows]]:
+    """The masked texts that it adds to what is known of its relation, with their vectors."""
+    relation, texts = _relation(edit), edit.shard.header.questions
+    if relation is not None:
+        more = edit.shard.relation_questions.get(relation, ())
+        for row in (*edit.shard.own_questions(edit.row), *more):
+            yield texts[row].text, VectorRows(edit.shard.tensors, texts, row)
 
 
 def _probability(odds: float) -> float:

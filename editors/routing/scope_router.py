@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
 from editors.index.matcher import QuestionMatcher
-from editors.index.text_index import NO_MATCH, IndexedEdit, TextIndex, TextMatch, TextPair, turns_with_names
+from editors.index.text_index import NO_MATCH, TextIndex, TextMatch, TextPair, turns_with_names
 from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
@@ -142,7 +142,7 @@ class ScopeRouter:
         if entry.prompt_sha256 is not None:
             self._verbatim.add(hash(entry.prompt_sha256), edit_id)
         if self._text is not None and entry.odds is not None:
-            self._text.add(edit_id, IndexedEdit(expert.shard, expert.row))
+            self._text.add(edit_id, expert)
 
     def remove(self, edit_id: str) -> None:
         prompt = self.entry(edit_id).prompt_sha256
@@ -170,7 +170,7 @@ class ScopeRouter:
         others = sorted(edit_id for edit_id in named - {mine.edit_id} if edit_id in self._experts)
         text = self._text if mine.odds is not None else None
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
-        found = [] if text is None else text.duplicate_questions(IndexedEdit(expert.shard, expert.row), read)
+        found = [] if text is None else text.duplicate_questions(expert, read)
         key = _key(expert)
         unprocessed = sorted({*others} - {*read})
         return sorted(

@@ -88,22 +88,22 @@ class AdapterStore:
         if not _DIGEST.fullmatch(digest):
             raise ShardCorrupt(f"{digest!r} is not a shard's digest")
         folder = self._shards / digest
-        files = (folder / "shard.json", folder / "shard.safetensors")
+        header_file, weights_file = folder / "shard.json", folder / "shard.safetensors"
         with disk_errors(self.root):
-            for file, limit in zip(files, (MAX_HEADER_BYTES, _MAX_WEIGHTS_BYTES), strict=True):
+            for file, limit in ((header_file, MAX_HEADER_BYTES), (weights_file, _MAX_WEIGHTS_BYTES)):
                 if not file.is_file():
                     raise ShardDamaged(
                         digest, f"{file} is missing: restore it from a copy, or `upkeep repair`"
                     )
                 if file.stat().st_size > limit:
                     raise ShardDamaged(digest, f"{file} is larger than {limit} bytes")
-            header = files[0].read_bytes()
+            header = header_file.read_bytes()
 
             begun = digest_begun(header)
 
             def prove() -> None:  # asked as long as the shard is held: it must not hold the header's bytes
                 found = begun.copy()
-                for piece in pieces(files[1]):
+                for piece in pieces(weights_file):
                     found.update(piece)
                 if found.hexdigest() != digest:
                     raise ShardDamaged(
@@ -111,7 +111,7 @@ class AdapterStore:
                         f"shard {digest} does not match its digest: restore it from a copy, or `upkeep repair`",
                     )
 
-            tensors = MappedTensors(files[1], self._maps, digest=digest, prove=prove)
+            tensors = MappedTensors(weights_file, self._maps, digest=digest, prove=prove)
         derived = None if encoder_hash is None else self.derived.find(digest, encoder_hash)
         return parse_shard(header, tensors, digest=digest, derived=derived)
 

@@ -1,9 +1,12 @@
 """What a shard's header says: which editor made it, for which base, and how each of its edits fires."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -12,6 +15,7 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 # What decides that an edit of the shard fires: Upkeep's scope index, SCEN's indexing neurons, LEMoE's KV anchors.
 Routing = Literal["scope", "neuron", "kv_anchor"]
@@ -21,6 +25,8 @@ MAX_ANSWER_TOKENS = 256  # that are kept of the base's answer
 LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
 
 TokenId = Annotated[int, Field(ge=0)]
+# One string for all shards that are held.
+_Hash = Annotated[str, Field(max_length=100), AfterValidator(sys.intern)]
 
 
 class ShardEntry(BaseModel):
@@ -79,21 +85,21 @@ _Questions: TypeAlias = Annotated[
 ]
 
 
-class Agreement(BaseModel):
+# Dataclasses: each shard that is held has both, and models would take 1.4 kB more.
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Agreement:
     """How far the base's own answer tells one question from another: how often it gave the edit's own answer.
 
     Counted where the base is sure of that answer: to the edit's prompt behind other text, and to other questions.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    same: int = Field(0, ge=0, description="prompts that ask the edit's question")
-    same_agreed: int = Field(0, ge=0)
-    other: int = Field(0, ge=0, description="prompts that ask something else of its subject")
-    other_agreed: int = Field(0, ge=0)
+    same: int = Field(default=0, ge=0, description="prompts that ask the edit's question")
+    same_agreed: int = Field(default=0, ge=0)
+    other: int = Field(default=0, ge=0, description="prompts that ask something else of its subject")
+    other_agreed: int = Field(default=0, ge=0)
 
     def __add__(self, more: "Agreement") -> "Agreement":
-        mine, theirs = self.model_dump(), more.model_dump()
+        mine, theirs = asdict(self), asdict(more)
         return Agreement(**{name: count + theirs[name] for name, count in mine.items()})
 
     @property
@@ -103,10 +109,9 @@ class Agreement(BaseModel):
         return max(0.0, sensitivity - (self.other_agreed + 1) / (self.other + 2))
 
 
-class Calibration(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Calibration:
     """How the scope index's thresholds of one shard were found, and what they did on the prompts they were found on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target_false_fire: float = Field(
         ge=0.0, le=1.0, description="share of prompts out of scope that may fire"
@@ -132,15 +137,18 @@ class ShardHeader(BaseModel):
     sequence: int = Field(
         0, ge=0, description="LEMoE's paper mode: batches that its projection had seen before"
     )
-    base_hash: str = Field(max_length=100)
-    encoder_hash: str | None = Field(
-        None, max_length=100, description="of the scope index; None: it reads no text"
-    )
+    base_hash: _Hash
+    encoder_hash: _Hash | None = Field(None, description="of the scope index; None: it reads no text")
     layer: int = Field(ge=0, lt=10_000)
     settings: dict[str, int | float | str | bool]
     calibration: Calibration | None = None
     entries: _Entries = Field(min_length=1, max_length=100_000)
     questions: _Questions = Field((), max_length=1_000_000)
+
+    def over(self, entries: Sequence[ShardEntry], questions: Sequence[IndexedQuestion]) -> "ShardHeader":
+        """The same header with these rows, unchecked, as a stored shard holds it."""
+        fields = {**dict(self), "entries": entries, "questions": questions}
+        return ShardHeader.model_construct(_fields_set=_ALL_FIELDS, **fields)
 
     @field_serializer("entries", "questions", mode="wrap")
     def _plain_rows(self, rows: Sequence[BaseModel], write: SerializerFunctionWrapHandler) -> Any:
@@ -158,3 +166,7 @@ class ShardHeader(BaseModel):
         if self.format == 1 and (self.routing, self.sequence) != ("scope", 0):
             raise ValueError("format 1 knows no routing but by scope")
         return self
+
+
+# Which of its fields were given, each model remembers in a set of 700 bytes: here it is one for all shards that are held.
+_ALL_FIELDS = set(ShardHeader.model_fields)

@@ -44,6 +44,8 @@ class OpenMaps:
 class MappedTensors(Mapping[str, Tensor]):
     """A safetensors file's tensors by name; their bytes come into memory as they are read, and may leave it again."""
 
+    __slots__ = ("_digest", "_maps", "_names", "_path", "_prove", "_verified")
+
     def __init__(self, path: Path, maps: OpenMaps, *, digest: str, prove: Callable[[], None]) -> None:
         """
         Args:
@@ -60,7 +62,7 @@ class MappedTensors(Mapping[str, Tensor]):
         self._prove = prove
         self._verified: _Fingerprint | None = None
         maps.close(path)
-        self._names = frozenset(self._open())
+        self._names = tuple(sorted(self._open()))
 
     def __getitem__(self, name: str) -> Tensor:
         return self._current()[name]
@@ -77,7 +79,7 @@ class MappedTensors(Mapping[str, Tensor]):
         return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._names))
+        return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)

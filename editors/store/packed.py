@@ -20,6 +20,8 @@ _Row = TypeVar("_Row", bound=BaseModel)
 class PackedRows(Sequence[_Row], Generic[_Row]):
     """Validated models of one type, in order; each reading makes them anew, equal to those that were packed."""
 
+    __slots__ = ("_blocks", "_count", "_form")
+
     def __init__(self, form: type[_Row], rows: Iterable[_Row]) -> None:
         self._form = form
         self._count = 0

@@ -217,11 +217,9 @@ def parse_shard(
 
 def _packed(whole: Shard, digest: str) -> Shard:
     """The same shard with its rows packed: what all rows are needed for is asked while they are at hand."""
-    rows = {
-        "entries": PackedRows(ShardEntry, whole.header.entries),
-        "questions": PackedRows(IndexedQuestion, whole.header.questions),
-    }
-    shard = Shard(whole.header.model_copy(update=rows), whole.tensors)
+    entries = PackedRows(ShardEntry, whole.header.entries)
+    questions = PackedRows(IndexedQuestion, whole.header.questions)
+    shard = Shard(whole.header.over(entries, questions), whole.tensors)
     vars(shard).update(
         digest=digest,  # known: to make it anew would read all weights
         edit_ids=whole.edit_ids,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def agreement_of(shard: Shard) -> Agreement:
 def without_agreement(shard: Shard) -> Shard:
     """The same edits as if the base's answers had told nothing apart."""
     assert shard.header.calibration is not None
-    calibration = shard.header.calibration.model_copy(update={"agreement": Agreement()})
+    calibration = replace(shard.header.calibration, agreement=Agreement())
     return Shard(shard.header.model_copy(update={"calibration": calibration}), shard.tensors)
 
 
