@@ -164,15 +164,18 @@ def test_a_role_that_is_restarted_goes_on_counting_in_its_own_files(trace: Path)
     stop, reported = threading.Event(), trace / "folder"
     role = Role("counting", (sys.executable, "-c", COUNTING, str(reported)))
 
+    folders = set()  # each start writes the file anew, so that it may be read empty
+
     def total() -> float:
-        if not reported.exists() or not reported.read_text():
+        if not reported.exists() or not (place := reported.read_text()):
             return 0.0
-        union = exposed_registry(CollectorRegistry(), multiproc_dir=reported.read_text())
+        folders.add(place)
+        union = exposed_registry(CollectorRegistry(), multiproc_dir=place)
         return union.get_sample_value("starts_total") or 0.0
 
     with _running(Supervisor([role], stop=stop, backoff=QUICK), stop):
         _wait_for(lambda: total() >= 4)
-        folder = Path(reported.read_text())
+        (folder,) = map(Path, folders)
         assert {path.name for path in folder.glob("*.db")} <= {
             "counter_counting.db",
             "gauge_livesum_counting.db",
