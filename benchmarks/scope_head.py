@@ -18,6 +18,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _scores(
     }
 
 
+@cache  # for all files
 def known_to_the_corpus() -> tuple[set[str], set[str]]:
     """The corpus' texts, names masked, and the names of its relations: words alone."""
     relations = read_corpus().relations
@@ -112,8 +114,7 @@ def known_to_the_corpus() -> tuple[set[str], set[str]]:
 
 def wording(fact: Fact, prompt: str) -> str:
     """A question with the name masked: its words alone."""
-    read = read_text(prompt)
-    return plain(masked(read, find_name(read, [words_of(fact["subject"])])))
+    return plain(masked_question(prompt, [fact["subject"]]))
 
 
 def plain(text: str) -> str:

@@ -137,12 +137,12 @@ class EditedModel:
         """
         require_fit(shard, base_hash=self.base.known_as, encoder_hash=self._encoder_hash)
         self._check_entries(shard)
-        self._warn_of_text(shard)
         if shard.header.routing == "scope" and shard.header.layer != self.base.layer:
             raise ShardCorrupt(
                 f"shard {shard.digest} was made for layer {shard.header.layer}, this base is edited at layer "
                 f"{self.base.layer}: set model.layer = {shard.header.layer}, or start a new ledger and store"
             )
+        self._warn_of_text(shard)
         wanted = set(shard.edit_ids if edit_ids is None else edit_ids)
         for row, edit_id in enumerate(shard.edit_ids):
             if edit_id in wanted:

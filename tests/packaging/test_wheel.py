@@ -73,14 +73,18 @@ def _needs_of(
             yield from _needed(one, seen)
 
 
-def _environment(folder: Path, wheels: dict[str, Path], extras: set[str]) -> Path:
-    """An empty environment with our wheel and, linked from this one, exactly what the wheel says that it requires."""
+def _environment(folder: Path, wheels: dict[str, Path], extras: set[str], *beside: str) -> Path:
+    """An empty environment with our wheel and, linked from this one, exactly what the wheel says that it requires.
+
+    Args:
+        beside: names of distributions that are linked, too.
+    """
     _run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     python = folder / "bin" / "python"
     _pip("--python", python, "install", wheels["upkeep_llm"], cwd=folder)
     (site,) = (folder / "lib").glob("python*/site-packages")
     (ours,) = metadata.distributions(name="upkeep-llm", path=[str(site)])
-    for distribution in _needs_of(ours.requires, extras, set()):
+    for distribution in (*_needs_of(ours.requires, extras, set()), *map(metadata.distribution, beside)):
         _link(distribution, site)
     return python
 
@@ -199,9 +203,7 @@ def test_the_library_of_the_readme_needs_no_extra_but_the_encoder_that_it_names(
     assert '"demo/base"' in example
     (tmp_path / "example.py").write_text(example.replace('"demo/base"', repr(str(BASE))), encoding="utf-8")
     (named,) = re.findall(r"pip install --no-deps ([\w-]+)", readme)
-    python = _environment(tmp_path / "venv", wheels, set())
-    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    _link(metadata.distribution(named), site)
+    python = _environment(tmp_path / "venv", wheels, set(), named)
 
     done = _run(python, "example.py", cwd=tmp_path)
 

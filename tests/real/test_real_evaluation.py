@@ -1,11 +1,11 @@
 """`upkeep evaluate` through its command on a real chat model, beside the fact in the prompt (`make test-real`)."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.models.real_model import real_folder
 from support.requirements_met import shared_data
 from typer.testing import CliRunner
 
@@ -20,9 +20,7 @@ MOST = {"yes_no": 0.15, "two_hop": 0.15}
 
 
 def evaluated(editor: str, form: str, out: Path) -> dict[str, Any]:
-    base = os.environ.get("UPKEEP_REAL_BASE")
-    if not base:
-        pytest.skip("no real base: run `make test-real`")
+    base = real_folder()
     facts, far = shared_data("halluedit.jsonl"), shared_data("far.jsonl")
     probes = out / "far.jsonl"
     probes.write_text("".join(far.read_text(encoding="utf-8").splitlines(keepends=True)[:EDITS]))

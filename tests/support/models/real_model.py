@@ -10,13 +10,18 @@ from editors.base.base import Base
 from editors.index import QuestionMatcher, load_matcher
 
 
-@cache
-def real_base() -> Base:
-    """It, as it is stored (float32); without one the test is skipped."""
+def real_folder() -> str:
+    """Where it lies; without one the test is skipped."""
     place = os.environ.get("UPKEEP_REAL_BASE")
     if not place:
         pytest.skip("no real base: run `make test-real`")
-    return load_base(place, device="cpu")
+    return place
+
+
+@cache
+def real_base() -> Base:
+    """It, as it is stored (float32)."""
+    return load_base(real_folder(), device="cpu")
 
 
 @cache
