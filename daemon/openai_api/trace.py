@@ -53,7 +53,8 @@ class CandidateOut(BaseModel):
     probability: float | None
     likeness: float
     base_agrees: bool | None
-    reliance: float
+    base_probability: float | None
+    evidence: float
     score: float
     threshold: float
     fires: bool

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from editors.index.encoder import MAX_TOKENS
 from editors.index.head import Questions, joined
-from editors.index.matcher import QuestionMatcher
+from editors.index.matcher import NEVER, QuestionMatcher
 from editors.index.relations import RelationPhrasings
 from editors.index.vectors import VectorRows
 from editors.index.wording.questions import readings
@@ -58,16 +58,21 @@ class TextMatch:
     """How a prompt and an edit's question go together.
 
     Attributes:
-        probability: that it asks it, 0..1; .5 is the edit's own threshold.
+        odds: log odds that it asks it, beyond the edit's own threshold: from 0 on it fires by its text.
         likeness: the cosine of the likest texts. The head is as sure of "the president of x" as of "the head of government
             of x" and does not rank what it takes for one question; of several edits that fire, likeness does.
     """
 
-    probability: float
+    odds: float
     likeness: float
 
+    @property
+    def probability(self) -> float:
+        """The same as 0..1."""
+        return probability(self.odds)
 
-NO_MATCH = TextMatch(0.0, 0.0)
+
+NO_MATCH = TextMatch(NEVER, 0.0)
 
 
 @dataclass(slots=True)
@@ -181,7 +186,7 @@ class TextIndex:
         matches = []
         for own, relation, edit in zip(likest, relations, edits, strict=False):
             odds, likeness = map(max, zip(own, best.get(relation, own) if relation else own, strict=True))
-            matches.append(TextMatch(_probability(odds - _odds(edit)), likeness))
+            matches.append(TextMatch(odds if odds == NEVER else odds - _odds(edit), likeness))
         return matches
 
 
@@ -214,7 +219,8 @@ def _phrasings(edit: IndexedEdit) -> Iterator[tuple[str, VectorRows]]:
             yield texts[row].text, VectorRows(edit.shard.tensors, texts, row)
 
 
-def _probability(odds: float) -> float:
+def probability(odds: float) -> float:
+    """Of log odds."""
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 

@@ -10,6 +10,8 @@ low), the hidden state at the last prompt token is compared instead:
 with c the base's confidence in its answer and cos' the cosine rescaled by `COSINE_FLOOR`. An edit fires when s reaches its
 threshold, which `editors.methods.common.calibration` finds. A name that is only approximately there (`names.near`) fires on
 full agreement alone.
+
+Where the text is read too, how surely the base answers p as it does the edit's prompt is evidence beside it (`evidence`).
 """
 
 import math
@@ -18,9 +20,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from editors.base.base import Base, length_sorted_chunks
 from editors.base.passes import Replay, answer_logits, at_last, capture, training_rows
+from editors.store.header import Agreement
 
 # Cosine of hidden states between unrelated prompts; above it the rescaled cosine begins.
 COSINE_FLOOR = 0.5
@@ -28,6 +32,10 @@ COSINE_FLOOR = 0.5
 SURE = 0.5
 # The part of the score that decides only between edits of one subject that would all fire.
 TIE_BREAK = 1e-3
+# What the base's log odds of its answer are worth beside the text's, and where they end: an answer of other words may be
+# the same ("the yen"), so that against an edit they count for less.
+EVIDENCE_WEIGHT = 3.0
+LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +62,68 @@ class ScopeKey:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One (prompt, edit) pair as the index read it."""
+    """One (prompt, edit) pair as the index read it.
+
+    Attributes:
+        agrees: the base's greedy answer to the prompt is that to the edit's.
+        cosine: of the hidden states.
+        probability: that the base gives the prompt the edit's answer.
+    """
 
     agrees: bool
     cosine: float
+    probability: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the base gives that answer rather than any other."""
+        return self.probability >= SURE
 
     def score(self, confidence: float) -> float:
         """How far a prompt asks the edit's question: the base's agreement weighted by its confidence, else likeness."""
         similar = max(0.0, (self.cosine - COSINE_FLOOR) / (1.0 - COSINE_FLOOR))
         return confidence * float(self.agrees) + (1.0 - confidence) * similar + TIE_BREAK * self.cosine
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the base's answers say of one edit, in log odds to add to the text's.
+
+        w c specificity min(log odds of q, `MOST_LOG_ODDS`)      where the base gives the edit's answer (q > 1/2),
+        w c sensitivity max(log odds of q, `LEAST_LOG_ODDS`)     where it does not,
+
+    with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. That
+    it gives one answer to two questions tells as much as it told other questions apart on this base; that it does not, as much
+    as it answered the same question alike.
+
+    Attributes:
+        most, least: what it can say for and against the edit.
+    """
+
+    most: float
+    least: float
+
+    @classmethod
+    def of(cls, agreement: Agreement, confidence: float) -> "Evidence":
+        """For an edit of which the base was so sure."""
+        weight = EVIDENCE_WEIGHT * confidence
+        return cls(
+            weight * agreement.specificity * MOST_LOG_ODDS, weight * agreement.sensitivity * LEAST_LOG_ODDS
+        )
+
+    def can_change(self, odds: float) -> bool:
+        """Whether a prompt of these log odds by its text may fire with it and not without, or the other way round."""
+        return -self.most <= odds < 0 or 0 <= odds < -self.least
+
+    def log_odds(self, reading: Reading) -> float:
+        """What a reading adds."""
+        q = min(max(reading.probability, 1e-9), 1 - 1e-9)
+        odds = math.log(q / (1 - q))
+        part = min(odds / MOST_LOG_ODDS, 1.0) if odds > 0 else min(odds / LEAST_LOG_ODDS, 1.0)
+        return part * (self.most if odds > 0 else self.least)
+
+
+NO_EVIDENCE = Evidence(0.0, 0.0)
 
 
 def is_duplicate_question(one: ScopeKey, other: ScopeKey) -> bool:
@@ -71,7 +132,7 @@ def is_duplicate_question(one: ScopeKey, other: ScopeKey) -> bool:
         return False
     if one.key is None or other.key is None:
         return False
-    cosine = torch.nn.functional.cosine_similarity(one.key.float(), other.key.float(), dim=0)
+    cosine = functional.cosine_similarity(one.key.float(), other.key.float(), dim=0)
     return float(cosine) > COSINE_FLOOR
 
 
@@ -81,7 +142,7 @@ def cosines(last: Tensor, keys: Sequence[ScopeKey]) -> list[float]:
     kept = [n for n, key in enumerate(keys) if key.key is not None]
     if kept:
         stored = torch.stack([key.key for key in keys if key.key is not None]).float()
-        likeness = torch.nn.functional.cosine_similarity(last[kept], stored, dim=-1).tolist()
+        likeness = functional.cosine_similarity(last[kept], stored, dim=-1).tolist()
         for n, cosine in zip(kept, likeness, strict=True):
             found[n] = cosine
     return found
@@ -118,10 +179,13 @@ def read_pairs(base: Base, pairs: Sequence[tuple[str, ScopeKey]], *, batch_size:
         batch = training_rows(base, [rows[i] for i in chunk])
         replay = Replay(base, batch.ids, batch.mask)
         with torch.no_grad():
-            guess = answer_logits(base, replay.final, batch.positions).argmax(-1)
-        agrees = ((guess == batch.targets) | (batch.targets < 0)).all(1).tolist()
+            logits = answer_logits(base, replay.final, batch.positions)
+        agrees = ((logits.argmax(-1) == batch.targets) | (batch.targets < 0)).all(1).tolist()
+        # (B, A) losses of the answer's tokens, 0 where there is none
+        losses = functional.cross_entropy(logits.mT, batch.targets, reduction="none", ignore_index=-100)
+        sure = losses.sum(1).neg().exp().tolist()
         last = at_last(replay.entering, batch.prompt_last).cpu()
         cosine = cosines(last, [pairs[i][1] for i in chunk])
         for n, i in enumerate(chunk):
-            readings[i] = Reading(bool(agrees[n]), float(cosine[n]))
+            readings[i] = Reading(bool(agrees[n]), float(cosine[n]), float(sure[n]))
     return [reading for reading in readings if reading is not None]

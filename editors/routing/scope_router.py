@@ -3,13 +3,20 @@
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import compress, groupby, islice
 from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
 from editors.index.matcher import QuestionMatcher
-from editors.index.text_index import NO_MATCH, TextIndex, TextMatch, TextPair, turns_with_names
-from editors.routing.agreement import Reading, ScopeKey, is_duplicate_question
+from editors.index.text_index import (
+    NO_MATCH,
+    TextIndex,
+    TextMatch,
+    TextPair,
+    probability,
+    turns_with_names,
+)
+from editors.routing.agreement import NO_EVIDENCE, Evidence, Reading, ScopeKey, is_duplicate_question
 from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
 from edits.names.articles import spoken_forms
@@ -23,8 +30,6 @@ from edits.recency import arrival
 MAX_CANDIDATES = 64
 # Of a prompt without any exact name, so many approximate ones are looked into.
 MAX_NEAR = 4
-# Under this reliance on the base's answer the text decides alone; over one minus it, the base's answer does.
-SMALL_RELIANCE = 0.25
 FIRES_FROM = 0.5
 # How much likeness counts between edits of one subject that would all fire: any weight from .1 on ranks alike.
 LIKENESS_WEIGHT = 0.25
@@ -51,7 +56,7 @@ class Candidate:
     Attributes:
         words: how many words of its name stand in the prompt; 0: only nearly.
         names: what stands for its name there.
-        reliance: how far the base's answer decides, 0..1; 1 for an edit without text.
+        evidence: what the base's answers can say beside its text; nothing for an edit without.
     """
 
     prompt: int
@@ -59,7 +64,7 @@ class Candidate:
     words: int
     names: tuple[Words, ...]
     expert: ExpertRow
-    reliance: float
+    evidence: Evidence
 
     @property
     def key(self) -> ScopeKey:
@@ -73,16 +78,21 @@ class Judged:
 
     Attributes:
         match: how well the prompt's text asks the edit's question.
-        agrees: whether the base answers both alike; None: it was not asked.
+        reading: how the base read both; None: it was not asked.
         score, threshold: it fires where the one reaches the other; an approximate name needs more (`fires`).
     """
 
     candidate: Candidate
     match: TextMatch
-    agrees: bool | None
+    reading: Reading | None
     score: float
     threshold: float
     fires: bool
+
+    @property
+    def evidence(self) -> float:
+        """Log odds that the base's answer adds to the text's."""
+        return 0.0 if self.reading is None else self.candidate.evidence.log_odds(self.reading)
 
     @property
     def told_score(self) -> float:
@@ -109,12 +119,9 @@ class Router(Protocol):
 class ScopeRouter:
     """Upkeep's own routing: an edit fires if the text names its subject and its question is what is asked.
 
-    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both:
-
-        s = a [the base answers as it does to the edit's prompt] + (1 - a) p,    fires from s = 1/2
-
-    with p the text's probability and a the reliance on the base: how far agreement has proved itself on this base
-    (`Agreement.weight`) times how sure the base was of its answer. An edit without text is read by the base alone.
+    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both, their log
+    odds added: s = sigmoid(text + evidence of the base), fires from s = 1/2. What the evidence is worth has been measured
+    on this base (`Evidence`). It is asked where its answer can change what the text says; an edit without text, always.
     """
 
     def __init__(
@@ -188,13 +195,11 @@ class ScopeRouter:
 
     def judge(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Judged]:
         """Compare each candidate with its prompt, in the order given."""
-        # What the base's answer decides alone need not be encoded.
-        encoded = [candidate for candidate in candidates if candidate.reliance < 1 - SMALL_RELIANCE]
-        matches = self._matches(prompts, encoded)
-        readings = self._readings(prompts, candidates)
+        matches = self._matches(prompts, candidates)
+        readings = self._readings(prompts, candidates, matches)
         return [
-            self._judged(one, reading, matches.get((one.prompt, one.edit_id), NO_MATCH))
-            for one, reading in zip(candidates, readings, strict=True)
+            self._judged(one, match, reading)
+            for one, match, reading in zip(candidates, matches, readings, strict=True)
         ]
 
     def candidates(self, prompts: Sequence[Prompt], places: Iterable[int] | None = None) -> list[Candidate]:
@@ -214,16 +219,28 @@ class ScopeRouter:
         found = [self.with_prompt(prompt) for prompt in prompts]
         return [Route(max(edits, key=arrival), 1.0) if edits else UNROUTED for edits in found]
 
-    def _readings(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[Reading | None]:
+    def _readings(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], matches: Sequence[TextMatch]
+    ) -> list[Reading | None]:
         """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
-        open_prompts = {one.prompt for one in candidates if one.reliance > SMALL_RELIANCE}
-        asked = [one for one in candidates if one.prompt in open_prompts]
-        if not asked or self._read_base is None:
+        open_prompts = {
+            one.prompt
+            for one, match in zip(candidates, matches, strict=True)
+            if not self._has_text(one) or one.evidence.can_change(match.odds)
+        }
+        if not open_prompts or self._read_base is None:
             return [None] * len(candidates)
+        is_asked = [
+            one.prompt in open_prompts and (not self._has_text(one) or one.evidence != NO_EVIDENCE)
+            for one in candidates
+        ]
         # Of a conversation, what the user asked last.
-        pairs = [((user_turns(prompts[one.prompt]) or ("",))[-1], one.key) for one in asked]
+        pairs = [
+            ((user_turns(prompts[one.prompt]) or ("",))[-1], one.key)
+            for one in compress(candidates, is_asked)
+        ]
         readings = iter(self._read_base(pairs))
-        return [next(readings) if one.prompt in open_prompts else None for one in candidates]
+        return [next(readings) if asked else None for asked in is_asked]
 
     def _best(self, verbatim: Sequence[Route], judged: Sequence[Judged]) -> list[Route]:
         routes = list(verbatim)
@@ -236,19 +253,19 @@ class ScopeRouter:
                 routes[place] = Route(one.candidate.edit_id, one.told_score)
         return routes
 
-    def _judged(self, candidate: Candidate, reading: Reading | None, match: TextMatch) -> Judged:
+    def _judged(self, candidate: Candidate, match: TextMatch, reading: Reading | None) -> Judged:
         entry = self.entry(candidate.edit_id)
-        agrees = reading.agrees if reading is not None else None
         if self.reads_text(entry):
-            score = candidate.reliance * bool(agrees) + (1 - candidate.reliance) * match.probability
-            return Judged(candidate, match, agrees, score, FIRES_FROM, score >= FIRES_FROM)
+            added = 0.0 if reading is None else candidate.evidence.log_odds(reading)
+            score = probability(match.odds + added)
+            return Judged(candidate, match, reading, score, FIRES_FROM, score >= FIRES_FROM)
         if reading is None:
-            return Judged(candidate, match, agrees, 0.0, entry.threshold, fires=False)
+            return Judged(candidate, match, reading, 0.0, entry.threshold, fires=False)
         score = reading.score(entry.confidence)
         if candidate.words == 0:  # who is meant is itself in doubt: only the base's full agreement will do
             full = reading.agrees and entry.confidence >= entry.threshold
-            return Judged(candidate, match, agrees, score, entry.threshold, full)
-        return Judged(candidate, match, agrees, score, entry.threshold, score >= entry.threshold)
+            return Judged(candidate, match, reading, score, entry.threshold, full)
+        return Judged(candidate, match, reading, score, entry.threshold, score >= entry.threshold)
 
     def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
         turn, found = turns_with_names(prompt, self.find)
@@ -266,28 +283,25 @@ class ScopeRouter:
         self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]
     ) -> Candidate:
         return Candidate(
-            index, edit_id, words, names, self._experts[edit_id], self._reliance(edit_id, prompt)
+            index, edit_id, words, names, self._experts[edit_id], self._evidence(edit_id, prompt)
         )
 
-    def _reliance(self, edit_id: str, prompt: Prompt) -> float:
-        expert = self._experts[edit_id]
-        entry = self.entry(edit_id)
-        if not self.reads_text(entry):
-            return 1.0
-        calibration = expert.shard.header.calibration
+    def _evidence(self, edit_id: str, prompt: Prompt) -> Evidence:
+        calibration = self._experts[edit_id].shard.header.calibration
         # Its answer was asked for as plain text.
         if self._read_base is None or calibration is None or not isinstance(prompt, str):
-            return 0.0
-        return calibration.agreement.weight * entry.confidence
+            return NO_EVIDENCE
+        return Evidence.of(calibration.agreement, self.entry(edit_id).confidence)
 
-    def _matches(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
-    ) -> dict[tuple[int, str], TextMatch]:
-        if self._text is None or not candidates:
-            return {}
-        pairs = [TextPair(prompts[c.prompt], c.edit_id, c.names) for c in candidates]
-        found = self._text.matches(pairs)
-        return {(c.prompt, c.edit_id): match for c, match in zip(candidates, found, strict=True)}
+    def _matches(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[TextMatch]:
+        read = [c for c in candidates if self._has_text(c)]
+        if self._text is None or not read:
+            return [NO_MATCH] * len(candidates)
+        found = iter(self._text.matches([TextPair(prompts[c.prompt], c.edit_id, c.names) for c in read]))
+        return [next(found) if self._has_text(c) else NO_MATCH for c in candidates]
+
+    def _has_text(self, candidate: Candidate) -> bool:
+        return self.reads_text(self.entry(candidate.edit_id))
 
     def find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""

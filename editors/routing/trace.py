@@ -24,7 +24,8 @@ class CandidateTrace:
         asked: the parts of the prompt that were compared with its question, the name masked.
         probability: that its question is asked, by the text (0..1); None: the text was not read.
         base_agrees: whether the base answers both alike; None: it was not asked.
-        reliance: how far the base's answer decides (0..1).
+        base_probability: that it gives the prompt the answer it gives to the edit's.
+        evidence: what that adds to the text's log odds; 0 for an edit without text, where it decides alone.
         score, threshold: it fires where the one reaches the other.
     """
 
@@ -36,7 +37,8 @@ class CandidateTrace:
     probability: float | None
     likeness: float
     base_agrees: bool | None
-    reliance: float
+    base_probability: float | None
+    evidence: float
     score: float
     threshold: float
     fires: bool
@@ -100,8 +102,9 @@ def _candidate(
         asked=asked,
         probability=one.match.probability if reads_text else None,
         likeness=one.match.likeness,
-        base_agrees=one.agrees,
-        reliance=candidate.reliance,
+        base_agrees=None if one.reading is None else one.reading.agrees,
+        base_probability=None if one.reading is None else one.reading.probability,
+        evidence=one.evidence,
         score=one.told_score,
         threshold=one.threshold,
         fires=one.fires,
@@ -128,9 +131,9 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
     numbers = f"{one.score:.3f} of the {one.threshold:.3f} needed"
     if reads_text and not asked:
         return "its name stands there, but nothing is asked of it"
-    if one.candidate.words == 0 and one.agrees is not None:
+    if one.candidate.words == 0 and one.reading is not None:
         return f"its name stands there only nearly, and the base does not confirm it: {numbers}"
-    if not reads_text and one.agrees is None:
+    if not reads_text and one.reading is None:
         return "its index has no text, and there was no base to ask: send its event again under a new id"
     return f"its name stands there, but another question is asked: {_excluding(one, asked) or numbers}"
 

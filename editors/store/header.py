@@ -103,10 +103,14 @@ class Agreement:
         return Agreement(**{name: count + theirs[name] for name, count in mine.items()})
 
     @property
-    def weight(self) -> float:
-        """How much the base's answer counts beside the text, 0..1: Youden's index, cautious where little was counted."""
-        sensitivity = self.same_agreed / (self.same + 1)
-        return max(0.0, sensitivity - (self.other_agreed + 1) / (self.other + 2))
+    def sensitivity(self) -> float:
+        """How often one question had one answer, 0..1; 0 where nothing was counted."""
+        return self.same_agreed / (self.same + 1)
+
+    @property
+    def specificity(self) -> float:
+        """How much better than a coin another question was told by its answer, 0..1; 0 where nothing was counted."""
+        return max(0.0, 1 - 2 * (self.other_agreed + 1) / (self.other + 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))

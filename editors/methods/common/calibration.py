@@ -27,8 +27,8 @@ from edits.judging import share
 from edits.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, NearNames, name_words
 from edits.requests import EditRequest
 
-# From this weight on, and where the base is sure of such a share of the sample, agreement is worth its passes.
-MIN_AGREEMENT_WEIGHT = 0.25
+# Where agreement tells other questions so well, and the base is sure of such a share of the sample, it is worth its passes.
+MIN_SPECIFICITY = 0.25
 MIN_SURE_SHARE = 0.25
 
 
@@ -66,7 +66,7 @@ def calibrate(
     agreement = Agreement() if parent is None else parent.agreement
     if text is not None:
         agreement += answers.agreement(sampled, probes)
-    if text is not None and (agreement.weight < MIN_AGREEMENT_WEIGHT or answers.sure_share < MIN_SURE_SHARE):
+    if text is not None and (agreement.specificity < MIN_SPECIFICITY or answers.sure_share < MIN_SURE_SHARE):
         # The sample showed that nothing follows from them, or too seldom to ask for all.
         answers = _BaseAnswers(base, requests, max_answer_tokens)
     else:
@@ -107,8 +107,8 @@ class _BaseAnswers:
         """How often the base gave the edit's own answer, over shared probes of edits whose answer it was sure of."""
         self.ask(sampled)
         self.read([probe for probe in probes if probe.shared and self.keys[probe.edit].is_sure])
-        same = [reading.agrees for probe, reading in self.readings.items() if probe.must_fire]
-        other = [reading.agrees for probe, reading in self.readings.items() if not probe.must_fire]
+        same = [reading.is_sure for probe, reading in self.readings.items() if probe.must_fire]
+        other = [reading.is_sure for probe, reading in self.readings.items() if not probe.must_fire]
         return Agreement(same=len(same), same_agreed=sum(same), other=len(other), other_agreed=sum(other))
 
     @property
