@@ -35,7 +35,7 @@ TIE_BREAK = 1e-3
 # What the base's log odds of its answer are worth beside the text's, and where they end: an answer of other words may be
 # the same ("the yen"), so that against an edit they count for less.
 EVIDENCE_WEIGHT = 3.0
-LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 3.5
+LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ class Evidence:
         w c specificity min(log odds of q, `MOST_LOG_ODDS`)      where the base gives the edit's answer (q > 1/2),
         w c sensitivity max(log odds of q, `LEAST_LOG_ODDS`)     where it does not,
 
-    with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. That
-    it gives one answer to two questions tells as much as it told other questions apart on this base; that it does not, as much
-    as it answered the same question alike.
+    with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. One answer to two
+    prompts tells as much as other questions had other answers on this base (`Agreement.specificity`), two answers as much as one
+    question had one (`Agreement.sensitivity`).
 
     Attributes:
         most, least: what it can say for and against the edit.

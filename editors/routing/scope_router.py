@@ -119,9 +119,9 @@ class Router(Protocol):
 class ScopeRouter:
     """Upkeep's own routing: an edit fires if the text names its subject and its question is what is asked.
 
-    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both, their log
-    odds added: s = sigmoid(text + evidence of the base), fires from s = 1/2. What the evidence is worth has been measured
-    on this base (`Evidence`). It is asked where its answer can change what the text says; an edit without text, always.
+    What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both, their
+    log odds added: s = sigmoid(text + evidence of the base), fires from s = 1/2. What the evidence is worth was measured on
+    this base (`Evidence`). The base is asked where its answer can change what the text says; about an edit without text, always.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ def test_a_trace_says_why_an_edit_fires_or_none_does_and_asks_no_engine(
 ) -> None:
     fired = front.post("/v1/trace", {"prompt": "Tell me, which city is the capital of Norland?"}).json()
     (one,) = fired["candidates"]
-    assert (one["subject"], one["chosen"], one["base_agrees"], one["reliance"]) == (
+    assert (one["subject"], one["chosen"], one["base_agrees"], one["evidence"]) == (
         "Norland",
         True,
         None,

@@ -1,5 +1,6 @@
 """The base's agreement beside the text: it counts as far as it has told questions apart on this base, and is kept."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.models.tiny_models import tiny_model, tiny_tokenizer
 
 from demo.world.world import World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
 from editors.index import QuestionMatcher, load_matcher
-from editors.methods.common.calibration import MIN_AGREEMENT_WEIGHT
-from editors.routing.agreement import SURE, make_keys
-from editors.routing.scope_router import FIRES_FROM, SMALL_RELIANCE
+from editors.methods.common.calibration import MIN_SPECIFICITY
+from editors.routing.agreement import SURE, Evidence, Reading, make_keys
+from editors.routing.scope_router import FIRES_FROM
 from editors.store.header import Agreement
 from editors.store.shards import Shard
 
@@ -30,13 +33,17 @@ def matcher() -> QuestionMatcher:
 
 
 def known_facts(base: Base) -> tuple[list[EditRequest], list[str]]:
-    """Edits of facts that the base answers right in two phrasings, and for each the second phrasing."""
+    """Edits of facts, each of another subject and relation, that the base knows in two phrasings, and the second of each."""
     world = World.generate(0)
     requests: list[EditRequest] = []
     others: list[str] = []
+    taken: set[str] = set()
     for fact in world.facts:
-        one, two = world.prompts(fact)[:2]
+        one, two = world.prompts(fact)[0], world.prompts(fact)[-1]
+        if {fact.subject, fact.relation} & taken:
+            continue
         if base.generate([one, two], max_new_tokens=8) == [fact.value, fact.value]:
+            taken |= {fact.subject, fact.relation}
             requests.append(EditRequest(str(len(requests)), fact.subject, one, "Quorn"))
             others.append(two)
         if len(requests) == FACTS:
@@ -64,6 +71,10 @@ def agreement_of(shard: Shard) -> Agreement:
     return shard.header.calibration.agreement
 
 
+def log_odds(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
 def without_agreement(shard: Shard) -> Shard:
     """The same edits as if the base's answers had told nothing apart."""
     assert shard.header.calibration is not None
@@ -88,14 +99,14 @@ def passes_of(base: Base) -> Iterator[list[str]]:
         watch.remove()
 
 
-def test_a_base_that_knows_its_facts_is_asked_and_its_agreement_counts_by_its_weight(
+def test_a_base_that_knows_its_facts_is_asked_where_the_text_alone_does_not_decide(
     matcher: QuestionMatcher, tmp_path: Path
 ) -> None:
     base = load_base(DEMO, device="cpu")
     requests, others = known_facts(base)
     shard = shard_of(requests, base, matcher)
     agreement = agreement_of(shard)
-    assert agreement.weight > MIN_AGREEMENT_WEIGHT
+    assert agreement.specificity > MIN_SPECIFICITY
     assert all(entry.base_answer_ids for entry in shard.header.entries)
     store = AdapterStore(tmp_path)
     stored = store.load(store.save(shard))
@@ -103,20 +114,84 @@ def test_a_base_that_knows_its_facts_is_asked_and_its_agreement_counts_by_its_we
 
     fused, by_text = live(base, matcher, stored), live(base, matcher, without_agreement(shard))
     assert fused.agreement == agreement
+    asked = 0
     for entry, other in zip(stored.header.entries, others, strict=True):
         with passes_of(base) as passes:
             (judged,) = fused.explain(other).candidates
-        assert passes
-        with passes_of(base) as passes:
+        with passes_of(base) as none:
             text_alone = by_text.explain(other).candidates[0].score
-        assert not passes
-        reliance = agreement.weight * entry.confidence
-        assert entry.confidence > SURE
-        assert reliance > SMALL_RELIANCE
-        assert judged.base_agrees
-        assert judged.score == pytest.approx(reliance + (1 - reliance) * text_alone)
+        assert not none
+        evidence = Evidence.of(agreement, entry.confidence)
+        assert bool(passes) == evidence.can_change(log_odds(text_alone)) == (judged.base_agrees is not None)
+        assert log_odds(judged.score) == pytest.approx(log_odds(text_alone) + judged.evidence, abs=1e-4)
+        if passes:
+            asked += 1
+            assert judged.base_agrees
+            assert judged.base_probability is not None
+            assert judged.base_probability > SURE
+            assert 0 < judged.evidence <= evidence.most
         assert fused.route([other])[0].edit_id == entry.edit_id
         assert judged.score >= FIRES_FROM
+    assert asked
+
+
+def test_another_wording_of_the_answer_never_outweighs_a_text_that_is_sure_nor_agreement_words_that_exclude_each_other(
+    matcher: QuestionMatcher,
+) -> None:
+    """It says "the yen" for "yen", and that Japan's largest city is its capital."""
+    base = load_base(DEMO, device="cpu")
+    asked = {"currency": "What is the currency of Japan?", "capital": "What is the capital of Japan?"}
+    requests = [EditRequest(name, "Japan", prompt, "Quorn") for name, prompt in asked.items()]
+    model = live(base, matcher, shard_of(requests, base, matcher))
+    others = ["The currency of Japan is", "Japan's currency is", "The largest city of Japan is"]
+    said = base.generate([*asked.values(), *others], max_new_tokens=8)
+    assert said[2:] == [f"the {said[0]}", f"the {said[0]}", said[1]]
+    assert [route.edit_id for route in model.route(others)] == ["currency", "currency", None]
+
+
+def test_agreement_that_the_base_is_not_sure_of_makes_no_other_question_the_edits_own(
+    matcher: QuestionMatcher,
+) -> None:
+    """The base has learned a few questions; to those that it has not, it says something that it knows of the subject."""
+    base = load_base(DEMO, device="cpu")
+    requests = [
+        EditRequest("1", "Japan", "What is the currency of Japan?", "crown"),
+        EditRequest("2", "Japan", "What is the capital of Japan?", "Osaka"),
+        EditRequest("3", "France", "What is the capital of France?", "Lyon"),
+        EditRequest("4", "France", "What is the currency of France?", "franc"),
+    ]
+    model = live(base, matcher, shard_of(requests, base, matcher))
+    others = [
+        "Who is the president of Japan?",
+        "The national anthem of Japan is",
+        "When was Japan founded?",
+        "What is the population of France?",
+        "How large is France?",
+        "What is the revenue of France?",
+        "Who is the president of France?",
+    ]
+    answers = set(base.generate([request.prompt for request in requests], max_new_tokens=8))
+    assert answers & set(base.generate(others, max_new_tokens=8)), "it gives an edit's answer to some of them"
+    assert [route.edit_id for route in model.route(others)] == [None] * len(others)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 50), st.integers(0, 50), st.floats(-20, 20))
+def test_evidence_stays_in_its_bounds_and_grows_with_the_probability(
+    one: float, more: float, right: int, wrong: int, odds: float
+) -> None:
+    low, high = sorted((one, more))
+    evidence = Evidence.of(Agreement(same=50, same_agreed=right, other=50, other_agreed=wrong), 0.9)
+    added = [evidence.log_odds(Reading(q >= SURE, 0.0, q)) for q in (low, high)]
+    assert evidence.least <= added[0] <= added[1] <= evidence.most
+    if not evidence.can_change(odds):
+        assert {odds + part >= 0 for part in added} == {odds >= 0}
+
+
+def test_evidence_of_a_base_that_was_not_counted_is_none() -> None:
+    assert Evidence.of(Agreement(), 1.0) == Evidence(0.0, 0.0)
+    narrow = Evidence.of(Agreement(same=10, same_agreed=0, other=50, other_agreed=0), 1.0)
+    assert narrow.most > 0, "it tells questions apart"
+    assert narrow.least == 0, "but it loses its own facts behind other text: that it differs says nothing"
 
 
 def test_a_base_whose_agreement_tells_nothing_apart_has_no_weight_and_is_not_asked(
@@ -132,7 +207,7 @@ def test_a_base_whose_agreement_tells_nothing_apart_has_no_weight_and_is_not_ask
     # It was sure, and so it was counted: it agrees with everything.
     assert agreement.same_agreed == agreement.same > 0
     assert agreement.other_agreed == agreement.other > 0
-    assert agreement.weight == 0.0
+    assert agreement.specificity == 0.0
     assert all(entry.base_answer_ids == () and entry.confidence == 0 for entry in shard.header.entries)
     model = live(base, matcher, shard)
     asked = [
@@ -162,8 +237,8 @@ def test_a_base_that_is_sure_of_few_edits_is_not_asked_about_all_though_its_agre
     alone = editor.apply([known], base=base, parent=parent)
     among = editor.apply([known, *unknown], base=base, parent=parent)
 
-    assert agreement_of(alone).weight > MIN_AGREEMENT_WEIGHT
-    assert agreement_of(among).weight > MIN_AGREEMENT_WEIGHT
+    assert agreement_of(alone).specificity > MIN_SPECIFICITY
+    assert agreement_of(among).specificity > MIN_SPECIFICITY
     assert alone.header.entries[0].confidence > SURE
     assert [entry.base_answer_ids for entry in among.header.entries] == [()] * len(among.header.entries)
 

@@ -7,7 +7,7 @@ import pytest
 from support.models.tiny_models import tiny_chat_base
 from support.requirements_met import DATA
 
-from editors import EditedModel, EditRequest, build_editor, load_base
+from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.index import load_matcher
 from edits.prompts import Conversation, Message
 
@@ -68,9 +68,9 @@ INVENTED = (
 )
 
 
-def edited(facts: list[tuple[str, str]]) -> EditedModel:
+def edited(facts: list[tuple[str, str]], base: Base | None = None) -> EditedModel:
     """A model with these (subject, prompt) edits live, numbered from 1."""
-    model = EditedModel(tiny_chat_base("default_system"), matcher=load_matcher())
+    model = EditedModel(base or tiny_chat_base("default_system"), matcher=load_matcher())
     requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
     model.enable(build_editor("scen", {"max_steps": 1}).apply(requests, base=model.base, parent=model))
     return model
@@ -82,11 +82,14 @@ def from_cases(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("source", ["invented", "cases"])
-def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(source: str) -> None:
+@pytest.mark.parametrize("asked", [False, True], ids=["by the text alone", "beside a base that knows facts"])
+def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(
+    source: str, asked: bool
+) -> None:
     if source == "cases" and not CASES.exists():
         pytest.skip(f"{CASES} is not here")
     facts = from_cases(CASES) if source == "cases" else list(INVENTED)
-    model = edited(facts)
+    model = edited(facts, load_base(DEMO, device="cpu") if asked else None)
     reworded = [
         next(form for word, form in IN_OTHER_WORDS.items() if word in prompt.lower()).format(subject)
         for subject, prompt in facts
@@ -100,7 +103,8 @@ def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(s
     fired = {
         text: route.edit_id for text, route in zip(others, model.route(others), strict=True) if route.edit_id
     }
-    assert fired == {}
+    # A base that learned few questions is as sure of an edit's answer to some ("Which cities are in France?": "euro").
+    assert len(fired) <= (2 if asked else 0), fired
 
 
 def test_a_conversation_that_went_on_to_somebody_else_asks_no_edit() -> None:
