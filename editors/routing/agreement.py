@@ -92,9 +92,9 @@ class Evidence:
         w c specificity min(log odds of q, `MOST_LOG_ODDS`)      where the base gives the edit's answer (q > 1/2),
         w c sensitivity max(log odds of q, `LEAST_LOG_ODDS`)     where it does not,
 
-    with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. One answer to two
-    prompts tells as much as other questions had other answers on this base (`Agreement.specificity`), two answers as much as one
-    question had one (`Agreement.sensitivity`).
+    with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. One answer to
+    two prompts tells as much as other questions had other answers on this base (`Agreement.specificity`), two answers as
+    much as one question had one (`Agreement.sensitivity`).
 
     Attributes:
         most, least: what it can say for and against the edit.

@@ -121,7 +121,7 @@ class ScopeRouter:
 
     What is asked, the text tells (`editors.index`), or the base's own answer (`editors.routing.agreement`), or both, their
     log odds added: s = sigmoid(text + evidence of the base), fires from s = 1/2. What the evidence is worth was measured on
-    this base (`Evidence`). The base is asked where its answer can change what the text says; about an edit without text, always.
+    this base (`Evidence`). The base is asked where its answer can change what the text says, and about edits without text.
     """
 
     def __init__(
