@@ -25,13 +25,12 @@ class TextEntries:
 
     Attributes:
         questions, vectors (m, w): the texts and what the encoder made of them, an edit's own beside each other.
-        relations, odds: by edit.
+        odds: by edit.
     """
 
     encoder_hash: str
     questions: tuple[IndexedQuestion, ...]
     vectors: Tensor
-    relations: tuple[str | None, ...]
     odds: tuple[float, ...]
 
 
@@ -43,7 +42,7 @@ def text_entries(
     Args:
         target_false_fire: share of questions of all kinds that may fire an edit if they name its subject (0..1).
     """
-    questions = tuple(_questions(requests))
+    questions = indexed_questions(requests)
     read = matcher.encode([question.text for question in questions])
     first: dict[str, int] = {}
     for row, question in enumerate(questions):
@@ -55,7 +54,6 @@ def text_entries(
         matcher.hash,
         questions,
         read.vectors,
-        tuple(normal_relation(request.relation) for request in requests),
         tuple(
             _above_locality(request, own.rows([n]), odds[n], matcher) for n, request in enumerate(requests)
         ),
@@ -75,6 +73,11 @@ def thresholds(own: Questions, matcher: QuestionMatcher, *, target_false_fire: f
 def normal_relation(relation: str | None) -> str | None:
     """A relation's name as facts share it."""
     return (normalise(relation)[:512] or None) if relation else None
+
+
+def indexed_questions(requests: Sequence[EditRequest]) -> tuple[IndexedQuestion, ...]:
+    """The masked texts of a batch; no encoder is asked."""
+    return tuple(_questions(requests))
 
 
 def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:

@@ -50,8 +50,7 @@ class QuestionMatcher:
 
     def odds(self, asked: Questions, known: Questions) -> Tensor:
         """Log odds (n, k) that each question asked is each of the known ones; `NEVER` where the wording says otherwise."""
-        others = contradictions(asked.texts, known.texts) | further_hops(asked.texts, known.texts)
-        return self.head.odds(asked, known).masked_fill(others, NEVER)
+        return self.head.odds(asked, known).masked_fill(worded_apart(asked.texts, known.texts), NEVER)
 
     def thresholds(self, questions: Questions, *, target_false_fire: float) -> Tensor:
         """Log odds (n,) that at most this share of questions of all kinds reaches, for each of the questions, within bounds.
@@ -67,6 +66,11 @@ class QuestionMatcher:
         stricter = math.log(TARGET / max(target_false_fire, 1e-6))
         bounds = (MIN_ODDS + stricter, MAX_ODDS + stricter)
         return found.clamp(*bounds)
+
+
+def worded_apart(texts: Sequence[str], others: Sequence[str]) -> Tensor:
+    """Which of the masked texts (n) ask something else than others (k) by their words alone: booleans (n, k)."""
+    return contradictions(texts, others) | further_hops(texts, others)
 
 
 def load_matcher(

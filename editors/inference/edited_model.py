@@ -103,7 +103,7 @@ class EditedModel:
         """For each edit of a shard, the live edits whose question is the same: of the same subject, in these or other words.
 
         Their texts decide, where both have one in the index; else the frozen base does, which must give both one answer
-        and be sure of both.
+        and be sure of both, while neither relations nor wording tell them apart.
         """
         scope = self._scope
         if shard.header.routing != "scope" or scope is None:

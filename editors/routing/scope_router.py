@@ -7,7 +7,7 @@ from itertools import compress, groupby, islice
 from typing import Protocol, TypeAlias
 
 from editors.adapters.bank import ExpertRow
-from editors.index.matcher import QuestionMatcher
+from editors.index.matcher import QuestionMatcher, worded_apart
 from editors.index.text_index import (
     NO_MATCH,
     TextIndex,
@@ -170,7 +170,7 @@ class ScopeRouter:
     def duplicate_questions(self, expert: ExpertRow) -> list[str]:
         """Edits whose question is this one's, which may or may not be among them: the same asked of the same subject.
 
-        Their texts decide; where an edit has none, the base does.
+        Their texts decide; where one was not read, the base does, as far as neither relation nor wording tells them apart.
         """
         mine = expert.shard.header.entries[expert.row]
         named = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
@@ -178,11 +178,8 @@ class ScopeRouter:
         text = self._text if mine.odds is not None else None
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
         found = [] if text is None else text.duplicate_questions(expert, read)
-        key = _key(expert)
-        unprocessed = sorted({*others} - {*read})
-        return sorted(
-            [*found, *(one for one in unprocessed if is_duplicate_question(key, _key(self._experts[one])))]
-        )
+        unread = {*others} - {*read}
+        return sorted([*found, *(one for one in unread if _is_duplicate(expert, self._experts[one]))])
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score and likeness; near names last.
@@ -332,6 +329,23 @@ class ScopeRouter:
     def _least_coverage(self, edit_id: str) -> float:
         calibration = self._experts[edit_id].shard.header.calibration
         return 1.0 if calibration is None else calibration.near_coverage
+
+
+def _is_duplicate(one: ExpertRow, other: ExpertRow) -> bool:
+    """Whether two edits of one subject ask one question, as far as relation, wording and the base's answers tell."""
+    relations = {row.shard.header.entries[row.row].relation for row in (one, other)}
+    if None not in relations and len(relations) > 1:
+        return False
+    # Shards of earlier releases that no encoder read keep no texts.
+    mine, theirs = _own_texts(one), _own_texts(other)
+    if mine and theirs and bool(worded_apart(mine, theirs).all()):
+        return False
+    return is_duplicate_question(_key(one), _key(other))
+
+
+def _own_texts(expert: ExpertRow) -> list[str]:
+    questions = expert.shard.header.questions
+    return [questions[row].text for row in expert.shard.own_questions(expert.row)]
 
 
 def _key(expert: ExpertRow) -> ScopeKey:

@@ -66,6 +66,8 @@ class ShardEntry(BaseModel):
 class IndexedQuestion(BaseModel):
     """One text that the index compares prompts with, its name masked: row i of `scope.text` is the vector of `questions[i]`.
 
+    Where no encoder read it, its words still tell it from another edit's question.
+
     Of an edit (its own question first, then the phrasings that came with it) or, without one, known of a relation.
     """
 

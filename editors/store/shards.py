@@ -52,7 +52,7 @@ class Shard:
     """A header and its tensors.
 
     Tensors by name (n edits, d hidden size, f FFN width, r rank, m expert width, v and u widths of LEMoE's projection):
-        scope.text (m, w)      sentence vectors of `header.questions`
+        scope.text (m, w)      sentence vectors of `header.questions`, where an encoder read them
         scope.key (n, d)       hidden state entering `layer` at each prompt's last token; where no text is read
         scen.a (n, r, f), scen.b (n, d, r)
         lemoe.w_in (m, d), lemoe.w_out (d, m), lemoe.gate (n, m)
@@ -115,7 +115,7 @@ class Shard:
         return max(named, key=lambda one: one[1])
 
     def own_questions(self, row: int) -> range:
-        """The rows of `scope.text` that are an edit's own question and the phrasings that came with it."""
+        """The rows of `header.questions` that are an edit's own question and the phrasings that came with it."""
         first = self._own_questions[row]
         return range(first, first + self._own_questions[row + len(self.header.entries)])
 
@@ -147,15 +147,14 @@ class Shard:
             return self
         entries = tuple(self.header.entries[i] for i in rows)
         tensors = {name: tensor if is_shared(name) else tensor[rows] for name, tensor in self.tensors.items()}
-        changed: dict[str, Any] = {"entries": entries}
+        relations = {entry.relation for entry in entries}
+        kept = [
+            i
+            for i, question in enumerate(self.header.questions)
+            if question.edit_id in wanted or (question.edit_id is None and question.relation in relations)
+        ]
+        changed = {"entries": entries, "questions": tuple(self.header.questions[i] for i in kept)}
         if TEXT_VECTORS in tensors:
-            relations = {entry.relation for entry in entries}
-            kept = [
-                i
-                for i, question in enumerate(self.header.questions)
-                if question.edit_id in wanted or (question.edit_id is None and question.relation in relations)
-            ]
-            changed["questions"] = tuple(self.header.questions[i] for i in kept)
             tensors[TEXT_VECTORS] = tensors[TEXT_VECTORS][kept]
         return Shard(self.header.model_copy(update=changed), tensors)
 
@@ -208,9 +207,8 @@ def parse_shard(
     for name, tensor in tensors.items():
         if not is_shared(name) and tensor.shape[:1] != (rows,):
             raise ShardCorrupt(f"shard {digest}: {name} has the shape {tuple(tensor.shape)} for {rows} edits")
-    if (TEXT_VECTORS in tensors) != bool(parsed.questions) or (
-        parsed.questions and tensors[TEXT_VECTORS].shape[:1] != (len(parsed.questions),)
-    ):
+    read = len(parsed.questions) if parsed.encoder_hash is not None else 0
+    if (TEXT_VECTORS in tensors) != bool(read) or (read and tensors[TEXT_VECTORS].shape[:1] != (read,)):
         raise ShardCorrupt(f"shard {digest}: {TEXT_VECTORS} does not have a row for each question")
     return _packed(Shard(parsed, tensors), digest)
 

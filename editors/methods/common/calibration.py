@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from editors.base.base import Base
-from editors.index.entries import TextEntries, text_entries
+from editors.index.entries import TextEntries, indexed_questions, normal_relation, text_entries
 from editors.methods.common.probes import ScopeProbe, make_probes, near_name, sampled_edits
 from editors.methods.common.thresholds import ScoredProbe, own_threshold, shared_threshold
 from editors.routing.agreement import Reading, ScopeKey, make_keys, read_pairs
@@ -159,7 +159,8 @@ def _calibrated(
     if text is None:
         states = [key.key for _, key in sorted(answers.keys.items()) if key.key is not None]
         tensors = {"scope.key": torch.stack(states).to(STORED_DTYPE)}
-        return CalibratedScope(entries, (), tensors, calibration, None)
+        # By their words alone two questions can be told apart, though no prompt is compared with them.
+        return CalibratedScope(entries, indexed_questions(requests), tensors, calibration, None)
     vectors = {TEXT_VECTORS: text.vectors.to(STORED_DTYPE)}
     return CalibratedScope(entries, text.questions, vectors, calibration, text.encoder_hash)
 
@@ -185,7 +186,7 @@ def _entries(
             near_name=near_name(request) if text is not None or keys[edit].is_sure else None,
             required_words=tuple(sorted(required[edit])) if edit in keys else (),
             prompt_sha256=prompt_sha256(request.prompt),
-            relation=None if text is None else text.relations[edit],
+            relation=normal_relation(request.relation),
             odds=None if text is None else text.odds[edit],
         )
         for edit, request in enumerate(requests)

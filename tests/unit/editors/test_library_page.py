@@ -46,7 +46,7 @@ def test_the_examples_of_the_library_page_can_be_pasted_one_after_another(
         session.paste(block)
         printed.append(capsys.readouterr().out)
 
-    assert printed == ["Karol Nawrocki\n", "", "", "Karol Nawrocki\n"]
+    assert printed == ["Karol Nawrocki\n", "", "Karol Nawrocki\n", "Karol Nawrocki\n"]
     names = session.locals
     assert (tmp_path / "adapters" / "shards" / names["digest"]).is_dir()
     assert names["base"].model is names["loaded"]

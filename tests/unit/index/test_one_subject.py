@@ -11,7 +11,7 @@ from editors import Base, EditedModel, EditRequest, build_editor, load_base
 from editors.index import load_matcher
 from edits.prompts import Conversation, Message
 
-CASES = DATA.parent / "cases" / "questions-one-subject.jsonl"
+CASES = DATA.parent / "cases"
 DEMO = Path(__file__).parents[3] / "demo" / "base"
 # The demo's base gives both questions of a pair one answer, and is sure of it.
 ANSWERED_ALIKE = (
@@ -76,20 +76,22 @@ def edited(facts: list[tuple[str, str]], base: Base | None = None) -> EditedMode
     return model
 
 
-def from_cases(path: Path) -> list[tuple[str, str]]:
+def from_cases(name: str) -> list[tuple[str, str]]:
+    """The (subject, prompt) pairs of a file of cases, which the repository does not have."""
+    path = CASES / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
     lines = path.read_text(encoding="utf-8").splitlines()
     return [(event["subject"], event["prompt"]) for event in map(json.loads, lines)]
 
 
-@pytest.mark.parametrize("source", ["invented", "cases"])
-@pytest.mark.parametrize("asked", [False, True], ids=["by the text alone", "beside a base that knows facts"])
-def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(
-    source: str, asked: bool
-) -> None:
-    if source == "cases" and not CASES.exists():
-        pytest.skip(f"{CASES} is not here")
-    facts = from_cases(CASES) if source == "cases" else list(INVENTED)
-    model = edited(facts, load_base(DEMO, device="cpu") if asked else None)
+@pytest.fixture(params=["invented", "cases"])
+def facts(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
+    """Questions about few subjects, several about some."""
+    return from_cases("questions-one-subject.jsonl") if request.param == "cases" else list(INVENTED)
+
+
+def assert_each_answers_its_own_question(model: EditedModel, facts: list[tuple[str, str]]) -> None:
     reworded = [
         next(form for word, form in IN_OTHER_WORDS.items() if word in prompt.lower()).format(subject)
         for subject, prompt in facts
@@ -99,10 +101,22 @@ def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(
     assert dict(zip(reworded, [route.edit_id for route in model.route(reworded)], strict=True)) == dict(
         zip(reworded, own, strict=True)
     )
+
+
+def other_questions_that_fire(model: EditedModel, facts: list[tuple[str, str]]) -> dict[str, str]:
+    """Of other questions about the subjects those that an edit answers, with its id."""
     others = [form.format(subject) for subject in dict.fromkeys(name for name, _ in facts) for form in OTHERS]
-    fired = {
-        text: route.edit_id for text, route in zip(others, model.route(others), strict=True) if route.edit_id
-    }
+    routes = zip(others, model.route(others), strict=True)
+    return {text: route.edit_id for text, route in routes if route.edit_id is not None}
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["by the text alone", "beside a base that knows facts"])
+def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(
+    facts: list[tuple[str, str]], asked: bool
+) -> None:
+    model = edited(facts, load_base(DEMO, device="cpu") if asked else None)
+    assert_each_answers_its_own_question(model, facts)
+    fired = other_questions_that_fire(model, facts)
     # A base that learned few questions is as sure of an edit's answer to some ("Which cities are in France?": "euro").
     assert len(fired) <= (2 if asked else 0), fired
 
@@ -126,13 +140,13 @@ def test_a_conversation_that_went_on_to_somebody_else_asks_no_edit() -> None:
 
 @pytest.mark.parametrize("source", ["general", "cases"])
 @pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "urgent, one by one"])
-def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(source: str, at_once: bool) -> None:
-    path = CASES.with_name("same-base-answer.jsonl")
-    if source == "cases" and not path.exists():
-        pytest.skip(f"{path} is not here")
-    facts = from_cases(path) if source == "cases" else list(ANSWERED_ALIKE)
+@pytest.mark.parametrize("reads_text", [True, False], ids=["with an encoder", "without"])
+def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(
+    source: str, at_once: bool, reads_text: bool
+) -> None:
+    facts = from_cases("same-base-answer.jsonl") if source == "cases" else list(ANSWERED_ALIKE)
     requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
-    model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher())
+    model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher() if reads_text else None)
     editor = build_editor("scen", {"max_steps": 1})
     duplicates: dict[str, list[str]] = {}
     for batch in [requests] if at_once else [[request] for request in requests]:
@@ -144,10 +158,14 @@ def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(source: s
     assert [route.edit_id for route in routes] == [request.edit_id for request in requests]
 
 
-def test_a_lone_urgent_edit_takes_no_other_question_of_its_subject_on_a_base_that_knows_it() -> None:
-    model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher())
-    lone = EditRequest("1", "France", "The capital of France is", "Lyon")
-    model.enable(build_editor("scen", {"max_steps": 1}).apply([lone], base=model.base, parent=model))
+@pytest.mark.parametrize("source", ["general", "cases"])
+def test_a_lone_urgent_edit_takes_no_other_question_of_its_subject_on_a_base_that_knows_it(
+    source: str,
+) -> None:
+    lone = (
+        from_cases("urgent-single.jsonl") if source == "cases" else [("France", "The capital of France is")]
+    )
+    model = edited(lone, load_base(DEMO, device="cpu"))
     others = [form.format("France") for form in OTHERS]
     others += ["The currency of France is", "The president of France is", "The largest city of France is"]
     fired = [text for text, route in zip(others, model.route(others), strict=True) if route.edit_id]

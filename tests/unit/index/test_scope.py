@@ -95,3 +95,40 @@ def test_a_question_in_other_words_that_the_base_answers_alike_is_the_same_quest
     )
 
     assert model.duplicate_questions(shard) == {"2": ["1"], "3": []}
+
+
+@pytest.mark.parametrize(
+    ("relations", "found"),
+    [(("birthplace", "place of birth"), []), (("birthplace", " Birthplace"), ["1"]), ((None, "x"), ["1"])],
+    ids=["they differ", "they are one", "one of them is not given"],
+)
+def test_without_text_edits_that_name_different_relations_are_never_one_question(
+    knowing: tuple[Base, World, Fact], relations: tuple[str | None, str | None], found: list[str]
+) -> None:
+    base, world, fact = knowing
+    one, two = (
+        EditRequest(str(n), fact.subject, prompt, "A", relation=relation)
+        for n, (prompt, relation) in enumerate(zip(world.prompts(fact)[:2], relations, strict=True), start=1)
+    )
+    model, editor = EditedModel(base), build_editor("scen", {"max_steps": 1})
+    model.enable(editor.apply([one], base=base, parent=model))
+
+    assert model.duplicate_questions(editor.apply([two], base=base, parent=model)) == {"2": found}
+
+
+def test_a_stored_shard_without_vectors_still_tells_questions_apart_by_their_words(
+    knowing: tuple[Base, World, Fact], tmp_path: Path
+) -> None:
+    base, store = knowing[0], AdapterStore(tmp_path)
+    requests = [
+        EditRequest("1", "Brazil", "The capital of Brazil is", "A"),
+        EditRequest("2", "Brazil", "The head of government of Brazil is", "B"),
+        EditRequest("3", "Brazil", "What is the capital of Brazil?", "C"),
+    ]
+    shard = build_editor("scen", {"max_steps": 1}).apply(requests, base=base)
+    assert shard.header.encoder_hash is None
+    stored = store.load(store.save(shard.keep(["2", "3"])))
+    model = EditedModel(base)
+    model.enable(shard, ["1"])
+
+    assert model.duplicate_questions(stored) == {"2": [], "3": ["1"]}
