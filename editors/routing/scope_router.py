@@ -1,7 +1,7 @@
 """Which live edit a prompt goes through: one router per kind of routing, asked in a fixed order by the edited model."""
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby, islice
 from typing import Protocol, TypeAlias
@@ -21,7 +21,7 @@ from editors.store.header import ShardEntry
 from editors.store.shards import prompt_sha256
 from edits.names.articles import spoken_forms
 from edits.names.by_key import EditsByKey
-from edits.names.near import MIN_COVERAGE, Near, NearNames
+from edits.names.near import MIN_COVERAGE, MIN_COVERAGE_ALONE, Near, NearNames
 from edits.names.surface import SurfaceIndex, Words, words_of
 from edits.prompts import Prompt, user_turns
 from edits.recency import arrival
@@ -221,9 +221,7 @@ class ScopeRouter:
     ) -> list[Reading | None]:
         """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
         open_prompts = {
-            one.prompt
-            for one, match in zip(candidates, matches, strict=True)
-            if not self._has_text(one) or one.evidence.can_change(match.odds)
+            one.prompt for one, match in zip(candidates, matches, strict=True) if self._is_open(one, match)
         }
         if not open_prompts or self._read_base is None:
             return [None] * len(candidates)
@@ -238,6 +236,12 @@ class ScopeRouter:
         ]
         readings = iter(self._read_base(pairs))
         return [next(readings) if asked else None for asked in is_asked]
+
+    def _is_open(self, candidate: Candidate, match: TextMatch) -> bool:
+        """Whether the base's answer decides about a candidate; about an approximate name, unless the text refuses."""
+        evidence = candidate.evidence
+        nearly = candidate.words == 0 and evidence != NO_EVIDENCE and match.odds + evidence.most >= 0
+        return nearly or not self._has_text(candidate) or evidence.can_change(match.odds)
 
     def _best(self, verbatim: Sequence[Route], judged: Sequence[Judged]) -> list[Route]:
         routes = list(verbatim)
@@ -255,11 +259,14 @@ class ScopeRouter:
         if self.reads_text(entry):
             added = 0.0 if reading is None else candidate.evidence.log_odds(reading)
             score = probability(match.odds + added)
-            return Judged(candidate, match, reading, score, FIRES_FROM, score >= FIRES_FROM)
+            # Who is meant by an approximate name is in doubt: if the base can, it must confirm it.
+            is_meant = candidate.words > 0 or candidate.evidence == NO_EVIDENCE
+            is_meant = is_meant or (reading is not None and reading.agrees)
+            return Judged(candidate, match, reading, score, FIRES_FROM, is_meant and score >= FIRES_FROM)
         if reading is None:
             return Judged(candidate, match, reading, 0.0, entry.threshold, fires=False)
         score = reading.score(entry.confidence)
-        if candidate.words == 0:  # who is meant is itself in doubt: only the base's full agreement will do
+        if candidate.words == 0:  # only the base's full agreement will do
             full = reading.agrees and entry.confidence >= entry.threshold
             return Judged(candidate, match, reading, score, entry.threshold, full)
         return Judged(candidate, match, reading, score, entry.threshold, score >= entry.threshold)
@@ -273,8 +280,17 @@ class ScopeRouter:
             ]
         return [
             self._candidate(index, prompt, near.edit_id, 0, self._near.words_in(turn, near.edit_id))
-            for near in self._found_nearly(turn)[:MAX_NEAR]
+            for near in islice(self._meant_nearly(turn, prompt), MAX_NEAR)
         ]
+
+    def _meant_nearly(self, turn: str, prompt: Prompt) -> Iterator[Near]:
+        """Approximate names in a turn; where no base is asked to confirm them, nearly all of the name must stand there."""
+        for near in self._found_nearly(turn):
+            is_confirmed = self._evidence(near.edit_id, prompt) != NO_EVIDENCE or not self.reads_text(
+                self.entry(near.edit_id)
+            )
+            if is_confirmed or near.coverage >= MIN_COVERAGE_ALONE:
+                yield near
 
     def _candidate(
         self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]

@@ -131,7 +131,7 @@ def _why(one: Judged, *, asked: Sequence[str], reads_text: bool, chosen: bool, v
     numbers = f"{one.score:.3f} of the {one.threshold:.3f} needed"
     if reads_text and not asked:
         return "its name stands there, but nothing is asked of it"
-    if one.candidate.words == 0 and one.reading is not None:
+    if one.candidate.words == 0 and one.reading is not None and not one.reading.agrees:
         return f"its name stands there only nearly, and the base does not confirm it: {numbers}"
     if not reads_text and one.reading is None:
         return "its index has no text, and there was no base to ask: send its event again under a new id"

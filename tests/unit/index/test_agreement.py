@@ -14,12 +14,14 @@ from support.models.tiny_models import tiny_model, tiny_tokenizer
 
 from demo.world.world import World
 from editors import AdapterStore, Base, EditedModel, EditRequest, build_editor, load_base
+from editors.adapters.bank import ExpertRow
 from editors.index import QuestionMatcher, load_matcher
 from editors.methods.common.calibration import MIN_SPECIFICITY
 from editors.routing.agreement import SURE, Evidence, Reading, make_keys
-from editors.routing.scope_router import FIRES_FROM
+from editors.routing.scope_router import FIRES_FROM, ScopeRouter
 from editors.store.header import Agreement
 from editors.store.shards import Shard
+from edits.names.surface import SurfaceIndex
 
 DEMO = Path(__file__).parents[3] / "demo" / "base"
 FACTS = 8
@@ -173,6 +175,34 @@ def test_agreement_that_the_base_is_not_sure_of_makes_no_other_question_the_edit
     answers = set(base.generate([request.prompt for request in requests], max_new_tokens=8))
     assert answers & set(base.generate(others, max_new_tokens=8)), "it gives an edit's answer to some of them"
     assert [route.edit_id for route in model.route(others)] == [None] * len(others)
+
+
+def test_a_name_that_stands_there_only_nearly_is_confirmed_by_the_base_or_stands_there_nearly_whole(
+    matcher: QuestionMatcher,
+) -> None:
+    base = load_base(DEMO, device="cpu")
+    request = EditRequest("near", "Xenon Star Tractor", "The maker of the Xenon Star Tractor is", "Quorn")
+    shard = shard_of([request, *known_facts(base)[0]], base, matcher)
+    assert shard.header.entries[0].confidence > SURE
+    model = live(base, matcher, shard)
+
+    other = "Who makes the Xenon Tractor?"
+    (judged,) = model.explain(other).candidates
+    assert judged.probability is not None
+    assert judged.probability > FIRES_FROM, "its text asks the same of another name"
+    assert not judged.base_agrees
+    assert not judged.fires
+    in_another_order = "Who makes the Star Tractor Xenon?"
+    (judged,) = model.explain(in_another_order).candidates
+    assert not judged.exact
+    assert judged.fires == judged.base_agrees
+
+    names = SurfaceIndex()
+    names.add("near", request.surface_forms)
+    without_base = ScopeRouter(None, names, matcher)
+    without_base.add("near", ExpertRow(shard, 0))
+    assert without_base.candidates([other]) == []
+    assert [one.edit_id for one in without_base.candidates([in_another_order])] == ["near"]
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 50), st.integers(0, 50), st.floats(-20, 20))
