@@ -35,7 +35,7 @@ TIE_BREAK = 1e-3
 # What the base's log odds of its answer are worth beside the text's, and where they end: an answer of other words may be
 # the same ("the yen"), so that against an edit they count for less.
 EVIDENCE_WEIGHT = 3.0
-LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 4.0
+LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
