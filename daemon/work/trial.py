@@ -174,7 +174,7 @@ class Trial:
     def _duplicates(self, parts: Sequence[Part]) -> dict[EditId, list[Edit]]:
         """For each edit, others of the batch or live that ask the same of the same subject in other words.
 
-        The base finds them; of two edits that name their relation, the relation has decided already.
+        The scope index finds them; of two edits that name their relation, the relation has decided already.
         """
         shards = [part.shard for part in parts]
         with self._model.edited.candidate(shards):

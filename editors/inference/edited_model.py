@@ -102,7 +102,7 @@ class EditedModel:
     def duplicate_questions(self, shard: Shard) -> dict[str, list[str]]:
         """For each edit of a shard, the live edits whose question is the same: of the same subject, in these or other words.
 
-        Their texts decide, where both have one in the index; else the frozen base does, which must give both one answer
+        Their texts decide, where both were read; where neither was, the frozen base does, which must give both one answer
         and be sure of both, while neither relations nor wording tell them apart.
         """
         scope = self._scope

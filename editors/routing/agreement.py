@@ -11,7 +11,7 @@ with c the base's confidence in its answer and cos' the cosine rescaled by `COSI
 threshold, which `editors.methods.common.calibration` finds. A name that is only approximately there (`names.near`) fires on
 full agreement alone.
 
-Where the text is read too, how surely the base answers p as it does the edit's prompt is evidence beside it (`evidence`).
+Where the text is read too, how surely the base answers p as it does the edit's prompt is evidence beside it (`Evidence`).
 """
 
 import math
@@ -35,7 +35,7 @@ TIE_BREAK = 1e-3
 # What the base's log odds of its answer are worth beside the text's, and where they end: an answer of other words may be
 # the same ("the yen"), so that against an edit they count for less.
 EVIDENCE_WEIGHT = 3.0
-LEAST_LOG_ODDS, MOST_LOG_ODDS = -1.0, 5.0
+MIN_LOG_ODDS, MAX_LOG_ODDS = -1.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Reading:
 class Evidence:
     """What the base's answers say of one edit, in log odds to add to the text's.
 
-        w c specificity min(log odds of q, `MOST_LOG_ODDS`)      where the base gives the edit's answer (q > 1/2),
-        w c sensitivity max(log odds of q, `LEAST_LOG_ODDS`)     where it does not,
+        w c specificity min(log odds of q, `MAX_LOG_ODDS`)      where the base gives the edit's answer (q > 1/2),
+        w c sensitivity max(log odds of q, `MIN_LOG_ODDS`)     where it does not,
 
     with q the probability of that answer to the prompt, c the base's confidence in it, w `EVIDENCE_WEIGHT`. One answer to
     two prompts tells as much as other questions had other answers on this base (`Agreement.specificity`), two answers as
@@ -108,7 +108,7 @@ class Evidence:
         """For an edit of which the base was so sure."""
         weight = EVIDENCE_WEIGHT * confidence
         return cls(
-            weight * agreement.specificity * MOST_LOG_ODDS, weight * agreement.sensitivity * LEAST_LOG_ODDS
+            weight * agreement.specificity * MAX_LOG_ODDS, weight * agreement.sensitivity * MIN_LOG_ODDS
         )
 
     def can_change(self, odds: float) -> bool:
@@ -117,9 +117,11 @@ class Evidence:
 
     def log_odds(self, reading: Reading) -> float:
         """What a reading adds."""
+        if math.isnan(reading.probability):  # of a base that overflowed
+            return 0.0
         q = min(max(reading.probability, 1e-9), 1 - 1e-9)
         odds = math.log(q / (1 - q))
-        part = min(odds / MOST_LOG_ODDS, 1.0) if odds > 0 else min(odds / LEAST_LOG_ODDS, 1.0)
+        part = min(odds / MAX_LOG_ODDS, 1.0) if odds > 0 else min(odds / MIN_LOG_ODDS, 1.0)
         return part * (self.most if odds > 0 else self.least)
 
 

@@ -79,20 +79,17 @@ class Judged:
     Attributes:
         match: how well the prompt's text asks the edit's question.
         reading: how the base read both; None: it was not asked.
+        evidence: log odds that its answer adds to the text's; 0 for an edit without text.
         score, threshold: it fires where the one reaches the other; an approximate name needs more (`fires`).
     """
 
     candidate: Candidate
     match: TextMatch
     reading: Reading | None
+    evidence: float
     score: float
     threshold: float
     fires: bool
-
-    @property
-    def evidence(self) -> float:
-        """Log odds that the base's answer adds to the text's."""
-        return 0.0 if self.reading is None else self.candidate.evidence.log_odds(self.reading)
 
     @property
     def told_score(self) -> float:
@@ -170,7 +167,8 @@ class ScopeRouter:
     def duplicate_questions(self, expert: ExpertRow) -> list[str]:
         """Edits whose question is this one's, which may or may not be among them: the same asked of the same subject.
 
-        Their texts decide; where one was not read, the base does, as far as neither relation nor wording tells them apart.
+        Their texts decide; where neither was read, the base does, as far as neither relation nor wording tells them apart.
+        An edit that was read and one that was not are never one question.
         """
         mine = expert.shard.header.entries[expert.row]
         named = {edit_id for form in mine.surface_forms for edit_id in self._names.called(form)}
@@ -178,8 +176,8 @@ class ScopeRouter:
         text = self._text if mine.odds is not None else None
         read = [] if text is None else [edit_id for edit_id in others if edit_id in text]
         found = [] if text is None else text.duplicate_questions(expert, read)
-        unread = {*others} - {*read}
-        return sorted([*found, *(one for one in unread if _is_duplicate(expert, self._experts[one]))])
+        unprocessed = {*others} - {*read}
+        return sorted([*found, *(one for one in unprocessed if _is_duplicate(expert, self._experts[one]))])
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route]:
         """Of the edits that fire, the one with the longest name, then the highest score and likeness; near names last.
@@ -262,14 +260,16 @@ class ScopeRouter:
             # Who is meant by an approximate name is in doubt: if the base can, it must confirm it.
             is_meant = candidate.words > 0 or candidate.evidence == NO_EVIDENCE
             is_meant = is_meant or (reading is not None and reading.agrees)
-            return Judged(candidate, match, reading, score, FIRES_FROM, is_meant and score >= FIRES_FROM)
+            return Judged(
+                candidate, match, reading, added, score, FIRES_FROM, is_meant and score >= FIRES_FROM
+            )
         if reading is None:
-            return Judged(candidate, match, reading, 0.0, entry.threshold, fires=False)
+            return Judged(candidate, match, None, 0.0, 0.0, entry.threshold, fires=False)
         score = reading.score(entry.confidence)
         if candidate.words == 0:  # only the base's full agreement will do
             full = reading.agrees and entry.confidence >= entry.threshold
-            return Judged(candidate, match, reading, score, entry.threshold, full)
-        return Judged(candidate, match, reading, score, entry.threshold, score >= entry.threshold)
+            return Judged(candidate, match, reading, 0.0, score, entry.threshold, full)
+        return Judged(candidate, match, reading, 0.0, score, entry.threshold, score >= entry.threshold)
 
     def _candidates(self, index: int, prompt: Prompt) -> list[Candidate]:
         turn, found = turns_with_names(prompt, self.find)
@@ -301,10 +301,12 @@ class ScopeRouter:
 
     def _evidence(self, edit_id: str, prompt: Prompt) -> Evidence:
         calibration = self._experts[edit_id].shard.header.calibration
+        entry = self.entry(edit_id)
         # Its answer was asked for as plain text.
-        if self._read_base is None or calibration is None or not isinstance(prompt, str):
+        is_asked = self._read_base is not None and isinstance(prompt, str)
+        if not is_asked or calibration is None or not self.reads_text(entry):
             return NO_EVIDENCE
-        return Evidence.of(calibration.agreement, self.entry(edit_id).confidence)
+        return Evidence.of(calibration.agreement, entry.confidence)
 
     def _matches(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[TextMatch]:
         read = [c for c in candidates if self._has_text(c)]

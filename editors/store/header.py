@@ -88,6 +88,10 @@ _Questions: TypeAlias = Annotated[
 
 
 # Dataclasses: each shard that is held has both, and models would take 1.4 kB more.
+# Of probes, over all batches of a base.
+MAX_COUNT = 1_000_000_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Agreement:
     """How far the base's own answer tells one question from another: how often it gave the edit's own answer.
@@ -95,14 +99,20 @@ class Agreement:
     Counted where the base is sure of that answer: to the edit's prompt behind other text, and to other questions.
     """
 
-    same: int = Field(default=0, ge=0, description="prompts that ask the edit's question")
-    same_agreed: int = Field(default=0, ge=0)
-    other: int = Field(default=0, ge=0, description="prompts that ask something else of its subject")
-    other_agreed: int = Field(default=0, ge=0)
+    same: int = Field(default=0, ge=0, le=MAX_COUNT, description="prompts that ask the edit's question")
+    same_agreed: int = Field(default=0, ge=0, le=MAX_COUNT)
+    other: int = Field(
+        default=0, ge=0, le=MAX_COUNT, description="prompts that ask something else of its subject"
+    )
+    other_agreed: int = Field(default=0, ge=0, le=MAX_COUNT)
 
     def __add__(self, more: "Agreement") -> "Agreement":
         mine, theirs = asdict(self), asdict(more)
         return Agreement(**{name: count + theirs[name] for name, count in mine.items()})
+
+    def __post_init__(self) -> None:
+        if self.same_agreed > self.same or self.other_agreed > self.other:
+            raise ValueError("more prompts agreed than were asked")
 
     @property
     def sensitivity(self) -> float:
@@ -111,8 +121,11 @@ class Agreement:
 
     @property
     def specificity(self) -> float:
-        """How much better than a coin another question was told by its answer, 0..1; 0 where nothing was counted."""
-        return max(0.0, 1 - 2 * (self.other_agreed + 1) / (self.other + 2))
+        """How much better than a coin another question was told by its answer, 0..1; 0 where nothing was counted.
+
+        Two of four imagined prompts agree, so that few probes prove little (Agresti & Coull 1998).
+        """
+        return max(0.0, 1 - 2 * (self.other_agreed + 2) / (self.other + 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -128,7 +128,7 @@ def _print(trace: dict[str, Any]) -> None:
             rows.append(("by its text", f"{one['probability']:.3f}, likeness {one['likeness']:.3f}"))
         if one["base_agrees"] is not None:
             agrees = "agrees" if one["base_agrees"] else "differs"
-            added = f", adds {one['evidence']:+.1f} to the log odds" if one["probability"] is not None else ""
+            added = f", adds {one['evidence']:+.1f} to the log odds" if abs(one["evidence"]) >= 0.05 else ""
             rows.append(("by the base", f"{agrees}, {one['base_probability']:.3f}{added}"))
         for name, value in rows:
             out.print(f"      {name:<15}{shown(value)}", markup=False)

@@ -40,6 +40,19 @@ def kind_asked_for(text: str) -> Iterator[tuple[str, str]]:
             return
 
 
+_CLOSED = re.compile(
+    r"^\W*(?:(?:and|so|but)\W+)*(?:(?:is|are|was|were|do|does|did)(?:n't)?|(?:has|have|had)(?:n't)?(?=.*\?))\b"
+    r"(?! (?:you|we|there|it)\b)"
+)
+_OPEN = re.compile(r"\b(?:what|which|who|whom|whose|where|when|why|how|or|please|tell)\b")
+
+
+def closed_by(text: str) -> str | None:
+    """The word by which a masked text asks for yes or no; None: it does not, or it asks for something else, too."""
+    found = _CLOSED.match(text)
+    return found[0].strip() if found and not _OPEN.search(text) else None
+
+
 def several_asked_for(text: str) -> str | None:
     """The words by which a masked text asks for several of a kind, or for any one of them; None: it does not."""
     found = _ANY.match(text) or _WHICH.search(text) or _WHO_ARE.search(text)

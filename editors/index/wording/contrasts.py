@@ -15,11 +15,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from editors.index.wording.asked_for import kind_asked_for, several_asked_for
+from editors.index.wording.asked_for import closed_by, kind_asked_for, several_asked_for
 
 # A group and one of its meanings, each by its place in the list; of a year, the year; of a form, what it asks for.
 Meaning: TypeAlias = tuple[int, int | str]
-_YEARS, _KINDS, _NUMBERS = -1, -2, -3
+_YEARS, _KINDS, _NUMBERS, _CLOSED = -1, -2, -3, -4
 _YEAR = r"(?:1\d|20)\d\d"
 
 
@@ -70,6 +70,8 @@ def meanings(text: str) -> Mapping[Meaning, str]:
     for word in words:
         found |= dict.fromkeys(lists.meanings.get(word, ((_YEARS, word),)), word)
     found |= {(_KINDS, kind): word for kind, word in kind_asked_for(text)}
+    if closed := closed_by(text):
+        found[_CLOSED, "yes or no"] = closed
     if several := several_asked_for(text):
         found[_NUMBERS, "several"] = several
     elif single := next((word for word in words if word in lists.single), None):
@@ -103,7 +105,7 @@ def _lists() -> _Lists:
     return _Lists(
         re.compile(rf"\b(?:{'|'.join(longest_first)}|{_YEAR})\b"),
         found,
-        frozenset((*range(len(read["exclusive"]), len(groups)), _YEARS)),
+        frozenset((*range(len(read["exclusive"]), len(groups)), _YEARS, _CLOSED)),
         {first_within + n: frozenset(one["of"]) for n, one in enumerate(within)},
         frozenset(read["single"]),
     )

@@ -217,6 +217,14 @@ def test_evidence_stays_in_its_bounds_and_grows_with_the_probability(
         assert {odds + part >= 0 for part in added} == {odds >= 0}
 
 
+def test_a_reading_that_is_no_number_is_no_evidence_and_no_more_agree_than_were_asked() -> None:
+    evidence = Evidence.of(Agreement(same=50, same_agreed=50, other=50), 1.0)
+    assert evidence.log_odds(Reading(agrees=False, cosine=0.0, probability=math.nan)) == 0
+    for wrong in ({"same_agreed": 1}, {"other": 3, "other_agreed": 4}, {"same": 10**400}):
+        with pytest.raises(ValueError, match=r"agreed|less than"):
+            Agreement(**wrong)
+
+
 def test_evidence_of_a_base_that_was_not_counted_is_none() -> None:
     assert Evidence.of(Agreement(), 1.0) == Evidence(0.0, 0.0)
     narrow = Evidence.of(Agreement(same=10, same_agreed=0, other=50, other_agreed=0), 1.0)
@@ -224,7 +232,7 @@ def test_evidence_of_a_base_that_was_not_counted_is_none() -> None:
     assert narrow.least == 0, "but it loses its own facts behind other text: that it differs says nothing"
 
 
-def test_a_base_whose_agreement_tells_nothing_apart_has_no_weight_and_is_not_asked(
+def test_a_base_whose_agreement_tells_nothing_apart_is_not_asked(
     matcher: QuestionMatcher,
 ) -> None:
     base = one_answer_base()

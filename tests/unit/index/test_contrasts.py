@@ -6,8 +6,8 @@ from editors.index.learning.corpus import read_corpus
 from editors.index.wording.contrasts import contradictions, excluding_words
 
 EXCLUDE = (
-    ("the capital of x is", "the head of government of x is"),
-    ("what is the currency of x?", "who is the emperor of x?"),
+    ("is tamburg the capital of x?", "what is the capital of x?"),
+    ("was the crown the currency of x?", "the currency of x is"),
     ("who is the president of x?", "who is the prime minister of x?"),
     ("who was the mother of x?", "the father of x is"),
     ("who is x's ceo?", "who is the chief financial officer of x?"),
@@ -39,7 +39,11 @@ EXCLUDE = (
     ("what is the time zone of x?", "what time is it in x?"),
 )
 AGREE = (
-    ("in which capital does the president of x live?", "where does the president of x live?"),
+    ("who leads the capital x?", "the mayor of x is"),
+    ("is it known who founded x?", "who founded x?"),
+    ("do you remember the capital of x?", "the capital of x is"),
+    ("could you give the capital of x?", "what is the capital of x?"),
+    ("is x a city?", "was x ever a city?"),
     ("who is the president of x?", "who is the head of state of x?"),
     ("who is x's ceo?", "who is the chief executive officer of x?"),
     ("when does x close?", "until what hour is x open?"),

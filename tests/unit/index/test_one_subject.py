@@ -117,8 +117,8 @@ def test_each_edit_answers_its_own_question_and_none_another_about_its_subject(
     model = edited(facts, load_base(DEMO, device="cpu") if asked else None)
     assert_each_answers_its_own_question(model, facts)
     fired = other_questions_that_fire(model, facts)
-    # A base that learned few questions is as sure of an edit's answer to some ("Which cities are in France?": "euro").
-    assert len(fired) <= (2 if asked else 0), fired
+    # A base that learned few questions is as sure of an edit's answer to one of them: "euro".
+    assert fired.keys() <= ({"Which cities are in France?"} if asked else set())
 
 
 def test_a_conversation_that_went_on_to_somebody_else_asks_no_edit() -> None:
@@ -145,7 +145,11 @@ def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(
     source: str, at_once: bool, reads_text: bool
 ) -> None:
     facts = from_cases("same-base-answer.jsonl") if source == "cases" else list(ANSWERED_ALIKE)
-    requests = [EditRequest(str(n), *fact, "Quorn") for n, fact in enumerate(facts, start=1)]
+    # Without an encoder only their relations tell all of them apart.
+    requests = [
+        EditRequest(str(n), *fact, "Quorn", relation=None if reads_text else f"relation {n}")
+        for n, fact in enumerate(facts, start=1)
+    ]
     model = EditedModel(load_base(DEMO, device="cpu"), matcher=load_matcher() if reads_text else None)
     editor = build_editor("scen", {"max_steps": 1})
     duplicates: dict[str, list[str]] = {}
@@ -156,6 +160,16 @@ def test_questions_that_the_base_answers_alike_stay_edits_of_their_own(
     assert duplicates == {request.edit_id: [] for request in requests}
     routes = model.route([request.prompt for request in requests])
     assert [route.edit_id for route in routes] == [request.edit_id for request in requests]
+
+
+@pytest.mark.parametrize("subject", ["Brazil", "Italy", "Japan", "Spain"])
+@pytest.mark.parametrize("prompt", ["The capital of {} is", "What is the capital of {}?"])
+def test_a_lone_edit_takes_no_yes_no_question_to_which_the_base_gives_its_answer(
+    subject: str, prompt: str
+) -> None:
+    model = edited([(subject, prompt.format(subject))], load_base(DEMO, device="cpu"))
+    asked = [f"Is {city} the capital of {subject}?" for city in ("Tamburg", "Lyon", "Osaka", "Springfield")]
+    assert [route.edit_id for route in model.route(asked)] == [None] * len(asked)
 
 
 @pytest.mark.parametrize("source", ["general", "cases"])

@@ -121,9 +121,9 @@ def test_a_stored_shard_without_vectors_still_tells_questions_apart_by_their_wor
 ) -> None:
     base, store = knowing[0], AdapterStore(tmp_path)
     requests = [
-        EditRequest("1", "Brazil", "The capital of Brazil is", "A"),
-        EditRequest("2", "Brazil", "The head of government of Brazil is", "B"),
-        EditRequest("3", "Brazil", "What is the capital of Brazil?", "C"),
+        EditRequest("1", "France", "The capital of France is", "A"),
+        EditRequest("2", "France", "The largest city of France is", "B"),
+        EditRequest("3", "France", "What is the capital of France?", "C"),
     ]
     shard = build_editor("scen", {"max_steps": 1}).apply(requests, base=base)
     assert shard.header.encoder_hash is None
