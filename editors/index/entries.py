@@ -42,7 +42,7 @@ def text_entries(
     Args:
         target_false_fire: share of questions of all kinds that may fire an edit if they name its subject (0..1).
     """
-    questions = indexed_questions(requests)
+    questions = tuple(indexed_questions(requests))
     read = matcher.encode([question.text for question in questions])
     first: dict[str, int] = {}
     for row, question in enumerate(questions):
@@ -75,12 +75,8 @@ def normal_relation(relation: str | None) -> str | None:
     return (normalise(relation)[:512] or None) if relation else None
 
 
-def indexed_questions(requests: Sequence[EditRequest]) -> tuple[IndexedQuestion, ...]:
+def indexed_questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:
     """The masked texts of a batch; no encoder is asked."""
-    return tuple(_questions(requests))
-
-
-def _questions(requests: Sequence[EditRequest]) -> Iterator[IndexedQuestion]:
     known: dict[tuple[str, str], None] = {}
     for request in requests:
         names, relation = spoken_forms(request.surface_forms), normal_relation(request.relation)

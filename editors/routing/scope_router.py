@@ -56,6 +56,7 @@ class Candidate:
     Attributes:
         words: how many words of its name stand in the prompt; 0: only nearly.
         names: what stands for its name there.
+        reads_text: whether the text decides about it, alone or with the base.
         evidence: what the base's answers can say beside its text; nothing for an edit without.
     """
 
@@ -64,6 +65,7 @@ class Candidate:
     words: int
     names: tuple[Words, ...]
     expert: ExpertRow
+    reads_text: bool
     evidence: Evidence
 
     @property
@@ -219,12 +221,12 @@ class ScopeRouter:
     ) -> list[Reading | None]:
         """The base's reading of each candidate of the prompts that the text does not decide; None: of the others."""
         open_prompts = {
-            one.prompt for one, match in zip(candidates, matches, strict=True) if self._is_open(one, match)
+            one.prompt for one, match in zip(candidates, matches, strict=True) if _is_open(one, match)
         }
         if not open_prompts or self._read_base is None:
             return [None] * len(candidates)
         is_asked = [
-            one.prompt in open_prompts and (not self._has_text(one) or one.evidence != NO_EVIDENCE)
+            one.prompt in open_prompts and (not one.reads_text or one.evidence != NO_EVIDENCE)
             for one in candidates
         ]
         # Of a conversation, what the user asked last.
@@ -234,12 +236,6 @@ class ScopeRouter:
         ]
         readings = iter(self._read_base(pairs))
         return [next(readings) if asked else None for asked in is_asked]
-
-    def _is_open(self, candidate: Candidate, match: TextMatch) -> bool:
-        """Whether the base's answer decides about a candidate; about an approximate name, unless the text refuses."""
-        evidence = candidate.evidence
-        nearly = candidate.words == 0 and evidence != NO_EVIDENCE and match.odds + evidence.most >= 0
-        return nearly or not self._has_text(candidate) or evidence.can_change(match.odds)
 
     def _best(self, verbatim: Sequence[Route], judged: Sequence[Judged]) -> list[Route]:
         routes = list(verbatim)
@@ -253,21 +249,21 @@ class ScopeRouter:
         return routes
 
     def _judged(self, candidate: Candidate, match: TextMatch, reading: Reading | None) -> Judged:
-        entry = self.entry(candidate.edit_id)
-        if self.reads_text(entry):
+        agrees = reading is not None and reading.agrees
+        if candidate.reads_text:
             added = 0.0 if reading is None else candidate.evidence.log_odds(reading)
             score = probability(match.odds + added)
             # Who is meant by an approximate name is in doubt: if the base can, it must confirm it.
-            is_meant = candidate.words > 0 or candidate.evidence == NO_EVIDENCE
-            is_meant = is_meant or (reading is not None and reading.agrees)
+            is_meant = candidate.words > 0 or candidate.evidence == NO_EVIDENCE or agrees
             return Judged(
                 candidate, match, reading, added, score, FIRES_FROM, is_meant and score >= FIRES_FROM
             )
+        entry = self.entry(candidate.edit_id)
         if reading is None:
             return Judged(candidate, match, None, 0.0, 0.0, entry.threshold, fires=False)
         score = reading.score(entry.confidence)
         if candidate.words == 0:  # only the base's full agreement will do
-            full = reading.agrees and entry.confidence >= entry.threshold
+            full = agrees and entry.confidence >= entry.threshold
             return Judged(candidate, match, reading, 0.0, score, entry.threshold, full)
         return Judged(candidate, match, reading, 0.0, score, entry.threshold, score >= entry.threshold)
 
@@ -278,45 +274,36 @@ class ScopeRouter:
                 self._candidate(index, prompt, edit_id, length, self._names_of(edit_id))
                 for edit_id, length in found.items()
             ]
-        return [
-            self._candidate(index, prompt, near.edit_id, 0, self._near.words_in(turn, near.edit_id))
-            for near in islice(self._meant_nearly(turn, prompt), MAX_NEAR)
-        ]
+        return list(islice(self._named_nearly(index, prompt, turn), MAX_NEAR))
 
-    def _meant_nearly(self, turn: str, prompt: Prompt) -> Iterator[Near]:
-        """Approximate names in a turn; where no base is asked to confirm them, nearly all of the name must stand there."""
+    def _named_nearly(self, index: int, prompt: Prompt, turn: str) -> Iterator[Candidate]:
         for near in self._found_nearly(turn):
-            is_confirmed = self._evidence(near.edit_id, prompt) != NO_EVIDENCE or not self.reads_text(
-                self.entry(near.edit_id)
-            )
+            names = self._near.words_in(turn, near.edit_id)
+            one = self._candidate(index, prompt, near.edit_id, 0, names)
+            # Where no base is asked to confirm a name, nearly all of it must stand there.
+            is_confirmed = not one.reads_text or one.evidence != NO_EVIDENCE
             if is_confirmed or near.coverage >= MIN_COVERAGE_ALONE:
-                yield near
+                yield one
 
     def _candidate(
         self, index: int, prompt: Prompt, edit_id: str, words: int, names: tuple[Words, ...]
     ) -> Candidate:
-        return Candidate(
-            index, edit_id, words, names, self._experts[edit_id], self._evidence(edit_id, prompt)
-        )
-
-    def _evidence(self, edit_id: str, prompt: Prompt) -> Evidence:
-        calibration = self._experts[edit_id].shard.header.calibration
-        entry = self.entry(edit_id)
-        # Its answer was asked for as plain text.
+        expert, entry = self._experts[edit_id], self.entry(edit_id)
+        calibration = expert.shard.header.calibration
+        reads_text = self._text is not None and entry.odds is not None
+        # The base's answer was asked for as plain text.
         is_asked = self._read_base is not None and isinstance(prompt, str)
-        if not is_asked or calibration is None or not self.reads_text(entry):
-            return NO_EVIDENCE
-        return Evidence.of(calibration.agreement, entry.confidence)
+        evidence = NO_EVIDENCE
+        if reads_text and is_asked and calibration is not None:
+            evidence = Evidence.of(calibration.agreement, entry.confidence)
+        return Candidate(index, edit_id, words, names, expert, reads_text, evidence)
 
     def _matches(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> list[TextMatch]:
-        read = [c for c in candidates if self._has_text(c)]
+        read = [c for c in candidates if c.reads_text]
         if self._text is None or not read:
             return [NO_MATCH] * len(candidates)
         found = iter(self._text.matches([TextPair(prompts[c.prompt], c.edit_id, c.names) for c in read]))
-        return [next(found) if self._has_text(c) else NO_MATCH for c in candidates]
-
-    def _has_text(self, candidate: Candidate) -> bool:
-        return self.reads_text(self.entry(candidate.edit_id))
+        return [next(found) if c.reads_text else NO_MATCH for c in candidates]
 
     def find(self, text: str) -> dict[str, int]:
         """Edits that a text names, with the words of the name: the longest names first, the newest of them first."""
@@ -335,10 +322,6 @@ class ScopeRouter:
     def _names_of(self, edit_id: str) -> tuple[Words, ...]:
         return tuple(words_of(form) for form in spoken_forms(self.entry(edit_id).surface_forms))
 
-    def reads_text(self, entry: ShardEntry) -> bool:
-        """Whether the text decides about such an edit, alone or with the base."""
-        return self._text is not None and entry.odds is not None
-
     def entry(self, edit_id: str) -> ShardEntry:
         """What the index knows of one of its edits."""
         expert = self._experts[edit_id]
@@ -347,6 +330,13 @@ class ScopeRouter:
     def _least_coverage(self, edit_id: str) -> float:
         calibration = self._experts[edit_id].shard.header.calibration
         return 1.0 if calibration is None else calibration.near_coverage
+
+
+def _is_open(candidate: Candidate, match: TextMatch) -> bool:
+    """Whether the base's answer decides about a candidate; about an approximate name, unless the text refuses."""
+    evidence = candidate.evidence
+    nearly = candidate.words == 0 and evidence != NO_EVIDENCE and match.odds + evidence.most >= 0
+    return nearly or not candidate.reads_text or evidence.can_change(match.odds)
 
 
 def _is_duplicate(one: ExpertRow, other: ExpertRow) -> bool:

@@ -91,7 +91,7 @@ def _candidate(
     router: ScopeRouter, prompt: Prompt, turn: str, one: Judged, taken: Route, verbatim: Sequence[str]
 ) -> CandidateTrace:
     candidate, entry = one.candidate, router.entry(one.candidate.edit_id)
-    reads_text = router.reads_text(entry)
+    reads_text = candidate.reads_text
     asked = tuple(asked_parts(prompt, candidate.names)) if reads_text else ()
     chosen = candidate.edit_id == taken.edit_id
     return CandidateTrace(

@@ -23,6 +23,7 @@ ROUTINGS: tuple[Routing, ...] = ("scope", "neuron", "kv_anchor")  # in the order
 
 MAX_ANSWER_TOKENS = 256  # that are kept of the base's answer
 LARGEST_ODDS = 100.0  # log odds that are kept: more is certainty
+MAX_COUNT = 1_000_000_000  # probes, over all batches of a base
 
 TokenId = Annotated[int, Field(ge=0)]
 # One string for all shards that are held.
@@ -66,9 +67,8 @@ class ShardEntry(BaseModel):
 class IndexedQuestion(BaseModel):
     """One text that the index compares prompts with, its name masked: row i of `scope.text` is the vector of `questions[i]`.
 
-    Where no encoder read it, its words still tell it from another edit's question.
-
-    Of an edit (its own question first, then the phrasings that came with it) or, without one, known of a relation.
+    Of an edit (its own question first, then the phrasings that came with it) or, without one, known of a relation. Where no
+    encoder read it, its words still tell it from another edit's question.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,10 +88,6 @@ _Questions: TypeAlias = Annotated[
 
 
 # Dataclasses: each shard that is held has both, and models would take 1.4 kB more.
-# Of probes, over all batches of a base.
-MAX_COUNT = 1_000_000_000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Agreement:
     """How far the base's own answer tells one question from another: how often it gave the edit's own answer.

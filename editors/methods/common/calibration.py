@@ -160,7 +160,7 @@ def _calibrated(
         states = [key.key for _, key in sorted(answers.keys.items()) if key.key is not None]
         tensors = {"scope.key": torch.stack(states).to(STORED_DTYPE)}
         # By their words alone two questions can be told apart, though no prompt is compared with them.
-        return CalibratedScope(entries, indexed_questions(requests), tensors, calibration, None)
+        return CalibratedScope(entries, tuple(indexed_questions(requests)), tensors, calibration, None)
     vectors = {TEXT_VECTORS: text.vectors.to(STORED_DTYPE)}
     return CalibratedScope(entries, text.questions, vectors, calibration, text.encoder_hash)
 
